@@ -1,0 +1,63 @@
+"""`focus-depth COMMAND`: one door to everything; each command's module is imported only when used."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from focus_depth_ros import __version__
+
+COMMANDS = {
+    'demo': ('focus_depth_ros.evaluation.demo', 'play the bundled recording through the node, score it'),
+    'predict': ('focus_depth_ros.pipeline.predict', 'depth, mask, boundary and cloud of picture files'),
+    'run': ('focus_depth_ros.node.run', 'start the node (for machines without ros2 launch)'),
+    'evaluate': ('focus_depth_ros.evaluation.evaluate', 'score a model on scenes or real frames'),
+    'render': ('focus_depth_ros.synthesis.render', 'render labelled training scenes'),
+    'render-recording': ('focus_depth_ros.synthesis.recording', 'render a moving camera as a bag'),
+    'view': ('focus_depth_ros.synthesis.view', 'contact sheets of rendered scenes'),
+    'train': ('focus_depth_ros.training.train', 'train the networks'),
+    'export': ('focus_depth_ros.training.export', 'write a model folder from a checkpoint'),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status. Faults of the user end in one line, not a trace."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ('-h', '--help'):
+        print(_usage())
+        return 0 if words else 2
+    if words[0] == '--version':
+        print(f'focus-depth {__version__}')
+        return 0
+    if words[0] not in COMMANDS:
+        print(f'focus-depth: no command {words[0]!r}\n\n{_usage()}', file=sys.stderr)
+        return 2
+    module_name, summary = COMMANDS[words[0]]
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith('focus_depth_ros'):
+            raise
+        print(
+            f'focus-depth {words[0]}: the Python module {error.name!r} is missing; '
+            "install the extras: pip install 'focus_depth_ros[train]'",
+            file=sys.stderr,
+        )
+        return 2
+    parser = argparse.ArgumentParser(prog=f'focus-depth {words[0]}', description=summary)
+    module.add_arguments(parser)
+    try:
+        return int(module.run(parser.parse_args(words[1:])))
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError) as error:
+        print(f'focus-depth {words[0]}: {error}', file=sys.stderr)
+        return 2
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f'  {name:{width}}  {summary}' for name, (_, summary) in COMMANDS.items()]
+    return '\n'.join(['usage: focus-depth COMMAND [options]', '', *lines])

@@ -1,0 +1,138 @@
+"""The typed core that every part speaks: what goes in (Frame, Target) and the camera behind it.
+
+Arrays state shape, dtype and unit; every class validates at the door, so that code behind it
+need not. Nothing here knows ROS, a network or a file format.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SIDE_PX = 8192
+"""Largest picture side accepted: beyond it a size is a lie rather than a camera."""
+
+
+class InvalidInput(ValueError):
+    """Input that cannot be used. `kind` names the sort of fault, the text says what and where."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A calibrated camera in the optical frame of REP-103 (x right, y down, z forward).
+
+    `fx fy cx cy` in pixels of a `width` x `height` picture. `distortion` holds the coefficients of
+    `distortion_model` (`plumb_bob`, `rational_polynomial`, `equidistant`); empty for a pinhole.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion_model: str = ''
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        intrinsics = (self.fx, self.fy, self.cx, self.cy)
+        if not all(math.isfinite(value) for value in intrinsics + self.distortion):
+            raise InvalidInput('camera_info', 'camera intrinsics hold NaN or infinity')
+        if self.fx <= 0 or self.fy <= 0:
+            raise InvalidInput(
+                'camera_info',
+                f'focal length is {self.fx:g} x {self.fy:g} px: the camera is not calibrated '
+                '(K is zero); publish a calibrated camera_info',
+            )
+
+    @property
+    def is_distorted(self) -> bool:
+        """True when pixels are not those of a pinhole."""
+        return any(abs(value) > 1e-9 for value in self.distortion)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture. `rgb` uint8 (H, W, 3); `stamp_ns` and `frame_id` travel to every output.
+
+    `camera` is None while no calibration is known. Raises InvalidInput for anything else.
+    """
+
+    rgb: NDArray[np.uint8]
+    camera: Camera | None = None
+    stamp_ns: int = 0
+    frame_id: str = ''
+
+    def __post_init__(self) -> None:
+        if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
+            raise InvalidInput(
+                'image', f'a picture is uint8 (H, W, 3), got {self.rgb.dtype} {self.rgb.shape}'
+            )
+        height, width = self.rgb.shape[:2]
+        if not (16 <= height <= MAX_SIDE_PX and 16 <= width <= MAX_SIDE_PX):
+            raise InvalidInput(
+                'image_size', f'picture of {width}x{height} px; 16 to {MAX_SIDE_PX} px are accepted'
+            )
+        camera = self.camera
+        if camera is not None and (camera.width, camera.height) != (width, height):
+            raise InvalidInput(
+                'camera_info_size',
+                f'camera_info is for {camera.width}x{camera.height} px, the picture has '
+                f'{width}x{height} px; metres would be wrong, so they are withheld',
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to look at: a box (pixels) or words. `score` is the detector's, NaN where none gave one."""
+
+    id: str
+    label: str
+    box: Box | None = None
+    text: str = ''
+    score: float = field(default=math.nan)
+
+    def __post_init__(self) -> None:
+        if (self.box is None) == (not self.text):
+            raise InvalidInput('target', f'target {self.id!r} needs a box or words, and not both')
+
+    def with_box(self, box: Box) -> Target:
+        """The same target seen elsewhere."""
+        return replace(self, box=box)
+
+
+def clip_box(box: Box, width: int, height: int) -> Box:
+    """The part of a box inside a picture of width x height px.
+
+    Raises InvalidInput when the box holds NaN, has no area or lies outside the picture.
+    """
+    if not all(math.isfinite(value) for value in box):
+        raise InvalidInput('box', f'box {box} holds NaN or infinity')
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise InvalidInput('box', f'box {_text(box)} has no area')
+    clipped = (
+        max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height))
+    )
+    if clipped[2] - clipped[0] < 2 or clipped[3] - clipped[1] < 2:
+        raise InvalidInput('box', f'box {_text(box)} lies outside the {width}x{height} picture')
+    return clipped
+
+
+def _text(box: Box) -> str:
+    return '(' + ', '.join(f'{value:.1f}' for value in box) + ')'
