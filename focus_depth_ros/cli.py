@@ -49,12 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f'focus-depth {words[0]}', description=summary)
     module.add_arguments(parser)
     try:
-        return int(module.run(parser.parse_args(words[1:])))
+        return int(module.run(_parse(parser, words[1:])))
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
         print(f'focus-depth {words[0]}: {error}', file=sys.stderr)
         return 2
+
+
+def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """Parse; words that the parser does not know go to commands that pass them on to ROS."""
+    arguments, rest = parser.parse_known_args(words)
+    if rest and not hasattr(arguments, 'ros_arguments'):
+        parser.error(f'unknown argument: {" ".join(rest)}')
+    if rest:
+        arguments.ros_arguments = rest
+    return arguments
 
 
 def _usage() -> str:

@@ -1,0 +1,93 @@
+"""A model folder: two graphs and the manifest that says what they mean. Checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAX_GRAPH_BYTES = 4 << 30
+BUILT_IN = Path(__file__).resolve().parent.parent / 'models' / 'compact'
+
+
+class ModelError(RuntimeError):
+    """A model folder that must not be used; the text names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The manifest `model.json` of a folder whose files were found complete and unchanged.
+
+    `input_size` and `output_size` are (width, height) px. `canonical_focal_px` is f_c of the
+    canonical camera: 1/Z = (f_c / f) (scale inverse_depth + shift), f in px of the input picture.
+    """
+
+    path: Path
+    name: str
+    version: str
+    licence: str
+    encoder: Path
+    focus: Path
+    input_size: tuple[int, int]
+    output_size: tuple[int, int]
+    features: tuple[str, ...]
+    canonical_focal_px: float
+    vocabulary: tuple[str, ...]
+    max_words: int
+    sha256: str
+
+
+def read_model_folder(path: Path) -> ModelFolder:
+    """Read and check a model folder (sha256 of every graph against the manifest).
+
+    Raises ModelError when the folder, the manifest or a graph is missing, malformed or altered.
+    """
+    manifest_path = path / 'model.json'
+    if not path.is_dir():
+        raise ModelError(f'model folder {path} does not exist')
+    if not manifest_path.is_file():
+        raise ModelError(f'{path} is no model folder: it has no model.json')
+    try:
+        manifest = json.loads(manifest_path.read_text(encoding='utf-8'))
+        return _from_manifest(path, manifest)
+    except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise ModelError(f'{manifest_path}: malformed manifest ({error!r})') from error
+
+
+def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
+    if manifest['format'] != 1:
+        raise ModelError(f'{path}: manifest format {manifest["format"]!r}, this version reads 1')
+    graphs = {part: _checked_graph(path, manifest['files'][part]) for part in ('encoder', 'focus')}
+    return ModelFolder(
+        path=path,
+        name=str(manifest['name']),
+        version=str(manifest['version']),
+        licence=str(manifest['license']),
+        encoder=graphs['encoder'],
+        focus=graphs['focus'],
+        input_size=(int(manifest['input']['width']), int(manifest['input']['height'])),
+        output_size=(int(manifest['output']['width']), int(manifest['output']['height'])),
+        features=tuple(map(str, manifest['features'])),
+        canonical_focal_px=float(manifest['canonical_focal_px']),
+        vocabulary=tuple(map(str, manifest['vocabulary'])),
+        max_words=int(manifest['max_words']),
+        sha256=str(manifest['files']['focus']['sha256']),
+    )
+
+
+def _checked_graph(folder: Path, entry: dict[str, Any]) -> Path:
+    graph = folder / Path(str(entry['path'])).name
+    if not graph.is_file():
+        raise ModelError(f'{graph} is missing')
+    size = graph.stat().st_size
+    if size > MAX_GRAPH_BYTES:
+        raise ModelError(f'{graph} has {size} bytes, more than the {MAX_GRAPH_BYTES} accepted')
+    digest = hashlib.sha256(graph.read_bytes()).hexdigest()
+    if digest != entry['sha256']:
+        raise ModelError(
+            f'{graph}: checksum {digest[:12]}... is not the {str(entry["sha256"])[:12]}... of '
+            'model.json; the file was altered or copied incompletely'
+        )
+    return graph

@@ -1,0 +1,187 @@
+"""One object owns one camera: its topics, its calibration, its newest picture and the count of drops."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from focus_depth_ros.core import Camera, Frame, InvalidInput
+from focus_depth_ros.node.image_codec import (
+    depth_from_image,
+    rgb_from_compressed,
+    rgb_from_image,
+)
+
+NEWEST_ONLY = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
+)
+REFERENCE_SLOP_NS = 100_000_000
+
+
+@dataclass
+class FrameCounts:
+    """Pictures that arrived, were answered, gave way to a newer one, or could not be used."""
+
+    received: int = 0
+    answered: int = 0
+    dropped: int = 0
+    refused: int = 0
+
+
+def camera_from_info(info: CameraInfo, is_rectified: bool) -> Camera:
+    """Camera of a CameraInfo: K and D, or P alone for rectified pictures. Raises InvalidInput."""
+    if is_rectified:
+        fx, cx, fy, cy = info.p[0], info.p[2], info.p[5], info.p[6]
+        return Camera(info.width, info.height, fx, fy, cx, cy)
+    fx, cx, fy, cy = info.k[0], info.k[2], info.k[4], info.k[5]
+    distortion = tuple(float(value) for value in info.d)
+    if len(distortion) not in (0, 4, 5, 8, 12, 14):
+        raise InvalidInput(
+            'camera_info', f'camera_info has {len(distortion)} distortion coefficients; 4, 5 or 8 are usual'
+        )
+    return Camera(info.width, info.height, fx, fy, cx, cy, info.distortion_model, distortion)
+
+
+class CameraInput:
+    """Subscribes to one camera and hands out its newest picture.
+
+    The executor's thread puts messages in, the worker's thread takes them out; a picture that a
+    newer one replaces before it was taken is a counted drop.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        complain: Callable[[InvalidInput], None],
+        compressed: bool,
+        is_rectified: bool,
+    ) -> None:
+        self._node = node
+        self._complain = complain
+        self._is_rectified = is_rectified
+        self._arrival = threading.Condition()
+        self._newest: Image | CompressedImage | None = None
+        self._closed = False
+        self._info: CameraInfo | None = None
+        self._camera: Camera | None = None
+        self._reference: Image | None = None
+        self.counts = FrameCounts()
+        topic = node.resolve_topic_name('image')
+        kind = CompressedImage if compressed else Image
+        self._subscriptions = [
+            self._subscribe(kind, topic + '/compressed' if compressed else topic, self._on_image),
+            self._subscribe(CameraInfo, 'camera_info', self._on_camera_info),
+            self._subscribe(Image, 'reference_depth', self._on_reference),
+        ]
+
+    def _subscribe(self, kind: type, topic: str, callback: Callable[..., None]) -> object:
+        return self._node.create_subscription(
+            kind,
+            topic,
+            callback,
+            NEWEST_ONLY,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        with self._arrival:
+            self.counts.received += 1
+            self.counts.dropped += self._newest is not None
+            self._newest = message
+            self._arrival.notify()
+
+    def _on_camera_info(self, info: CameraInfo) -> None:
+        if self._info is not None and _same_calibration(info, self._info):
+            return
+        self._info = info
+        try:
+            self._camera = camera_from_info(info, self._is_rectified)
+        except InvalidInput as problem:
+            self._camera, self._info = None, None
+            self._complain(problem)
+
+    def _on_reference(self, message: Image) -> None:
+        self._reference = message
+
+    def take(self) -> Image | CompressedImage | None:
+        """Wait for a picture that was not taken yet; None once the camera is closed."""
+        with self._arrival:
+            self._arrival.wait_for(lambda: self._closed or self._newest is not None)
+            message, self._newest = self._newest, None
+            return None if self._closed else message
+
+    def decode(self, message: Image | CompressedImage) -> Frame:
+        """The picture as a Frame; without its camera where the calibration does not fit it.
+
+        Raises InvalidInput when the picture itself cannot be used.
+        """
+        if isinstance(message, Image):
+            rgb = rgb_from_image(message)
+        else:
+            rgb = rgb_from_compressed(message)
+        stamp = message.header.stamp
+        stamp_ns, frame_id = stamp.sec * 1_000_000_000 + stamp.nanosec, message.header.frame_id
+        camera = self._camera
+        if camera is None:
+            self._complain(
+                InvalidInput(
+                    'camera_info_missing',
+                    f'no usable camera_info on {self._node.resolve_topic_name("camera_info")}: depth '
+                    'stays relative and there are no points',
+                )
+            )
+        elif camera.is_distorted:
+            self._complain(
+                InvalidInput(
+                    'distortion',
+                    f'camera_info has {camera.distortion_model or "unnamed"} distortion: pictures are '
+                    'taken as not rectified (rays are undistorted, the network sees the bent '
+                    'picture); subscribe to a rectified image and set image_is_rectified',
+                )
+            )
+        try:
+            return Frame(rgb, camera, stamp_ns, frame_id)
+        except InvalidInput as problem:
+            if problem.kind != 'camera_info_size':
+                raise
+            self._complain(problem)
+            return Frame(rgb, None, stamp_ns, frame_id)
+
+    def reference_depth_m(self, stamp_ns: int) -> NDArray[np.float32] | None:
+        """The reference depth that belongs to a picture (within 0.1 s), metres, NaN invalid."""
+        message = self._reference
+        if message is None:
+            return None
+        stamp = message.header.stamp
+        if abs(stamp.sec * 1_000_000_000 + stamp.nanosec - stamp_ns) > REFERENCE_SLOP_NS:
+            return None
+        try:
+            return depth_from_image(message)
+        except InvalidInput as problem:
+            self._complain(problem)
+            return None
+
+    def close(self) -> None:
+        """Unsubscribe and let `take` return None."""
+        with self._arrival:
+            self._closed = True
+            self._arrival.notify_all()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+
+def _same_calibration(one: CameraInfo, other: CameraInfo) -> bool:
+    return bool(
+        (one.width, one.height, one.distortion_model) == (other.width, other.height, other.distortion_model)
+        and np.array_equal(one.k, other.k)
+        and np.array_equal(one.p, other.p)
+        and list(one.d) == list(other.d)
+    )

@@ -1,0 +1,363 @@
+"""The node `focus_depth`: a lifecycle node that looks at one thing in a camera's pictures.
+
+Two threads: the executor's takes messages and services, the worker's takes the newest picture,
+runs the network and publishes. Inference therefore never blocks the executor, and pictures that
+come while it runs give way to the newest one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import cv2
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+from vision_msgs.msg import Detection2DArray
+
+from focus_depth_ros.core import InvalidInput, Target
+from focus_depth_ros.inference.engine import EngineError
+from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.node.camera import CameraInput, FrameCounts
+from focus_depth_ros.node.complaints import Complaints
+from focus_depth_ros.node.detections import targets_from_detections
+from focus_depth_ros.node.diagnostics import diagnostic_array
+from focus_depth_ros.node.outputs import Outputs
+from focus_depth_ros.node.parameters import (
+    check_change,
+    check_choices,
+    declare_parameters,
+    read_parameters,
+)
+from focus_depth_ros.node.transport import keep_large_blocks_in_the_heap
+from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+from focus_depth_ros.pipeline.targets import TargetsInView
+from focus_depth_ros.srv import SetBoxTarget, SetTextTarget
+
+
+Response = TypeVar('Response', SetTextTarget.Response, SetBoxTarget.Response, Trigger.Response, SetBool.Response)
+
+
+class FocusDepth(LifecycleNode):
+    """Camera topics and targets in; focused depth, boundaries and target clouds out."""
+
+    def __init__(self) -> None:
+        super().__init__('focus_depth')
+        declare_parameters(self)
+        self._options = read_parameters(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._complaints = Complaints(self.get_logger().warning)
+        self._state = 'unconfigured'
+        self._enabled = True
+        self._counts = FrameCounts()
+        self._pipeline: FocusPipeline | None = None
+        self._targets: TargetsInView | None = None
+        self._outputs: Outputs | None = None
+        self._camera: CameraInput | None = None
+        self._worker: threading.Thread | None = None
+        self._target_subscriptions: list[object] = []
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.create_timer(1.0, self._publish_diagnostics)
+        self.create_service(SetTextTarget, '~/set_text_target', self._set_text_target)
+        self.create_service(SetBoxTarget, '~/set_box_target', self._set_box_target)
+        self.create_service(Trigger, '~/clear_targets', self._clear_targets)
+        self.create_service(SetBool, '~/enable', self._enable)
+
+    def start(self) -> None:
+        """Configure and activate, when the parameter `autostart` says so."""
+        if not self._options.autostart:
+            return
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and advertise; a model that cannot be used is an error message."""
+        self._options = parameters = read_parameters(self)
+        try:
+            check_choices(parameters)
+            model = FocusModel(parameters.model_path, parameters.backend, parameters.thread_count)
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it without a word
+            self._state = 'failed'
+            self.get_logger().error(f'cannot configure: {error}')
+            self._complaints(InvalidInput('model', str(error)))
+            return TransitionCallbackReturn.FAILURE
+        self._pipeline = FocusPipeline(model, parameters.settings)
+        self._targets = TargetsInView(
+            self._complaints,
+            parameters.max_targets,
+            parameters.detection_slop_s,
+            parameters.detection_timeout_s,
+        )
+        self._outputs = Outputs(self)
+        self._state = 'inactive'
+        self.get_logger().info(
+            f'model {model.folder.name} {model.folder.version} ({model.folder.licence}) on '
+            f'{model.engine_name}, {parameters.thread_count} thread(s), from {model.folder.path}'
+        )
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start the worker."""
+        result = super().on_activate(state)
+        parameters = self._options
+        self._camera = CameraInput(
+            self,
+            self._complaints,
+            parameters.image_transport == 'compressed',
+            parameters.image_is_rectified,
+        )
+        self._counts = self._camera.counts
+        self._target_subscriptions = [
+            self._subscribe_targets(Detection2DArray, 'detections', self._on_detections),
+            self._subscribe_targets(String, 'text_target', self._on_text_target),
+        ]
+        self._worker = threading.Thread(target=self._work, name='focus_depth worker', daemon=True)
+        self._worker.start()
+        self._state = 'active'
+        self.get_logger().info(f'active; pictures from {self.resolve_topic_name("image")}')
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop working; the model stays loaded."""
+        self._stop_working()
+        self._state = 'inactive'
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and take the publishers down."""
+        self._free()
+        self._state = 'unconfigured'
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free whatever the state was."""
+        self._stop_working()
+        self._free()
+        self._state = 'finalized'
+        return TransitionCallbackReturn.SUCCESS
+
+    def destroy_node(self) -> None:
+        """Stop the worker before the node's handles go."""
+        self._stop_working()
+        super().destroy_node()
+
+    def _stop_working(self) -> None:
+        if self._camera is not None:
+            self._camera.close()
+        if self._worker is not None:
+            self._worker.join()
+        for subscription in self._target_subscriptions:
+            self.destroy_subscription(subscription)
+        self._camera, self._worker, self._target_subscriptions = None, None, []
+        if self._targets is not None:
+            self._targets.forget_pictures()
+
+    def _free(self) -> None:
+        if self._outputs is not None:
+            self._outputs.close()
+        if self._pipeline is not None:
+            self._pipeline.model.close()
+        self._outputs, self._pipeline, self._targets = None, None, None
+
+    # The worker's thread
+
+    def _work(self) -> None:
+        camera = self._camera
+        assert camera is not None
+        while (message := camera.take()) is not None:
+            try:
+                self._process(camera, message)
+            except InvalidInput as problem:
+                camera.counts.refused += 1
+                self._complaints(problem)
+            except EngineError as error:
+                camera.counts.refused += 1
+                self._complaints(InvalidInput('inference', str(error)))
+            except Exception as error:  # noqa: BLE001 - a node never dies of a message
+                if not self.context.ok():
+                    return
+                camera.counts.refused += 1
+                self._complaints(InvalidInput('internal', f'a picture was left out: {error!r}'))
+
+    def _process(self, camera: CameraInput, message: object) -> None:
+        pipeline, targets, outputs = self._pipeline, self._targets, self._outputs
+        assert pipeline is not None and targets is not None and outputs is not None
+        start = time.perf_counter()
+        frame = camera.decode(message)
+        picture = pipeline.picture(frame)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        wanted = targets.locate(frame.stamp_ns, grey, frame.size)
+        if not (self._enabled and outputs.any_wanted()):
+            return
+        reference = camera.reference_depth_m(frame.stamp_ns)
+        result = pipeline(frame, wanted, reference, picture)
+        if not result.scale.is_metric:
+            self._complaints(_scale_problem(pipeline.settings.scale_source))
+        outputs.publish(result, self._options)
+        camera.counts.answered += 1
+        outputs.publish_timings(
+            inference_time_ms=1e3 * pipeline.inference_s,
+            processing_time_ms=1e3 * (time.perf_counter() - start),
+            pipeline_latency_ms=(self.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6,
+        )
+
+    # Targets
+
+    def _subscribe_targets(self, kind: type, topic: str, callback: Callable[..., None]) -> object:
+        return self.create_subscription(
+            kind,
+            topic,
+            callback,
+            QoSProfile(depth=5),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _on_detections(self, message: Detection2DArray) -> None:
+        targets = targets_from_detections(message, self._options, self._complaints)
+        stamp = message.header.stamp
+        try:
+            if self._targets is not None:
+                self._targets.detect(stamp.sec * 1_000_000_000 + stamp.nanosec, targets)
+        except InvalidInput as problem:
+            self._complaints(problem)
+
+    def _on_text_target(self, message: String) -> None:
+        try:
+            self.get_logger().info(self._look_at_text(message.data, append=False))
+        except InvalidInput as problem:
+            self._complaints(problem)
+
+    def _look_at_text(self, text: str, append: bool) -> str:
+        if self._targets is None or self._pipeline is None:
+            raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
+        if not text.strip():
+            return f'{self._targets.clear()} target(s) cleared; detections count again'
+        words = self._pipeline.prompts.read(text)
+        label = ' '.join(words.known)
+        self._targets.command(Target(id=label.replace(' ', '_'), label=label, text=label), append)
+        unknown = f' (not known and left out: {", ".join(words.unknown)})' if words.unknown else ''
+        return f'looking at: {label}{unknown}'
+
+    def _set_text_target(
+        self, request: SetTextTarget.Request, response: SetTextTarget.Response
+    ) -> SetTextTarget.Response:
+        try:
+            response.message = self._look_at_text(request.text, request.append)
+            response.success = True
+        except InvalidInput as problem:
+            response.success, response.message = False, str(problem)
+        return self._say(response)
+
+    def _set_box_target(
+        self, request: SetBoxTarget.Request, response: SetBoxTarget.Response
+    ) -> SetBoxTarget.Response:
+        box, stamp = request.box, request.stamp
+        edges = (
+            float(box.x_offset),
+            float(box.y_offset),
+            float(box.x_offset + box.width),
+            float(box.y_offset + box.height),
+        )
+        try:
+            if self._targets is None:
+                raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
+            if not (box.width and box.height):
+                raise InvalidInput('box', 'the box has no area')
+            target = Target(id=request.label or 'box', label=request.label, box=edges)
+            self._targets.command(target, request.append, stamp.sec * 1_000_000_000 + stamp.nanosec)
+            response.success = True
+            response.message = f'looking at box ({edges[0]:.0f}, {edges[1]:.0f}) to ({edges[2]:.0f}, {edges[3]:.0f})'
+        except InvalidInput as problem:
+            response.success, response.message = False, str(problem)
+        return self._say(response)
+
+    def _clear_targets(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        if self._targets is None:
+            response.success, response.message = False, f'the node is {self._state}'
+        else:
+            response.success = True
+            response.message = f'{self._targets.clear()} target(s) cleared; detections count again'
+        return self._say(response)
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        response.success = True
+        response.message = 'enabled' if request.data else 'disabled: pictures are not looked at'
+        return self._say(response)
+
+    def _say(self, response: Response) -> Response:
+        if self._state != 'active':
+            response.message += f' (the node is {self._state})'
+        return response
+
+    # Parameters and diagnostics
+
+    def _on_set_parameters(self, changed: list[Parameter]) -> SetParametersResult:
+        answer = check_change(changed, self._pipeline is not None)
+        if answer.successful:
+            self._options = read_parameters(self, changed)
+            if self._pipeline is not None:
+                self._pipeline.settings = self._options.settings
+        return answer
+
+    def _publish_diagnostics(self) -> None:
+        facts = {'state': self._state, 'enabled': str(self._enabled).lower()}
+        if self._pipeline is not None:
+            folder = self._pipeline.model.folder
+            facts['model'] = f'{folder.name} {folder.version} {folder.sha256[:12]}'
+            facts['engine'] = self._pipeline.model.engine_name
+            facts['inference ms'] = f'{1e3 * self._pipeline.inference_s:.1f}'
+        self._diagnostics.publish(
+            diagnostic_array(
+                self.get_fully_qualified_name().lstrip('/'),
+                self.get_clock().now(),
+                self._state,
+                self._counts,
+                facts,
+                self._complaints.active(),
+                self._complaints.counts(),
+            )
+        )
+
+
+def _scale_problem(source: str) -> InvalidInput:
+    missing = {
+        'auto': 'neither reference_depth nor camera_info with a model that knows metres',
+        'model': 'no camera_info, without which the model knows no metres',
+        'reference_depth': 'no reference_depth picture within 0.1 s that fits',
+        'none': 'scale_source is none',
+    }[source]
+    return InvalidInput('scale', f'depth has no metric scale ({missing}); see ~/depth/relative')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; returns the exit status."""
+    keep_large_blocks_in_the_heap()
+    cv2.setNumThreads(1)
+    node = None
+    try:
+        rclpy.init(args=arguments)
+        node = FocusDepth()
+        node.start()
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

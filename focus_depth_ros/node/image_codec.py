@@ -1,0 +1,178 @@
+"""sensor_msgs/Image and CompressedImage to arrays and back, for every encoding a camera uses.
+
+Own code instead of cv_bridge: that one is not everywhere, breaks with NumPy and OpenCV majors, and
+does not check. Every message is taken for untrusted: its size, step and encoding must agree.
+"""
+
+from __future__ import annotations
+
+import array
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+
+from focus_depth_ros.core import MAX_SIDE_PX, InvalidInput
+from focus_depth_ros.node.depth_encoding import metres_from_float, metres_from_millimetres
+
+ToRgb = Callable[[NDArray[Any]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How one encoding lies in memory: `channels` values of `dtype` a pixel; rows = height * `rows`."""
+
+    dtype: str
+    channels: int
+    to_rgb: ToRgb
+    rows: float = 1.0
+
+
+def _convert(code: int) -> ToRgb:
+    return lambda pixels: np.asarray(cv2.cvtColor(pixels, code), np.uint8)
+
+
+def _mono16(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    high = (pixels >> 8).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(high, cv2.COLOR_GRAY2RGB))
+
+
+COLOUR_LAYOUTS: dict[str, _Layout] = {
+    'rgb8': _Layout('u1', 3, np.ascontiguousarray),
+    'bgr8': _Layout('u1', 3, _convert(cv2.COLOR_BGR2RGB)),
+    '8UC3': _Layout('u1', 3, _convert(cv2.COLOR_BGR2RGB)),
+    'rgba8': _Layout('u1', 4, _convert(cv2.COLOR_RGBA2RGB)),
+    'bgra8': _Layout('u1', 4, _convert(cv2.COLOR_BGRA2RGB)),
+    'mono8': _Layout('u1', 1, _convert(cv2.COLOR_GRAY2RGB)),
+    '8UC1': _Layout('u1', 1, _convert(cv2.COLOR_GRAY2RGB)),
+    'mono16': _Layout('u2', 1, _mono16),
+    '16UC1': _Layout('u2', 1, _mono16),
+    'yuv422': _Layout('u1', 2, _convert(cv2.COLOR_YUV2RGB_UYVY)),
+    'uyvy': _Layout('u1', 2, _convert(cv2.COLOR_YUV2RGB_UYVY)),
+    'yuv422_yuy2': _Layout('u1', 2, _convert(cv2.COLOR_YUV2RGB_YUY2)),
+    'yuyv': _Layout('u1', 2, _convert(cv2.COLOR_YUV2RGB_YUY2)),
+    'nv12': _Layout('u1', 1, _convert(cv2.COLOR_YUV2RGB_NV12), rows=1.5),
+    'nv21': _Layout('u1', 1, _convert(cv2.COLOR_YUV2RGB_NV21), rows=1.5),
+    'bayer_rggb8': _Layout('u1', 1, _convert(cv2.COLOR_BayerRGGB2RGB)),
+    'bayer_bggr8': _Layout('u1', 1, _convert(cv2.COLOR_BayerBGGR2RGB)),
+    'bayer_gbrg8': _Layout('u1', 1, _convert(cv2.COLOR_BayerGBRG2RGB)),
+    'bayer_grbg8': _Layout('u1', 1, _convert(cv2.COLOR_BayerGRBG2RGB)),
+}
+
+
+def rgb_from_image(message: Image) -> NDArray[np.uint8]:
+    """uint8 RGB (H, W, 3) of a colour picture. Raises InvalidInput saying what disagrees."""
+    layout = COLOUR_LAYOUTS.get(message.encoding)
+    if layout is None:
+        raise InvalidInput(
+            'encoding',
+            f'image encoding {message.encoding[:40]!r} is not one of: {", ".join(COLOUR_LAYOUTS)}',
+        )
+    pixels = _pixels(message, layout.dtype, layout.channels, layout.rows)
+    try:
+        return layout.to_rgb(pixels)
+    except cv2.error as error:  # an odd width where pairs of pixels share their colour, say
+        raise InvalidInput(
+            'image_size', f'{message.width}x{message.height} px cannot be {message.encoding}'
+        ) from error
+
+
+def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
+    """uint8 RGB (H, W, 3) of a JPEG or PNG. Raises InvalidInput when it is truncated or neither."""
+    data = np.frombuffer(message.data, np.uint8)
+    _check_compressed_size(data)
+    if data.size and data[:2].tobytes() == b'\xff\xd8' and b'\xff\xd9' not in data[-64:].tobytes():
+        raise InvalidInput('compressed', f'the JPEG of {data.size} bytes is truncated')
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if picture is None:
+        raise InvalidInput(
+            'compressed',
+            f'{data.size} bytes of format {message.format[:40]!r} are no readable JPEG or PNG',
+        )
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _check_compressed_size(data: NDArray[np.uint8]) -> None:
+    """Refuse a header that announces a picture too large to decode, before decoding it."""
+    size = _announced_size(data[: 1 << 16].tobytes())
+    if size is not None and max(size) > MAX_SIDE_PX:
+        raise InvalidInput(
+            'image_size', f'compressed picture of {size[0]}x{size[1]} px; {MAX_SIDE_PX} px at most'
+        )
+
+
+def _announced_size(head: bytes) -> tuple[int, int] | None:
+    """(width, height) from a PNG's IHDR or a JPEG's frame header, None when there is none."""
+    if head[:8] == b'\x89PNG\r\n\x1a\n' and len(head) >= 24:
+        return int.from_bytes(head[16:20], 'big'), int.from_bytes(head[20:24], 'big')
+    position = 2 if head[:2] == b'\xff\xd8' else len(head)
+    while position + 9 <= len(head) and head[position] == 0xFF:
+        marker, length = head[position + 1], int.from_bytes(head[position + 2 : position + 4], 'big')
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return (
+                int.from_bytes(head[position + 7 : position + 9], 'big'),
+                int.from_bytes(head[position + 5 : position + 7], 'big'),
+            )
+        position += 2 + length
+    return None
+
+
+def _pixels(message: Image, dtype: str, channels: int, rows: float = 1.0) -> NDArray[Any]:
+    """The message's memory as (rows, width[, channels]), row padding cut, native byte order."""
+    width, height, step = message.width, message.height, message.step
+    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
+        raise InvalidInput(
+            'image_size', f'picture of {width}x{height} px; 1 to {MAX_SIDE_PX} px are accepted'
+        )
+    row_count = int(height * rows)
+    row_bytes = width * channels * np.dtype(dtype).itemsize
+    if step < row_bytes:
+        raise InvalidInput(
+            'step', f'step {step} is shorter than a row: {width} px of {message.encoding} need {row_bytes}'
+        )
+    data = np.frombuffer(message.data, np.uint8)
+    if data.size != step * row_count:
+        raise InvalidInput(
+            'data_size',
+            f'{data.size} bytes of data, but step {step} x {row_count} rows are {step * row_count}',
+        )
+    table = data.reshape(row_count, step)[:, :row_bytes]
+    order = '>' if message.is_bigendian else '<'
+    pixels = np.ascontiguousarray(table).view(np.dtype(dtype).newbyteorder(order))
+    if np.dtype(dtype).itemsize > 1:
+        pixels = pixels.astype(np.dtype(dtype), copy=False)
+    return pixels if channels == 1 else pixels.reshape(row_count, width, channels)
+
+
+def depth_from_image(message: Image) -> NDArray[np.float32]:
+    """float32 metres (H, W), NaN invalid, of a 32FC1 (m) or 16UC1 / mono16 (mm) depth picture."""
+    if message.encoding == '32FC1':
+        return metres_from_float(_pixels(message, 'f4', 1))
+    if message.encoding in ('16UC1', 'mono16'):
+        return metres_from_millimetres(_pixels(message, 'u2', 1))
+    raise InvalidInput(
+        'reference_encoding', f'depth encoding {message.encoding[:40]!r}; 32FC1 or 16UC1 are read'
+    )
+
+
+def image_from_array(pixels: NDArray[Any], encoding: str) -> Image:
+    """An Image message of a C-contiguous array (H, W) or (H, W, C); the header is left empty."""
+    message = Image()
+    message.height, message.width = pixels.shape[:2]
+    message.encoding = encoding
+    message.is_bigendian = int(sys.byteorder == 'big')
+    message.step = pixels.strides[0]
+    message.data = byte_array(pixels)
+    return message
+
+
+def byte_array(pixels: NDArray[Any]) -> array.array[int]:
+    """The array's memory in the one type that rclpy takes without converting it item by item."""
+    data = array.array('B')
+    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast('B'))
+    return data

@@ -1,0 +1,202 @@
+"""Everything the node publishes for one result. Nobody listens to a topic: it is not computed."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Vector3
+from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle.publisher import LifecyclePublisher
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField, RegionOfInterest
+from std_msgs.msg import Float64, Header
+from vision_msgs.msg import Detection3DArray
+
+from focus_depth_ros.core import Box, Camera
+from focus_depth_ros.msg import FocusTarget, FocusTargetArray
+from focus_depth_ros.node.depth_encoding import millimetres_from_metres
+from focus_depth_ros.node.detections import detections_3d
+from focus_depth_ros.node.image_codec import byte_array, image_from_array
+from focus_depth_ros.node.parameters import Parameters
+from focus_depth_ros.pipeline.overlay import draw_overlay
+from focus_depth_ros.pipeline.result import FocusResult, TargetResult
+
+TOPICS: dict[str, type] = {
+    'depth/image': Image,
+    'depth/camera_info': CameraInfo,
+    'depth/relative': Image,
+    'boundary/image': Image,
+    'target/mask': Image,
+    'target/points': PointCloud2,
+    'targets': FocusTargetArray,
+    'target/detections_3d': Detection3DArray,
+    'overlay/image': Image,
+}
+TIMINGS = ('inference_time_ms', 'processing_time_ms', 'pipeline_latency_ms')
+
+CLOUD_FIELDS = [
+    PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+    for index, name in enumerate(('x', 'y', 'z', 'rgb'))
+]
+
+
+class Outputs:
+    """The node's publishers. Reliable, so that RViz reads them; depth 1: newest or nothing."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._results = {name: self._advertise(name, kind) for name, kind in TOPICS.items()}
+        self._timings = {name: self._advertise(f'debug/{name}', Float64) for name in TIMINGS}
+
+    def _advertise(self, name: str, kind: type) -> LifecyclePublisher:
+        return self._node.create_lifecycle_publisher(
+            kind,
+            f'~/{name}',
+            QoSProfile(depth=1),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def any_wanted(self) -> bool:
+        """True when somebody listens to any result."""
+        return any(self._wanted(name) for name in TOPICS)
+
+    def _wanted(self, name: str) -> bool:
+        return bool(self._results[name].get_subscription_count())
+
+    def publish(self, result: FocusResult, parameters: Parameters) -> None:
+        """Publish whatever somebody listens to, under the picture's own stamp and frame."""
+        header = header_of(result)
+        for name, message in (
+            ('depth/image', lambda: depth_message(result, parameters.depth_encoding)),
+            ('depth/camera_info', lambda: _camera_info_message(result)),
+            ('depth/relative', lambda: _relative_message(result)),
+            ('targets', lambda: FocusTargetArray(targets=list(map(target_message, result.targets)))),
+            ('target/detections_3d', lambda: detections_3d(result)),
+            ('boundary/image', lambda: image_from_array(result.boundary, 'mono8')),
+            (
+                'target/mask',
+                lambda: image_from_array(result.mask.view(np.uint8) * np.uint8(255), 'mono8'),
+            ),
+            ('target/points', lambda: cloud_message(result, parameters.dense_cloud)),
+            ('overlay/image', lambda: image_from_array(draw_overlay(result), 'rgb8')),
+        ):
+            if self._wanted(name):
+                content = message()
+                if content is not None:
+                    content.header = header
+                    self._results[name].publish(content)
+
+    def publish_timings(self, **milliseconds: float) -> None:
+        """Publish the debug times, by topic name."""
+        for name, value in milliseconds.items():
+            if self._timings[name].get_subscription_count():
+                self._timings[name].publish(Float64(data=value))
+
+    def close(self) -> None:
+        """Take every publisher down."""
+        for publisher in (*self._results.values(), *self._timings.values()):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+
+def header_of(result: FocusResult) -> Header:
+    """The input picture's stamp and frame."""
+    seconds, nanoseconds = divmod(result.frame.stamp_ns, 1_000_000_000)
+    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=result.frame.frame_id)
+
+
+def depth_message(result: FocusResult, encoding: str) -> Image | None:
+    """Metric depth, or nothing: relative depth is never published as metres."""
+    if result.depth_m is None:
+        return None
+    if encoding == '16UC1':
+        return image_from_array(millimetres_from_metres(result.depth_m), '16UC1')
+    return image_from_array(result.depth_m, '32FC1')
+
+
+def _relative_message(result: FocusResult) -> Image | None:
+    return None if result.scale.is_metric else image_from_array(result.inverse_depth, '32FC1')
+
+
+def _camera_info_message(result: FocusResult) -> CameraInfo | None:
+    camera = result.frame.camera
+    return None if camera is None else _camera_info(camera)
+
+
+def _camera_info(camera: Camera) -> CameraInfo:
+    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+    return CameraInfo(
+        width=camera.width,
+        height=camera.height,
+        distortion_model=camera.distortion_model or 'plumb_bob',
+        d=list(camera.distortion) or [0.0] * 5,
+        k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
+
+
+def cloud_message(result: FocusResult, dense: bool) -> PointCloud2 | None:
+    """The targets' points: organised with NaN outside, or (`dense`) the valid ones alone."""
+    points: np.ndarray[Any, np.dtype[np.float32]] | None
+    if dense:
+        points = result.target_points()
+        points = None if points is None else points[None]
+    else:
+        points = result.organised_cloud()
+    if points is None:
+        return None
+    height, width = points.shape[:2]
+    return PointCloud2(
+        height=height,
+        width=width,
+        fields=CLOUD_FIELDS,
+        is_bigendian=sys.byteorder == 'big',
+        point_step=16,
+        row_step=16 * width,
+        data=byte_array(points),
+        is_dense=dense,
+    )
+
+
+def target_message(answer: TargetResult) -> FocusTarget:
+    """One target's answer; NaN metres where there are none."""
+    message = FocusTarget(
+        id=answer.target.id,
+        label=answer.target.label,
+        score=answer.target.score,
+        confidence=answer.confidence,
+        scale_source=answer.scale.source,
+    )
+    box = answer.box or answer.target.box
+    if box is not None:
+        message.box = region_of(box)
+    geometry = answer.geometry
+    if geometry is None:
+        nan = math.nan
+        message.centroid, message.extent = Point(x=nan, y=nan, z=nan), Vector3(x=nan, y=nan, z=nan)
+        message.depth_p05_m = message.depth_median_m = message.depth_p95_m = nan
+        return message
+    x, y, z = map(float, geometry.centroid_m)
+    message.centroid = Point(x=x, y=y, z=z)
+    x, y, z = map(float, geometry.extent_m)
+    message.extent = Vector3(x=x, y=y, z=z)
+    message.depth_p05_m = geometry.depth_p05_m
+    message.depth_median_m = geometry.depth_median_m
+    message.depth_p95_m = geometry.depth_p95_m
+    return message
+
+
+def region_of(box: Box) -> RegionOfInterest:
+    """A box as whole pixels."""
+    x0, y0 = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
+    return RegionOfInterest(
+        x_offset=x0,
+        y_offset=y0,
+        width=max(0, math.ceil(box[2]) - x0),
+        height=max(0, math.ceil(box[3]) - y0),
+    )

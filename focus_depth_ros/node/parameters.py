@@ -1,0 +1,201 @@
+"""The node's parameters: name, default, meaning, bounds, in one table; read as one typed value."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from focus_depth_ros.inference.engine import BACKENDS
+from focus_depth_ros.inference.model_folder import BUILT_IN
+from focus_depth_ros.pipeline.focus_pipeline import Settings
+from focus_depth_ros.pipeline.scale import SCALE_SOURCES
+
+
+@dataclass(frozen=True)
+class Specification:
+    """One parameter. `choices` or `low`..`high` bound it; `live` ones may change while active."""
+
+    default: bool | int | float | str | list[str]
+    description: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    live: bool = False
+
+
+SPECIFICATIONS: dict[str, Specification] = {
+    'model': Specification('', 'Model folder with model.json; empty takes the built-in one.'),
+    'backend': Specification(
+        'auto', 'What runs the network; auto takes CUDA where it is offered.', choices=BACKENDS
+    ),
+    'inference_threads': Specification(
+        0, 'Threads of the network; 0 takes all cores but one.', low=0, high=64
+    ),
+    'image_transport': Specification(
+        'raw',
+        'raw subscribes to image, compressed to image/compressed.',
+        choices=('raw', 'compressed'),
+    ),
+    'image_is_rectified': Specification(
+        False,
+        'True when the pictures are rectified although camera_info holds distortion: '
+        'then its projection matrix P counts instead of K and D.',
+    ),
+    'autostart': Specification(True, 'Configure and activate at start, without a lifecycle manager.'),
+    'scale_source': Specification(
+        'auto',
+        'Where metres come from; auto prefers reference_depth, then the model.',
+        choices=SCALE_SOURCES,
+        live=True,
+    ),
+    'max_depth_m': Specification(
+        10.0, 'Farther is invalid (NaN), metres.', low=0.1, high=1000.0, live=True
+    ),
+    'min_confidence': Specification(
+        0.3,
+        'A target with less confidence counts as not found: no mask, no points.',
+        low=0.0,
+        high=1.0,
+        live=True,
+    ),
+    'classes': Specification(
+        [''], 'Detections of these class ids only; an empty string takes all.', live=True
+    ),
+    'score_threshold': Specification(
+        0.3, 'Detections with a lower score are left out.', low=0.0, high=1.0, live=True
+    ),
+    'max_targets': Specification(4, 'Targets answered at once, best score first.', low=1, high=32),
+    'detection_slop_s': Specification(
+        0.1,
+        'Largest time between a detection and the picture it is matched to, s.',
+        low=0.0,
+        high=10.0,
+    ),
+    'detection_timeout_s': Specification(
+        1.0, 'A detected target not detected again for so long is dropped, s.', low=0.05, high=3600.0
+    ),
+    'depth_encoding': Specification(
+        '32FC1',
+        'Encoding of depth/image: 32FC1 metres or 16UC1 millimetres.',
+        choices=('32FC1', '16UC1'),
+        live=True,
+    ),
+    'dense_cloud': Specification(
+        False,
+        'target/points holds only valid points instead of an organised cloud with NaN.',
+        live=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """All parameters, typed. Field names are parameter names."""
+
+    model: str
+    backend: str
+    inference_threads: int
+    image_transport: str
+    image_is_rectified: bool
+    autostart: bool
+    scale_source: str
+    max_depth_m: float
+    min_confidence: float
+    classes: tuple[str, ...]
+    score_threshold: float
+    max_targets: int
+    detection_slop_s: float
+    detection_timeout_s: float
+    depth_encoding: str
+    dense_cloud: bool
+
+    @property
+    def model_path(self) -> Path:
+        """The folder to load."""
+        return Path(self.model).expanduser() if self.model else BUILT_IN
+
+    @property
+    def thread_count(self) -> int:
+        """Threads for the network: as asked, else every core but one, which is left to ROS."""
+        return self.inference_threads or max(1, len(os.sched_getaffinity(0)) - 1)
+
+    @property
+    def settings(self) -> Settings:
+        """The part that the pipeline reads."""
+        return Settings(self.scale_source, self.min_confidence, self.max_depth_m)
+
+    def wants_class(self, class_id: str) -> bool:
+        """True when detections of this class are to be looked at."""
+        chosen = {name for name in self.classes if name}
+        return not chosen or class_id in chosen
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare every parameter with its descriptor. Raises rclpy's errors for values out of range."""
+    for name, specification in SPECIFICATIONS.items():
+        node.declare_parameter(name, specification.default, _descriptor(specification))
+
+
+def read_parameters(node: Node, changed: list[Parameter] | None = None) -> Parameters:
+    """Current values, with `changed` ones laid over them."""
+    values: dict[str, Any] = {name: node.get_parameter(name).value for name in SPECIFICATIONS}
+    values.update({item.name: item.value for item in changed or [] if item.name in values})
+    values['classes'] = tuple(values['classes'] or ())
+    return Parameters(**{item.name: values[item.name] for item in fields(Parameters)})
+
+
+def check_change(changed: list[Parameter], is_configured: bool) -> SetParametersResult:
+    """Accept or refuse a change; the reason says what is allowed."""
+    for item in changed:
+        specification = SPECIFICATIONS.get(item.name)
+        if specification is None:
+            continue
+        if specification.choices and item.value not in specification.choices:
+            return _refused(f'{item.name} is {item.value!r}; allowed: {", ".join(specification.choices)}')
+        if is_configured and not specification.live:
+            return _refused(f'{item.name} is read when the node is configured: clean it up first')
+    return SetParametersResult(successful=True)
+
+
+def check_choices(parameters: Parameters) -> None:
+    """Raise ValueError for a start value that is not among a parameter's choices."""
+    for name, specification in SPECIFICATIONS.items():
+        value = getattr(parameters, name)
+        if specification.choices and value not in specification.choices:
+            raise ValueError(
+                f'parameter {name} is {value!r}; allowed: {", ".join(specification.choices)}'
+            )
+
+
+def _refused(reason: str) -> SetParametersResult:
+    return SetParametersResult(successful=False, reason=reason)
+
+
+def _descriptor(specification: Specification) -> ParameterDescriptor:
+    constraints = ''
+    if specification.choices:
+        constraints = 'one of: ' + ', '.join(specification.choices)
+    descriptor = ParameterDescriptor(
+        description=specification.description, additional_constraints=constraints
+    )
+    if specification.low is not None and specification.high is not None:
+        if isinstance(specification.default, float):
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=specification.low, to_value=specification.high)
+            ]
+        else:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(specification.low), to_value=int(specification.high), step=1)
+            ]
+    return descriptor

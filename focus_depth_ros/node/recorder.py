@@ -1,0 +1,96 @@
+"""The node `recorder`: writes topics into a rosbag2 MCAP recording as they arrive, without ros2 bag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from focus_depth_ros.node.bag_types import message_class, typestore_for
+from focus_depth_ros.node.transport import keep_large_blocks_in_the_heap
+
+DEFAULT_TOPICS = [
+    '/focus_depth/depth/image=sensor_msgs/msg/Image',
+    '/focus_depth/boundary/image=sensor_msgs/msg/Image',
+    '/focus_depth/target/mask=sensor_msgs/msg/Image',
+    '/focus_depth/target/points=sensor_msgs/msg/PointCloud2',
+    '/focus_depth/targets=focus_depth_ros/msg/FocusTargetArray',
+    '/focus_depth/debug/inference_time_ms=std_msgs/msg/Float64',
+    '/focus_depth/debug/processing_time_ms=std_msgs/msg/Float64',
+    '/focus_depth/debug/pipeline_latency_ms=std_msgs/msg/Float64',
+    '/diagnostics=diagnostic_msgs/msg/DiagnosticArray',
+]
+
+
+class Recorder(Node):
+    """Parameters: output (a folder that does not exist yet), topics (a list of TOPIC=TYPE).
+
+    Says "recording" once every topic has a publisher.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('recorder')
+        output = str(self.declare_parameter('output', '').value)
+        topics = list(self.declare_parameter('topics', DEFAULT_TOPICS).value)
+        if not output or Path(output).exists():
+            raise ValueError(f'parameter output names a folder to make; {output!r} is none or exists')
+        types = dict(_topic_and_type(entry) for entry in topics)
+        store = typestore_for(list(types.values()))
+        self._topics = list(types)
+        self._writer = Writer(Path(output), version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer.open()
+        for topic, name in types.items():
+            connection = self._writer.add_connection(topic, name, typestore=store)
+            self.create_subscription(
+                message_class(name), topic, self._write_to(connection), QoSProfile(depth=20), raw=True
+            )
+        self._waiting = self.create_timer(0.1, self._say_when_ready)
+
+    def _write_to(self, connection: Any) -> Callable[[bytes], None]:
+        def write(data: bytes) -> None:
+            self._writer.write(connection, self.get_clock().now().nanoseconds, data)
+
+        return write
+
+    def _say_when_ready(self) -> None:
+        if all(self.count_publishers(topic) for topic in self._topics):
+            print('recording', flush=True)
+            self._waiting.cancel()
+
+    def close(self) -> None:
+        """Finish the recording, so that it can be read."""
+        self._writer.close()
+        self.destroy_node()
+
+
+def _topic_and_type(entry: str) -> tuple[str, str]:
+    topic, separator, name = entry.partition('=')
+    if not separator or name.count('/') != 2:
+        raise ValueError(f'topic {entry!r} is not of the form /topic=package/msg/Type')
+    return topic, name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Record until SIGINT or SIGTERM; returns the exit status."""
+    keep_large_blocks_in_the_heap()
+    rclpy.init(args=arguments)
+    recorder = None
+    try:
+        recorder = Recorder()
+        rclpy.spin(recorder)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ValueError, OSError) as error:
+        print(f'recorder: {error}')
+        return 2
+    finally:
+        if recorder is not None:
+            recorder.close()
+        rclpy.try_shutdown()
+    return 0

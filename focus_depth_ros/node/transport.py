@@ -1,0 +1,46 @@
+"""What large messages need from the process that carries them: a transport profile and a calm heap."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def use_large_message_profile() -> None:
+    """Name the package's Fast DDS profile in the environment, unless the user named one.
+
+    To be called before rclpy.init. Without it the default transports lose camera pictures.
+    """
+    for variable in PROFILE_VARIABLES:
+        os.environ.setdefault(variable, str(shared_file('config/fastdds_large_messages.xml')))
+
+
+def shared_file(name: str) -> Path:
+    """A file of this package's share folder: a ROS workspace's or a Python environment's.
+
+    The ament index alone would not do: with ROS from wheels nothing sets AMENT_PREFIX_PATH.
+    Raises FileNotFoundError.
+    """
+    prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
+    for prefix in prefixes:
+        path = Path(prefix) / 'share' / 'focus_depth_ros' / name
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f'share/focus_depth_ros/{name} is in none of {prefixes}')
+
+
+def keep_large_blocks_in_the_heap() -> None:
+    """Tell glibc to reuse picture-sized blocks instead of mapping fresh pages for each message.
+
+    Page faults on fresh maps are most of what a megabyte message costs. No effect on other libcs.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, 'mallopt'):
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 28)
+        libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TOP_PAD, 1 << 26)

@@ -1,0 +1,103 @@
+"""Depth to points: viewing rays of a camera (distortion included), clouds, PLY files."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.core import Camera
+
+
+@lru_cache(maxsize=4)
+def viewing_rays(camera: Camera) -> NDArray[np.float32]:
+    """x/z and y/z of every pixel, float32 (H, W, 2), in the optical frame (REP-103).
+
+    For a picture with lens distortion the pixels are undistorted first, so that the points are
+    right although the picture is not rectified.
+    """
+    columns, rows = np.meshgrid(
+        np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32)
+    )
+    if not camera.is_distorted:
+        return np.stack(
+            ((columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy), axis=-1
+        ).astype(np.float32)
+    pixels = np.stack((columns, rows), axis=-1).reshape(-1, 1, 2).astype(np.float64)
+    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
+    coefficients = np.asarray(camera.distortion, np.float64)
+    if camera.distortion_model in ('equidistant', 'fisheye'):
+        rays = cv2.fisheye.undistortPoints(pixels, matrix, coefficients[:4])
+    else:
+        rays = cv2.undistortPoints(pixels, matrix, coefficients)
+    return rays.reshape(camera.height, camera.width, 2).astype(np.float32)
+
+
+def pack_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Colours (..., 3) as the float32 that PointCloud2's `rgb` field holds (0x00RRGGBB)."""
+    wide = rgb.astype(np.uint32)
+    packed = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    return packed.view(np.float32)
+
+
+def organised_cloud(
+    depth_m: NDArray[np.float32],
+    rgb: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    rays: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """x, y, z, rgb of every pixel, float32 (H, W, 4); NaN outside the mask (REP-117)."""
+    cloud = np.full((*depth_m.shape, 4), np.nan, np.float32)
+    region = bounding_region(mask)
+    if region is not None:
+        window = cloud[region]
+        z = np.where(mask[region], depth_m[region], np.float32(np.nan))
+        np.multiply(rays[region], z[..., None], out=window[..., :2])
+        window[..., 2] = z
+        window[..., 3] = pack_rgb(rgb[region])
+        window[..., 3][np.isnan(z)] = np.nan
+    return cloud
+
+
+def target_points(
+    depth_m: NDArray[np.float32],
+    rgb: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    rays: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """x, y, z, rgb of the target's valid pixels only, float32 (N, 4)."""
+    region = bounding_region(mask)
+    if region is None:
+        return np.empty((0, 4), np.float32)
+    z = depth_m[region]
+    chosen = mask[region] & np.isfinite(z)
+    points = np.empty((int(chosen.sum()), 4), np.float32)
+    points[:, 2] = z[chosen]
+    points[:, :2] = rays[region][chosen] * points[:, 2:3]
+    points[:, 3] = pack_rgb(rgb[region][chosen])
+    return points
+
+
+def bounding_region(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """The tight rows and columns of a mask, None when it is empty."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (slice(y, y + height), slice(x, x + width)) if width else None
+
+
+def write_ply(path: Path, points: NDArray[np.float32]) -> None:
+    """Write points (N, 4: x y z in metres, packed rgb) as a binary PLY that every viewer opens."""
+    record = np.dtype([('xyz', '<f4', 3), ('rgb', 'u1', 3)])
+    rows = np.empty(len(points), record)
+    rows['xyz'] = points[:, :3]
+    packed = np.ascontiguousarray(points[:, 3]).view(np.uint32)
+    rows['rgb'] = np.stack((packed >> 16 & 255, packed >> 8 & 255, packed & 255), axis=-1)
+    header = (
+        'ply\nformat binary_little_endian 1.0\n'
+        f'comment metres, optical frame: x right, y down, z forward\nelement vertex {len(points)}\n'
+        'property float x\nproperty float y\nproperty float z\n'
+        'property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n'
+    )
+    path.write_bytes(header.encode('ascii') + rows.tobytes())

@@ -1,0 +1,147 @@
+"""One frame and its targets in, one result out. Called like a function; knows no ROS."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.core import Box, Frame, InvalidInput, Target
+from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.pipeline.layers import separate
+from focus_depth_ros.pipeline.prompts import PromptEncoder
+from focus_depth_ros.pipeline.result import FocusResult, TargetResult, measure
+from focus_depth_ros.pipeline.scale import (
+    RELATIVE,
+    Scale,
+    scale_from_model,
+    scale_from_reference,
+)
+
+NO_TARGET = Target(id='', label='', box=(0.0, 0.0, 1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose. `scale_source`: auto, model, reference_depth or none."""
+
+    scale_source: str = 'auto'
+    min_confidence: float = 0.3
+    max_depth_m: float = 10.0
+
+
+class FocusPipeline:
+    """A loaded model with everything round it. Not thread-safe: one caller at a time."""
+
+    def __init__(self, model: FocusModel, settings: Settings | None = None) -> None:
+        self.model = model
+        self.settings = settings or Settings()
+        self.prompts = PromptEncoder(model.folder.vocabulary, model.folder.max_words)
+        self.inference_s = 0.0
+
+    def picture(self, frame: Frame) -> NDArray[np.uint8]:
+        """The frame at the network's input size, uint8 RGB (h, w, 3), stretched."""
+        size = self.model.folder.input_size
+        return np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA))
+
+    def __call__(
+        self,
+        frame: Frame,
+        targets: Sequence[Target] = (),
+        reference_depth_m: NDArray[np.float32] | None = None,
+        picture: NDArray[np.uint8] | None = None,
+    ) -> FocusResult:
+        """Look at `targets` in `frame`.
+
+        `reference_depth_m` (H, W) is an aligned depth picture in metres, NaN invalid; `picture`
+        spares the resizing where the caller already has `self.picture(frame)`. Raises InvalidInput
+        for unusable prompts or a network that answers NaN, EngineError when inference fails.
+        `inference_s` then holds the seconds spent in the two graphs.
+        """
+        boxes, words = self.prompts.encode(targets, *frame.size)
+        start = time.perf_counter()
+        features = self.model.encode(self.picture(frame) if picture is None else picture)
+        maps = self.model.focus(features, boxes, words)
+        self.inference_s = time.perf_counter() - start
+        if not (np.isfinite(maps.inverse_depth).all() and np.isfinite(maps.confidence).all()):
+            raise InvalidInput('network', 'the network answered NaN; the picture is left out')
+        if not targets:
+            return self._result(frame, (), self._answer(frame, NO_TARGET, maps, 0, reference_depth_m), maps)
+        answers = tuple(
+            self._answer(frame, target, maps, row, reference_depth_m)
+            for row, target in enumerate(targets)
+        )
+        view = max(answers, key=lambda answer: (answer.found, answer.confidence))
+        return self._result(frame, answers, view, maps)
+
+    def _result(
+        self, frame: Frame, answers: tuple[TargetResult, ...], view: TargetResult, maps: FocusMaps
+    ) -> FocusResult:
+        return FocusResult(
+            frame=frame,
+            targets=answers,
+            view=view,
+            boundary_cells=maps.boundary.max(axis=0),
+            max_depth_m=self.settings.max_depth_m,
+        )
+
+    def _answer(
+        self,
+        frame: Frame,
+        target: Target,
+        maps: FocusMaps,
+        row: int,
+        reference_depth_m: NDArray[np.float32] | None,
+    ) -> TargetResult:
+        inverse_depth, confidence = maps.inverse_depth[row], float(maps.confidence[row])
+        scale = self._scale(frame, inverse_depth, maps.metric[row], reference_depth_m)
+        found = target is not NO_TARGET and confidence >= self.settings.min_confidence
+        mask = maps.mask[row] if found else np.zeros_like(maps.mask[row])
+        layers = separate(inverse_depth, mask)
+        geometry = None
+        if found and scale.is_metric and frame.camera is not None:
+            inside = layers.inside * np.float32(scale.scale) + np.float32(scale.shift)
+            geometry = measure(inside, layers.mask, frame.camera, self.settings.max_depth_m)
+        return TargetResult(
+            target=target,
+            confidence=confidence,
+            found=found and bool((layers.mask > 127).any()),
+            scale=scale,
+            layers=layers,
+            box=_tight_box(layers.mask, frame.size) if found else None,
+            geometry=geometry,
+        )
+
+    def _scale(
+        self,
+        frame: Frame,
+        inverse_depth: NDArray[np.float32],
+        metric: NDArray[np.float32],
+        reference_depth_m: NDArray[np.float32] | None,
+    ) -> Scale:
+        source = self.settings.scale_source
+        if source in ('auto', 'reference_depth') and reference_depth_m is not None:
+            scale = scale_from_reference(inverse_depth, reference_depth_m)
+            if scale is not None:
+                return scale
+        if source in ('auto', 'model') and frame.camera is not None:
+            folder = self.model.folder
+            scale = scale_from_model(
+                metric, frame.camera, folder.input_size, folder.canonical_focal_px
+            )
+            if math.isfinite(scale.scale) and scale.scale > 0:
+                return scale
+        return RELATIVE
+
+
+def _tight_box(mask: NDArray[np.uint8], size: tuple[int, int]) -> Box | None:
+    x, y, width, height = cv2.boundingRect((mask > 127).astype(np.uint8))
+    if width == 0:
+        return None
+    across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]
+    return (x * across, y * down, (x + width) * across, (y + height) * down)

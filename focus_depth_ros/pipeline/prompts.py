@@ -1,0 +1,77 @@
+"""Targets become the numbers that the focus graph reads: boxes in [0, 1] and word indices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.core import InvalidInput, Target
+
+MAX_TEXT_CHARACTERS = 200
+UNKNOWN_INDEX = 1
+"""Index of "<unknown>" in every vocabulary; 0 is padding."""
+ARTICLES = frozenset({'a', 'an', 'the'})
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text as the network sees it: the words it knows, in order, and those it does not."""
+
+    known: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+class PromptEncoder:
+    """Encodes targets for one vocabulary of a model folder."""
+
+    def __init__(self, vocabulary: Sequence[str], max_words: int) -> None:
+        self._index = {word: index for index, word in enumerate(vocabulary) if index > UNKNOWN_INDEX}
+        self._max_words = max_words
+
+    def read(self, text: str) -> Words:
+        """Split a text into known and unknown words.
+
+        Raises InvalidInput when it is empty, over 200 characters, or no content word is known.
+        """
+        if len(text) > MAX_TEXT_CHARACTERS:
+            raise InvalidInput(
+                'text', f'text of {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are read'
+            )
+        words = re.findall(r'[^\W_]+', text.lower())
+        if not words:
+            raise InvalidInput('text', f'no word in {text!r}')
+        known = tuple(word for word in words if word in self._index)
+        unknown = tuple(word for word in words if word not in self._index)
+        if not set(known) - ARTICLES:
+            raise InvalidInput(
+                'text',
+                f'no known word in {text!r}; this model knows: {", ".join(self.content_words)}',
+            )
+        return Words(known[: self._max_words], unknown)
+
+    @property
+    def content_words(self) -> list[str]:
+        """Every word the model knows but the articles, sorted."""
+        return sorted(set(self._index) - ARTICLES)
+
+    def encode(
+        self, targets: Sequence[Target], width: int, height: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Boxes (T, 4) xyxy / picture size and words (T, max_words).
+
+        No target at all becomes one empty prompt: the network then looks at nothing in particular.
+        """
+        rows = max(len(targets), 1)
+        boxes = np.zeros((rows, 4), np.float32)
+        words = np.zeros((rows, self._max_words), np.int32)
+        for row, target in enumerate(targets):
+            if target.box is not None:
+                boxes[row] = np.asarray(target.box, np.float32) / (width, height, width, height)
+            else:
+                known = self.read(target.text).known
+                words[row, : len(known)] = [self._index[word] for word in known]
+        return boxes, words

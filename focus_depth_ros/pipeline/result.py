@@ -1,0 +1,185 @@
+"""What comes out for one frame. Full-size pictures are computed when first asked for, and once.
+
+The network answers at its own small size. Which outputs anybody wants is known only to the caller,
+so each full-size product is a cached property: nobody asks, nothing is computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.core import Box, Camera, Frame, Target
+from focus_depth_ros.pipeline import cloud
+from focus_depth_ros.pipeline.layers import Layers, upsample, upsample_mask
+from focus_depth_ros.pipeline.scale import Scale
+
+GRASP_MARGIN_PX = 5
+"""Side of the window by which a mask is eroded before it becomes points: no rim, no flyers."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A target in metres, optical frame: `centroid_m` and `extent_m` (3,), depth quantiles."""
+
+    centroid_m: NDArray[np.float32]
+    extent_m: NDArray[np.float32]
+    depth_p05_m: float
+    depth_median_m: float
+    depth_p95_m: float
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """One target's answer. `found` is False when the network is not confident of it.
+
+    `box` is tight on the mask in px of the picture (None when not found), `geometry` None without
+    a metric scale, a camera or a single valid cell.
+    """
+
+    target: Target
+    confidence: float
+    found: bool
+    scale: Scale
+    layers: Layers
+    box: Box | None
+    geometry: Geometry | None
+
+    def inverse_depth_layers(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(inside, outside) at network size: 1/m with a metric scale, else affine-invariant."""
+        scale, shift = self.scale.scale, self.scale.shift
+        return self.layers.inside * scale + shift, self.layers.outside * scale + shift
+
+
+@dataclass(frozen=True)
+class FocusResult:
+    """One frame's answer. `view` is the answer that sets the background: the surest target's,
+    or that of the empty prompt when there is no target. `max_depth_m` bounds what counts as valid.
+    """
+
+    frame: Frame
+    targets: tuple[TargetResult, ...]
+    view: TargetResult
+    boundary_cells: NDArray[np.float32]
+    max_depth_m: float
+
+    @property
+    def scale(self) -> Scale:
+        """Where this frame's metres come from."""
+        return self.view.scale
+
+    @cached_property
+    def found(self) -> tuple[TargetResult, ...]:
+        """The targets that are there, the surest last (it wins where masks overlap)."""
+        present = [answer for answer in self.targets if answer.found]
+        return tuple(sorted(present, key=lambda answer: answer.confidence))
+
+    @cached_property
+    def inverse_depth(self) -> NDArray[np.float32]:
+        """float32 (H, W), larger = nearer: 1/m with a metric scale, else affine-invariant."""
+        shown = self.found if self.scale.is_metric else self.found[-1:]
+        return composite(self.view, shown, self.frame.size)
+
+    @cached_property
+    def depth_m(self) -> NDArray[np.float32] | None:
+        """float32 (H, W) metres along Z, NaN invalid (REP-117); None without a metric scale."""
+        if not self.scale.is_metric:
+            return None
+        return to_depth(self.inverse_depth, self.max_depth_m)
+
+    @cached_property
+    def boundary(self) -> NDArray[np.uint8]:
+        """Occlusion boundary probability x 255, uint8 (H, W)."""
+        cells = np.rint(self.boundary_cells * 255.0).astype(np.uint8)
+        return np.asarray(cv2.resize(cells, self.frame.size, interpolation=cv2.INTER_LINEAR))
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Union of the found targets' masks, bool (H, W)."""
+        union = np.zeros(self.frame.rgb.shape[:2], np.bool_)
+        for answer in self.found:
+            union |= upsample_mask(answer.layers.mask, self.frame.size)
+        return union
+
+    @cached_property
+    def grasp_mask(self) -> NDArray[np.bool_]:
+        """The mask less its rim: pixels that become points."""
+        window = np.ones((GRASP_MARGIN_PX, GRASP_MARGIN_PX), np.uint8)
+        return cv2.erode(self.mask.view(np.uint8), window).view(np.bool_)
+
+    def organised_cloud(self) -> NDArray[np.float32] | None:
+        """x y z rgb float32 (H, W, 4), NaN outside the targets; None without scale or camera."""
+        parts = self._cloud_parts()
+        return None if parts is None else cloud.organised_cloud(*parts)
+
+    def target_points(self) -> NDArray[np.float32] | None:
+        """x y z rgb float32 (N, 4) of the targets only; None without scale or camera."""
+        parts = self._cloud_parts()
+        return None if parts is None else cloud.target_points(*parts)
+
+    def _cloud_parts(
+        self,
+    ) -> (
+        tuple[
+            NDArray[np.float32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]
+        ]
+        | None
+    ):
+        if self.depth_m is None or self.frame.camera is None:
+            return None
+        rays = cloud.viewing_rays(self.frame.camera)
+        return self.depth_m, self.frame.rgb, self.grasp_mask, rays
+
+
+def composite(
+    view: TargetResult, shown: tuple[TargetResult, ...], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """The view's background with each shown target's inside layer laid over it, at (W, H) px."""
+    _, outside = view.inverse_depth_layers()
+    picture = upsample(outside, size)
+    for answer in shown:
+        inside, _ = answer.inverse_depth_layers()
+        mask = upsample_mask(answer.layers.mask, size).view(np.uint8)
+        cv2.copyTo(upsample(inside, size), mask, picture)
+    return picture
+
+
+def to_depth(inverse_depth: NDArray[np.float32], max_depth_m: float) -> NDArray[np.float32]:
+    """1/m to metres; NaN where nothing, behind the camera or beyond `max_depth_m`."""
+    nearest = np.float32(1.0 / max_depth_m)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        depth = np.reciprocal(inverse_depth)
+    depth[~(inverse_depth >= nearest)] = np.nan
+    return depth
+
+
+def measure(
+    inverse_depth_inside: NDArray[np.float32],
+    mask: NDArray[np.uint8],
+    camera: Camera,
+    max_depth_m: float,
+) -> Geometry | None:
+    """Geometry of one target from the cells (h, w) of its mask (probability x 255)."""
+    depth = to_depth(inverse_depth_inside, max_depth_m)
+    chosen = (mask > 127) & np.isfinite(depth)
+    if not chosen.any():
+        return None
+    height, width = depth.shape
+    rows = ((np.arange(height) + 0.5) * camera.height / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * camera.width / width).astype(int)
+    rays = cloud.viewing_rays(camera)[rows[:, None], columns[None]][chosen]
+    z = depth[chosen]
+    points = np.concatenate((rays * z[:, None], z[:, None]), axis=1)
+    low, high = np.quantile(points, (0.02, 0.98), axis=0)
+    p05, median, p95 = np.quantile(z, (0.05, 0.5, 0.95))
+    return Geometry(
+        centroid_m=points.mean(axis=0, dtype=np.float64).astype(np.float32),
+        extent_m=(high - low).astype(np.float32),
+        depth_p05_m=float(p05),
+        depth_median_m=float(median),
+        depth_p95_m=float(p95),
+    )

@@ -1,0 +1,79 @@
+"""Where metres come from: affine-invariant inverse depth gets a scale and a shift, or stays relative.
+
+1/Z = scale * inverse_depth + shift, Z in metres along the optical axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.core import Camera
+
+SCALE_SOURCES = ('auto', 'model', 'reference_depth', 'none')
+MIN_REFERENCE_CELLS = 100
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`source` is 'model', 'reference_depth' or 'none' (then scale 1, shift 0 mean nothing)."""
+
+    source: str
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def is_metric(self) -> bool:
+        """True when 1/Z comes out in 1/m."""
+        return self.source != 'none'
+
+
+RELATIVE = Scale('none')
+
+
+def scale_from_model(
+    metric: NDArray[np.float32], camera: Camera, input_size: tuple[int, int], canonical_px: float
+) -> Scale:
+    """Scale of the network's own metric head, `metric` (2,), de-canonicalised.
+
+    The head speaks for a camera of focal length f_c = `canonical_px` at the network's input size
+    (the canonical camera of Metric3D and Depth Pro); this camera's is f = sqrt(fx' fy') there.
+    """
+    width, height = input_size
+    focal_px = np.sqrt((camera.fx * width / camera.width) * (camera.fy * height / camera.height))
+    factor = canonical_px / float(focal_px)
+    return Scale('model', factor * float(metric[0]), factor * float(metric[1]))
+
+
+def scale_from_reference(
+    inverse_depth: NDArray[np.float32], reference_depth_m: NDArray[np.float32]
+) -> Scale | None:
+    """Robust least squares of `inverse_depth` (h, w) to 1/reference (H, W metres, NaN invalid).
+
+    Both show the same view; the reference is sampled at the map's cells. Huber weights at 1.35
+    sigma keep holes' rims and moved things out. None when under 100 cells are valid or the fit
+    is not increasing.
+    """
+    height, width = inverse_depth.shape
+    sampled = cv2.resize(reference_depth_m, (width, height), interpolation=cv2.INTER_NEAREST)
+    valid = np.isfinite(sampled) & (sampled > 0.05)
+    if int(valid.sum()) < MIN_REFERENCE_CELLS:
+        return None
+    x = inverse_depth[valid].astype(np.float64)
+    y = 1.0 / sampled[valid].astype(np.float64)
+    weight = np.ones_like(x)
+    scale = shift = 0.0
+    for _ in range(4):
+        mean_x, mean_y = np.average(x, weights=weight), np.average(y, weights=weight)
+        variance = np.average((x - mean_x) ** 2, weights=weight)
+        if variance < 1e-12:
+            return None
+        scale = float(np.average((x - mean_x) * (y - mean_y), weights=weight) / variance)
+        shift = float(mean_y - scale * mean_x)
+        residual = np.abs(scale * x + shift - y)
+        sigma = max(1.4826 * float(np.median(residual)), 1e-9)
+        weight = np.minimum(1.0, 1.35 * sigma / np.maximum(residual, 1e-12))
+    return Scale('reference_depth', scale, shift) if scale > 0 else None

@@ -1,0 +1,224 @@
+"""Which targets are wanted now, and where they are in the newest picture.
+
+Detections speak of a picture that is already past. The last pictures are therefore kept (grey and
+small); a detection is matched to its picture by stamp and carried from there to the newest one by
+tracking. Commands (a box, words) stand above detections until they are cleared.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.core import Box, InvalidInput, Target, clip_box
+from focus_depth_ros.pipeline.tracking import propagate_box
+
+HISTORY_LENGTH = 60
+FUTURE_NS = 1_000_000_000
+CLOCK_JUMP_NS = 500_000_000
+
+
+@dataclass(frozen=True)
+class _View:
+    """A past picture: grey (h, w) uint8, and the (width, height) px its boxes are given in."""
+
+    stamp_ns: int
+    grey: NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Anchored:
+    """A target with the view in which its box holds. `confirmed_ns`: when last seen by a detector."""
+
+    target: Target
+    view: _View | None
+    confirmed_ns: int
+
+
+@dataclass(frozen=True)
+class _Detections:
+    stamp_ns: int
+    targets: tuple[Target, ...]
+
+
+class TargetsInView:
+    """Follows the wanted targets from picture to picture; safe to call from two threads.
+
+    `complain` hears of everything that had to be left out. Times in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        complain: Callable[[InvalidInput], None],
+        max_targets: int,
+        detection_slop_s: float,
+        detection_timeout_s: float,
+    ) -> None:
+        self._complain = complain
+        self._max_targets = max_targets
+        self._slop_ns = int(detection_slop_s * 1e9)
+        self._timeout_ns = int(detection_timeout_s * 1e9)
+        self._lock = threading.Lock()
+        self._history: deque[_View] = deque(maxlen=HISTORY_LENGTH)
+        self._commanded: list[_Anchored] = []
+        self._detected: list[_Anchored] = []
+        self._pending: _Detections | None = None
+
+    def command(self, target: Target, append: bool, stamp_ns: int = 0) -> None:
+        """Look at this target, in place of all others or (`append`) beside commanded ones.
+
+        A box speaks of the picture of `stamp_ns`, 0 for the newest. Raises InvalidInput when that
+        picture is no longer kept, the box is outside it, or there are too many targets.
+        """
+        with self._lock:
+            view = None
+            if target.box is not None and self._history:
+                view = self._view_at(stamp_ns) if stamp_ns else self._history[-1]
+                target = target.with_box(clip_box(target.box, *view.size))
+            others = self._commanded if append else []
+            if len(others) >= self._max_targets:
+                raise InvalidInput('targets', f'there are already {len(others)} targets (the maximum)')
+            self._commanded = [*others, _Anchored(target, view, 0)]
+
+    def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
+        """Take a detector's targets for the picture of `stamp_ns`, best score first.
+
+        Raises InvalidInput when that picture is not, and will not be, among the kept ones.
+        """
+        detections = _Detections(stamp_ns, tuple(targets[: self._max_targets]))
+        with self._lock:
+            newest = self._history[-1].stamp_ns if self._history else None
+            if newest is not None and stamp_ns > newest + FUTURE_NS:
+                raise InvalidInput(
+                    'detections_stamp',
+                    f'detections are stamped {(stamp_ns - newest) / 1e9:.1f} s after the newest '
+                    'picture; do camera and detector share a clock?',
+                )
+            if newest is None or stamp_ns > newest:
+                self._pending = detections
+            else:
+                self._accept(detections)
+
+    def clear(self) -> int:
+        """Forget every target; detections count again. Returns how many were forgotten."""
+        with self._lock:
+            count = len(self._commanded) + len(self._detected)
+            self._commanded, self._detected, self._pending = [], [], None
+            return count
+
+    def forget_pictures(self) -> None:
+        """Forget the history and everything whose place was known only through it."""
+        with self._lock:
+            self._forget_pictures()
+
+    def locate(self, stamp_ns: int, grey: NDArray[np.uint8], size: tuple[int, int]) -> list[Target]:
+        """The targets in this picture: `grey` small uint8 (h, w), boxes in px of `size` (w, h)."""
+        with self._lock:
+            self._notice_breaks(stamp_ns, size)
+            view = _View(stamp_ns, grey, size)
+            self._history.append(view)
+            if self._pending is not None and self._pending.stamp_ns <= stamp_ns:
+                pending, self._pending = self._pending, None
+                try:
+                    self._accept(pending)
+                except InvalidInput as problem:
+                    self._complain(problem)
+            self._detected = [
+                seen for seen in self._detected if stamp_ns - seen.confirmed_ns <= self._timeout_ns
+            ]
+            if self._commanded:
+                self._commanded = self._carried(self._commanded, view)
+                return [seen.target for seen in self._commanded]
+            self._detected = self._carried(self._detected, view)
+            return [seen.target for seen in self._detected]
+
+    def _notice_breaks(self, stamp_ns: int, size: tuple[int, int]) -> None:
+        if not self._history:
+            return
+        last = self._history[-1]
+        if stamp_ns < last.stamp_ns - CLOCK_JUMP_NS:
+            self._complain(
+                InvalidInput(
+                    'clock',
+                    f'the clock went back by {(last.stamp_ns - stamp_ns) / 1e9:.1f} s (a bag that '
+                    'loops?); tracked boxes were forgotten',
+                )
+            )
+            self._forget_pictures()
+        elif size != last.size:
+            self._complain(
+                InvalidInput(
+                    'image_size_change',
+                    f'pictures changed from {last.size[0]}x{last.size[1]} to {size[0]}x{size[1]} '
+                    'px; tracked boxes were forgotten',
+                )
+            )
+            self._forget_pictures()
+
+    def _forget_pictures(self) -> None:
+        self._history.clear()
+        self._detected, self._pending = [], None
+        self._commanded = [seen for seen in self._commanded if seen.target.box is None]
+
+    def _accept(self, detections: _Detections) -> None:
+        view = self._view_at(detections.stamp_ns)
+        seen = []
+        for target in detections.targets:
+            assert target.box is not None, 'detections are boxes'
+            try:
+                box = clip_box(target.box, *view.size)
+            except InvalidInput as problem:
+                self._complain(problem)
+                continue
+            seen.append(_Anchored(target.with_box(box), view, view.stamp_ns))
+        self._detected = seen
+
+    def _view_at(self, stamp_ns: int) -> _View:
+        nearest = min(self._history, key=lambda view: abs(view.stamp_ns - stamp_ns))
+        distance_ns = abs(nearest.stamp_ns - stamp_ns)
+        if distance_ns > self._slop_ns:
+            raise InvalidInput(
+                'detections_stamp',
+                f'no kept picture within {self._slop_ns / 1e9:g} s of stamp {stamp_ns / 1e9:.3f}: '
+                f'the nearest is {distance_ns / 1e9:.2f} s away',
+            )
+        return nearest
+
+    def _carried(self, anchored: list[_Anchored], view: _View) -> list[_Anchored]:
+        carried = (self._carry(seen, view) for seen in anchored)
+        return [seen for seen in carried if seen is not None]
+
+    def _carry(self, seen: _Anchored, view: _View) -> _Anchored | None:
+        box = seen.target.box
+        if box is None or seen.view is view:
+            return seen
+        if seen.view is not None:
+            box = _carry_box(box, seen.view, view)
+            if box is None:
+                self._complain(
+                    InvalidInput('tracking', f'target {seen.target.label or seen.target.id!r} was lost')
+                )
+                return None
+        try:
+            clipped = clip_box(box, *view.size)
+        except InvalidInput as problem:
+            self._complain(problem)
+            return None
+        return _Anchored(seen.target.with_box(clipped), view, seen.confirmed_ns)
+
+
+def _carry_box(box: Box, before: _View, after: _View) -> Box | None:
+    """Track in the small grey pictures, answer in px of the full ones."""
+    across = before.grey.shape[1] / before.size[0]
+    down = before.grey.shape[0] / before.size[1]
+    small = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    moved = propagate_box(before.grey, after.grey, small)
+    if moved is None:
+        return None
+    return (moved[0] / across, moved[1] / down, moved[2] / across, moved[3] / down)

@@ -1,0 +1,57 @@
+"""A box moves with the picture between two detections: median flow (Kalal et al., ICPR 2010)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.core import Box
+
+MIN_POINTS = 6
+MAX_RETURN_ERROR_PX = 1.0
+FLOW = {
+    'winSize': (13, 13),
+    'maxLevel': 3,
+    'criteria': (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03),
+}
+
+
+def propagate_box(before: NDArray[np.uint8], after: NDArray[np.uint8], box: Box) -> Box | None:
+    """Where `box` (px of `before`) is in `after`; both grey (h, w). None when it is lost.
+
+    Corners inside the box are followed forward and back; those that return within a pixel vote
+    by their medians for a shift and a change of size.
+    """
+    height, width = before.shape
+    x0, y0 = max(int(box[0]), 0), max(int(box[1]), 0)
+    x1, y1 = min(int(np.ceil(box[2])), width), min(int(np.ceil(box[3])), height)
+    if x1 - x0 < 4 or y1 - y0 < 4:
+        return None
+    corners = cv2.goodFeaturesToTrack(before[y0:y1, x0:x1], 60, 0.01, 2)
+    if corners is None or len(corners) < MIN_POINTS:
+        return None
+    start = (corners + np.array([[[x0, y0]]], np.float32)).astype(np.float32)
+    end, found, _ = cv2.calcOpticalFlowPyrLK(before, after, start, None, **FLOW)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, end, None, **FLOW)
+    error = np.linalg.norm((back - start)[:, 0], axis=1)
+    good = (found[:, 0] == 1) & (returned[:, 0] == 1) & (error < MAX_RETURN_ERROR_PX)
+    if int(good.sum()) < MIN_POINTS:
+        return None
+    return _moved(box, start[good, 0], end[good, 0])
+
+
+def _moved(box: Box, start: NDArray[np.float32], end: NDArray[np.float32]) -> Box:
+    shift = np.median(end - start, axis=0)
+    first, second = np.triu_indices(len(start), 1)
+    before = np.linalg.norm(start[first] - start[second], axis=1)
+    after = np.linalg.norm(end[first] - end[second], axis=1)
+    far = before > 2.0
+    growth = float(np.median(after[far] / before[far])) if far.any() else 1.0
+    centre_x = (box[0] + box[2]) / 2 + float(shift[0])
+    centre_y = (box[1] + box[3]) / 2 + float(shift[1])
+    half_width = (box[2] - box[0]) / 2 * growth
+    half_height = (box[3] - box[1]) / 2 * growth
+    return (
+        centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height
+    )
