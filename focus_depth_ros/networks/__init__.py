@@ -1,0 +1,1 @@
+"""Torch modules of the focus-depth networks, one idea a file."""

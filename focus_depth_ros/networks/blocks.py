@@ -1,0 +1,58 @@
+"""The convolution block every part of the compact family is made of.
+
+Convolution, batch normalisation and ReLU: plain enough to train in bfloat16 on a CPU and to fold into single
+convolutions at export.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias, then batch normalisation; 'same' padding at stride 1."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int = 1
+    ) -> None:
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        super().__init__(
+            nn.Conv2d(
+                inputs,
+                outputs,
+                (height, width),
+                stride=stride,
+                padding=(height // 2, width // 2),
+                bias=False,
+            ),
+            nn.BatchNorm2d(outputs),
+        )
+
+
+class ConvNormReLU(nn.Sequential):
+    """`ConvNorm` followed by ReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int = 1
+    ) -> None:
+        super().__init__(ConvNorm(inputs, outputs, kernel, stride), nn.ReLU(inplace=True))
+
+
+class Residual(nn.Module):
+    """x -> ReLU(x + ConvNorm(ConvNormReLU(x))), both 3x3; (B, C, H, W) to the same shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvNormReLU(channels, channels)
+        self.second = ConvNorm(channels, channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.relu(features + self.second(self.first(features)))
+
+
+def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resampling of (B, C, H, W) to `size` = (height, width), pixel-centre convention."""
+    if features.shape[-2:] == size:
+        return features
+    return functional.interpolate(features, size=size, mode="bilinear", align_corners=False)

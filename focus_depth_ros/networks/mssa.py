@@ -1,0 +1,95 @@
+"""MSSA: the multi-scale semantic adapter that brings a prompt into a geometry feature map.
+
+FocusDepth (arXiv 2605.11756). At one scale, with geometry tokens X^g (B, N, C) and prompt tokens X^p (B, N, C_p)
+on the same grid:
+
+    X~ = X^p W^p;   Z = [X^g || X~];   F = MoE(Z);   G = sigmoid(F W^g);   Y = G * F + (1 - G) * X^g
+
+The paper leaves the experts open. Here: a dense softmax router over `experts` experts, each Linear(2C -> hidden),
+GELU, dropout, Linear(hidden -> C). Named deviation, default: the *safe start*, F = X^g + MoE(Z) with the experts'
+last layer at zero and a gate bias, so that an untrained adapter is the identity. `paper_literal=True` drops both.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SoftExperts(nn.Module):
+    """A dense mixture of small MLPs, (B, N, inputs) -> (B, N, outputs), weighted per token by a softmax router.
+
+    The experts' layers are stacked into two matrices: sum_k w_k (V_k a_k + c_k) is one product of V with the
+    router-weighted activations, so four experts cost two matrix products.
+    """
+
+    def __init__(
+        self, inputs: int, hidden: int, outputs: int, experts: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.experts = experts
+        self.router = nn.Linear(inputs, experts)
+        self.inner = nn.Linear(inputs, experts * hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.outer = nn.Linear(experts * hidden, outputs, bias=False)
+        self.outer_bias = nn.Linear(experts, outputs, bias=False)
+        # Each expert sees `hidden` of the stacked activations: initialise by its own fan-in.
+        nn.init.kaiming_uniform_(self.outer.weight, a=5**0.5)
+        self.outer.weight.data.mul_(experts**0.5)
+        nn.init.zeros_(self.outer_bias.weight)
+
+    def zero_last_layer(self) -> None:
+        """Make the mixture's output zero, whatever its input."""
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer_bias.weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        weights = torch.softmax(self.router(tokens), dim=-1)
+        activations = self.dropout(functional.gelu(self.inner(tokens)))
+        weighted = activations.unflatten(-1, (self.experts, -1)) * weights.unsqueeze(-1)
+        mixed: Tensor = self.outer(weighted.flatten(-2)) + self.outer_bias(weights)
+        return mixed
+
+
+class MSSA(nn.Module):
+    """The adapter of one scale; parameters are not shared between scales.
+
+    `channels` is C, `prompt_channels` C_p; `hidden` the experts' width (None: C, as the paper's size implies).
+    `gate_bias` -4 keeps a pretrained geometry network as it was; a network trained from scratch starts half
+    open with 0, since there is nothing to protect and a closed gate only delays learning.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        prompt_channels: int,
+        hidden: int | None = None,
+        experts: int = 4,
+        dropout: float = 0.1,
+        paper_literal: bool = False,
+        gate_bias: float = -4.0,
+    ) -> None:
+        super().__init__()
+        self.paper_literal = paper_literal
+        self.prompt_projection = nn.Linear(prompt_channels, channels, bias=False)
+        self.mixture = SoftExperts(2 * channels, hidden or channels, channels, experts, dropout)
+        self.gate = nn.Linear(channels, 1, bias=not paper_literal)
+        if not paper_literal:
+            self.mixture.zero_last_layer()
+            nn.init.constant_(self.gate.bias, gate_bias)
+
+    def forward(self, geometry: Tensor, prompt: Tensor) -> Tensor:
+        """(B, N, C) and (B, N, C_p) -> (B, N, C)."""
+        joined = torch.cat([geometry, self.prompt_projection(prompt)], dim=-1)
+        fused = self.mixture(joined)
+        if not self.paper_literal:
+            fused = geometry + fused
+        gate = torch.sigmoid(self.gate(fused))
+        return gate * fused + (1.0 - gate) * geometry
+
+
+def fuse_maps(adapter: MSSA, geometry: Tensor, prompt: Tensor) -> Tensor:
+    """Apply an adapter to maps: (B, C, H, W) and (B, C_p, H, W) -> (B, C, H, W)."""
+    fused = adapter(geometry.flatten(2).transpose(1, 2), prompt.flatten(2).transpose(1, 2))
+    return fused.transpose(1, 2).unflatten(2, geometry.shape[-2:])

@@ -1,0 +1,1 @@
+"""Losses, data and loop that train the networks, and their export to model folders."""

@@ -1,0 +1,102 @@
+"""What a camera may do to a rendered picture: light, colour, haze, blur, noise, compression; and where it looks.
+
+All draws come from the generator given, so a sample is repeatable from its seed. Captions never say left or
+right, so mirroring is allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.synthesis.sample import Sample
+
+
+@dataclass(frozen=True)
+class View:
+    """A window of the source picture, in whole pixels, and whether it is mirrored."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    mirrored: bool
+
+
+def draw_view(width: int, height: int, rng: np.random.Generator) -> View:
+    """A random window. Half of the time nearly everything is seen, else a crop of free aspect.
+
+    The window is later stretched to the network's input: aspects from 0.75 to 1.4 times the source's cover
+    square and 16:9 cameras.
+    """
+    if rng.random() < 0.5:
+        share = rng.uniform(0.9, 1.0)
+        aspect = rng.uniform(0.97, 1.03)
+    else:
+        share = rng.uniform(0.6, 1.0)
+        aspect = np.exp(rng.uniform(np.log(0.75), np.log(1.4)))
+    across = min(1.0, share * np.sqrt(aspect))
+    down = min(1.0, across / aspect)
+    across = down * aspect
+    window_width, window_height = round(across * width), round(down * height)
+    return View(
+        left=int(rng.integers(0, width - window_width + 1)),
+        top=int(rng.integers(0, height - window_height + 1)),
+        width=window_width,
+        height=window_height,
+        mirrored=bool(rng.random() < 0.5),
+    )
+
+
+def whole_view(width: int, height: int) -> View:
+    """Everything, unmirrored."""
+    return View(0, 0, width, height, False)
+
+
+def apply_view(sample: Sample, view: View) -> Sample:
+    """The sample as seen through a window. K moves with the window; object boxes are left as they were."""
+    rows = slice(view.top, view.top + view.height)
+    columns = slice(view.left, view.left + view.width)
+    step = -1 if view.mirrored else 1
+    calibration = sample.K.copy()
+    calibration[0, 2] -= view.left
+    calibration[1, 2] -= view.top
+    if view.mirrored:
+        calibration[0, 2] = view.width - 1 - calibration[0, 2]
+    return replace(
+        sample,
+        rgb=np.ascontiguousarray(sample.rgb[rows, columns][:, ::step]),
+        depth_m=np.ascontiguousarray(sample.depth_m[rows, columns][:, ::step]),
+        ids=np.ascontiguousarray(sample.ids[rows, columns][:, ::step]),
+        boundary=np.ascontiguousarray(sample.boundary[rows, columns][:, ::step]),
+        K=calibration,
+    )
+
+
+def degrade(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A random photometric change of an RGB picture uint8 (H, W, 3)."""
+    picture = rgb.astype(np.float32) / 255.0
+    if rng.random() < 0.8:
+        picture = picture ** np.float32(np.exp(rng.normal(0, 0.25)))
+        picture *= np.exp(rng.normal(0, 0.25, 1) + rng.normal(0, 0.08, 3)).astype(np.float32)
+    if rng.random() < 0.3:
+        haze = rng.uniform(0, 0.35)
+        picture = picture * np.float32(1 - haze) + np.float32(haze * rng.uniform(0.3, 0.9))
+    if rng.random() < 0.25:
+        grey = picture.mean(axis=2, keepdims=True)
+        picture = grey + (picture - grey) * np.float32(rng.uniform(0.5, 1.3))
+    if rng.random() < 0.4:
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.2)).astype(np.float32)
+    if rng.random() < 0.6:
+        strength = abs(rng.normal(0, 0.02))
+        picture = picture + rng.standard_normal(picture.shape, np.float32) * np.float32(strength)
+    result = (np.clip(picture, 0, 1) * 255.0 + 0.5).astype(np.uint8)
+    if rng.random() < 0.4:
+        quality = int(rng.integers(35, 95))
+        done, data = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if done:
+            result = cv2.imdecode(data, cv2.IMREAD_COLOR).astype(np.uint8)
+    return result

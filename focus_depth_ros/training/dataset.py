@@ -1,0 +1,298 @@
+"""Shards to training examples: which frame comes when, what is asked of it, and the arrays the losses want.
+
+The order is a list of draws made in the trainer's process, so it can be replayed up to any step after a kill;
+a draw names a frame and a seed and is turned into arrays in a loader process. The folder is listed again at the
+start of every pass: training may begin while shards are still being rendered.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from focus_depth_ros.networks.text import model_vocabulary, word_indices
+from focus_depth_ros.synthesis.sample import (
+    BOUNDARY_CONTACT,
+    BOUNDARY_OCCLUSION,
+    BOUNDARY_SELF,
+    Sample,
+    SceneObject,
+    decode_sample,
+)
+from focus_depth_ros.synthesis.vocabulary import (
+    ARTICLES,
+    CLASS_WORDS,
+    GENERIC_NOUN,
+    SIZES,
+    WORDS,
+)
+from focus_depth_ros.training.augmentation import apply_view, degrade, draw_view, whole_view
+
+WIDTH, HEIGHT = 224, 168
+OUTPUT_WIDTH, OUTPUT_HEIGHT = 112, 84
+GRID_WIDTH, GRID_HEIGHT = 28, 21
+CANONICAL_FOCAL_PX = 200.0
+MAX_WORDS = 8
+VOCABULARY = model_vocabulary(WORDS)
+NO_PROMPT, BOX_PROMPT, TEXT_PROMPT, ABSENT_PROMPT = range(4)
+SMALLEST_TARGET = 10
+"""Output cells a target must cover to be asked for (about 80 px of a 320x240 frame)."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One training example to be: frame `number` of a shard, and the seed of everything random about it."""
+
+    shard: str
+    number: int
+    seed: tuple[int, int]
+
+
+@lru_cache(maxsize=1024)
+def shard_index(path: str) -> tuple[dict[str, tuple[int, int]], ...]:
+    """Where each frame's files lie in a tar: ending -> (offset, size), bytes. Frames in shard order."""
+    frames: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(path, "r:") as shard:
+            for entry in shard:
+                key, _, ending = entry.name.partition(".")
+                frames.setdefault(key, {})[ending] = (entry.offset_data, entry.size)
+    except tarfile.TarError as error:
+        raise ValueError(f"{path}: not a readable shard ({error}); delete it") from error
+    return tuple(frames.values())
+
+
+def read_frame(path: str, number: int) -> Sample:
+    """Frame `number` of a shard, read by offset."""
+    files = {}
+    with open(path, "rb") as stream:
+        for ending, (offset, size) in shard_index(path)[number].items():
+            stream.seek(offset)
+            files[ending] = stream.read(size)
+    return decode_sample(files, f"{path} frame {number}")
+
+
+@dataclass
+class DrawOrder:
+    """An endless, replayable order of batches of draws over a folder of shards.
+
+    `passes` records the shard names each pass began with: the whole state, with the seed. Iterating anew replays
+    the recorded passes before any folder is listed again; `first_batch` skips what was consumed before.
+    """
+
+    folder: Path
+    seed: int
+    batch: int
+    passes: list[list[str]] = field(default_factory=list)
+    first_batch: int = 0
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        waiting: list[Draw] = []
+        number = count = 0
+        while True:
+            if number == len(self.passes):
+                self.passes.append(list_shards(self.folder))
+            names = self.passes[number]
+            frames = [
+                (name, index)
+                for name in names
+                for index in range(len(shard_index(str(self.folder / name))))
+            ]
+            order = np.random.default_rng([self.seed, number]).permutation(len(frames))
+            for place in order:
+                name, index = frames[place]
+                waiting.append(Draw(str(self.folder / name), index, (self.seed, count)))
+                count += 1
+                if len(waiting) == self.batch:
+                    if count > self.first_batch * self.batch:
+                        yield waiting
+                    waiting = []
+            number += 1
+
+
+def list_shards(folder: Path) -> list[str]:
+    """Names of the finished shards in a folder, sorted."""
+    names = sorted(path.name for path in folder.glob("*.tar"))
+    if not names:
+        raise ValueError(f"{folder} holds no .tar shards; render some with `focus-depth render`")
+    return names
+
+
+@dataclass(frozen=True)
+class PromptShares:
+    """How often each kind of prompt is asked; the rest goes without a prompt."""
+
+    box: float = 0.52
+    text: float = 0.32
+    absent_of_text: float = 0.12
+    words_with_box: float = 0.1
+    jitter: float = 0.12
+
+
+class FocusDataset(Dataset[dict[str, Any]]):
+    """A draw -> the arrays of one picture and its prompts (see `example`)."""
+
+    def __init__(self, prompts: int, shares: PromptShares, augment: bool) -> None:
+        self.prompts = prompts
+        self.shares = shares
+        self.augment = augment
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:  # type: ignore[override]
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng(draw.seed)
+        return example(read_frame(draw.shard, draw.number), rng, self.prompts, self.shares, self.augment)
+
+
+def example(
+    sample: Sample, rng: np.random.Generator, prompts: int, shares: PromptShares, augment: bool
+) -> dict[str, Any]:
+    """Arrays of one training picture with P prompts; h, w is the output grid.
+
+    picture uint8 (168, 224, 3); disparity float32 (h, w), canonical f / (f_c Z), 0 = unknown; objects bool
+    (h, w); boundary uint8 (h, w), 255 = not asked; words_at uint8 (V, 21, 28), 255 = not asked; box float32
+    (P, 4); words int32 (P, 8); mask float32 (P, h, w) area share; kind int64 (P,).
+    """
+    height, width = sample.ids.shape
+    view = draw_view(width, height, rng) if augment else whole_view(width, height)
+    seen = apply_view(sample, view)
+    picture = cv2.resize(seen.rgb, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    if augment:
+        picture = degrade(picture.astype(np.uint8), rng)
+    ids = _nearest(seen.ids, OUTPUT_HEIGHT, OUTPUT_WIDTH)
+    asked = [_prompt(seen, view.width * view.height / (width * height), rng, shares) for _ in range(prompts)]
+    return {
+        "picture": picture,
+        "disparity": canonical_disparity(seen),
+        "objects": ids > 0,
+        "boundary": _boundary_target(seen.boundary),
+        "words_at": _word_targets(seen),
+        "box": np.stack([prompt.box for prompt in asked]),
+        "words": np.array([prompt.words for prompt in asked], np.int32),
+        "mask": np.stack([prompt.mask for prompt in asked]),
+        "kind": np.array([prompt.kind for prompt in asked], np.int64),
+    }
+
+
+def canonical_disparity(sample: Sample) -> NDArray[np.float32]:
+    """f / (f_c Z) on the output grid, f = sqrt(fx fy) of the picture stretched to the network's input; 0 = unknown."""
+    height, width = sample.depth_m.shape
+    stretch = (WIDTH / width) * (HEIGHT / height)
+    focal_px = float(np.sqrt(sample.K[0, 0] * sample.K[1, 1] * stretch))
+    depth_m = _nearest(sample.depth_m, OUTPUT_HEIGHT, OUTPUT_WIDTH)
+    known = np.isfinite(depth_m) & (depth_m > 0)
+    disparity = focal_px / (CANONICAL_FOCAL_PX * np.where(known, depth_m, 1.0))
+    return np.where(known, disparity, 0.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    kind: int
+    box: NDArray[np.float32]
+    words: list[int]
+    mask: NDArray[np.float32]
+
+
+def _prompt(
+    seen: Sample, window_share: float, rng: np.random.Generator, shares: PromptShares
+) -> _Prompt:
+    """One random question about the picture, with its true answer."""
+    no_box, no_words = np.zeros(4, np.float32), [0] * MAX_WORDS
+    empty = np.zeros((OUTPUT_HEIGHT, OUTPUT_WIDTH), np.float32)
+    choice = rng.random()
+    if shares.box <= choice < shares.box + shares.text:
+        if seen.absent_captions and rng.random() < shares.absent_of_text:
+            caption = seen.absent_captions[rng.integers(len(seen.absent_captions))]
+            return _Prompt(ABSENT_PROMPT, no_box, caption_words(caption), empty)
+        for item in _shuffled(seen.objects, rng):
+            mask = _target_mask(seen, item)
+            if item.captions and mask is not None:
+                caption = item.captions[rng.integers(len(item.captions))]
+                return _Prompt(TEXT_PROMPT, no_box, caption_words(caption), mask)
+    elif choice < shares.box:
+        for item in _shuffled(seen.objects, rng):
+            mask = _target_mask(seen, item)
+            if mask is not None:
+                words = no_words
+                if item.captions and rng.random() < shares.words_with_box:
+                    words = caption_words(item.captions[rng.integers(len(item.captions))])
+                box = jittered(tight_box(seen.ids == item.id), rng, shares.jitter)
+                return _Prompt(BOX_PROMPT, box, words, mask)
+    return _Prompt(NO_PROMPT, no_box, no_words, empty)
+
+
+def caption_words(caption: str) -> list[int]:
+    """A caption as the network's word indices."""
+    return word_indices(caption, VOCABULARY, MAX_WORDS)
+
+
+def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """xyxy / picture size of a mask's pixels; right and lower edge exclusive."""
+    height, width = mask.shape
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    sides = columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
+    return np.array(sides, np.float32)
+
+
+def jittered(box: NDArray[np.float32], rng: np.random.Generator, largest: float) -> NDArray[np.float32]:
+    """A box as a detector would give it: each side off by up to a random share of the box's size."""
+    size = np.tile(box[2:] - box[:2], 2)
+    moved = box + rng.uniform(-1, 1, 4) * rng.uniform(0, largest) * size
+    return np.clip(moved, 0, 1).astype(np.float32)
+
+
+def _shuffled(objects: list[SceneObject], rng: np.random.Generator) -> list[SceneObject]:
+    return [objects[index] for index in rng.permutation(len(objects))]
+
+
+def _target_mask(seen: Sample, item: SceneObject) -> NDArray[np.float32] | None:
+    """Share of each output cell the object covers, or None if too little of it is in the window."""
+    visible = seen.ids == item.id
+    if np.count_nonzero(visible) < 0.4 * item.visible_px:
+        return None
+    mask: NDArray[np.float32] = cv2.resize(
+        visible.astype(np.float32), (OUTPUT_WIDTH, OUTPUT_HEIGHT), interpolation=cv2.INTER_AREA
+    ).astype(np.float32)
+    return mask if mask.sum() >= SMALLEST_TARGET else None
+
+
+def _boundary_target(boundary: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """1 where an occlusion runs through the cell, 255 where only a contact edge does, else 0."""
+
+    def touched(*kinds: int) -> NDArray[np.bool_]:
+        lines = np.isin(boundary, kinds).astype(np.float32)
+        share = cv2.resize(lines, (OUTPUT_WIDTH, OUTPUT_HEIGHT), interpolation=cv2.INTER_AREA)
+        return np.asarray(share > 0)
+
+    occlusion = touched(BOUNDARY_OCCLUSION, BOUNDARY_SELF)
+    contact = touched(BOUNDARY_CONTACT)
+    return np.where(occlusion, 1, np.where(contact, 255, 0)).astype(np.uint8)
+
+
+def _word_targets(seen: Sample) -> NDArray[np.uint8]:
+    """Which words hold at each cell of the stride-8 grid: (V, 21, 28), 1 / 0, 255 = not asked (sizes are relative)."""
+    table = np.zeros((256, len(VOCABULARY)), np.uint8)
+    for item in seen.objects:
+        nouns = CLASS_WORDS.get(item.class_name, ())
+        for word in (*ARTICLES, GENERIC_NOUN, item.colour, item.material, *nouns):
+            if word in VOCABULARY:
+                table[item.id, VOCABULARY.index(word)] = 1
+    for word in (VOCABULARY[0], VOCABULARY[1], *SIZES):
+        table[:, VOCABULARY.index(word)] = 255
+    grid = _nearest(seen.ids, GRID_HEIGHT, GRID_WIDTH)
+    return np.ascontiguousarray(table[grid].transpose(2, 0, 1))
+
+
+def _nearest(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """The image's value at the centre of each cell of a (height, width) grid."""
+    rows = ((np.arange(height) + 0.5) * image.shape[0] / height).astype(np.intp)
+    columns = ((np.arange(width) + 0.5) * image.shape[1] / width).astype(np.intp)
+    return image[rows[:, None], columns]

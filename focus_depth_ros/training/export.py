@@ -1,0 +1,212 @@
+"""`focus-depth export`: a checkpoint's averaged weights -> a model folder (two ONNX graphs and `model.json`).
+
+The graphs are checked against torch on a picture and prompts other than those they were traced with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import warnings
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from focus_depth_ros.networks.compact import (
+    FEATURE_NAMES,
+    CompactEncoder,
+    CompactFocus,
+    CompactNetwork,
+    CompactShape,
+)
+from focus_depth_ros.training.dataset import (
+    CANONICAL_FOCAL_PX,
+    HEIGHT,
+    MAX_WORDS,
+    OUTPUT_HEIGHT,
+    OUTPUT_WIDTH,
+    VOCABULARY,
+    WIDTH,
+)
+from focus_depth_ros.training.train import normalised
+
+OPSET = 17
+OUTPUT_NAMES = ("inverse_depth", "mask", "boundary", "confidence", "metric")
+TOLERANCE = 1e-4
+
+
+class EncoderGraph(nn.Module):
+    """uint8 RGB (1, 168, 224, 3) -> the encoder's features, normalisation included."""
+
+    def __init__(self, encoder: CompactEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.encoder(normalised(image)).values())
+
+
+class FocusGraph(nn.Module):
+    """Features, box (T, 4) and words (T, 8) -> the five outputs, logits as probabilities."""
+
+    def __init__(self, focus: CompactFocus) -> None:
+        super().__init__()
+        self.focus = focus
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        *features, box, words = inputs
+        output = self.focus(dict(zip(FEATURE_NAMES, features, strict=True)), box, words)
+        return (
+            output.inverse_depth,
+            torch.sigmoid(output.mask),
+            torch.sigmoid(output.boundary),
+            torch.sigmoid(output.confidence),
+            output.metric,
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `focus-depth export`."""
+    parser.add_argument("checkpoint", type=Path, help="checkpoint.pt of a training run")
+    parser.add_argument("--output", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--version", default="0.1.0", help="version written into model.json")
+    parser.add_argument("--measured", type=Path, help="JSON of `focus-depth evaluate` to include")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Entry of the command."""
+    network, training = load_checkpoint(arguments.checkpoint)
+    measured = json.loads(arguments.measured.read_text()) if arguments.measured else {}
+    worst = export_model(network, arguments.output, arguments.version, training, measured)
+    print(f"{arguments.output}: written; largest difference from torch {worst:.1e}")
+    return 0
+
+
+def load_checkpoint(path: Path) -> tuple[CompactNetwork, dict[str, Any]]:
+    """The averaged network of a checkpoint and the manifest's `training` entry. Raises ValueError if unfit."""
+    state = torch.load(path, weights_only=True)
+    if state.get("vocabulary") != VOCABULARY:
+        raise ValueError(f"{path}: trained with another vocabulary; export it with that version")
+    network = CompactNetwork(CompactShape(vocabulary_size=len(VOCABULARY)))
+    prefix = "module."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in state["average"].items()
+        if name.startswith(prefix)
+    }
+    network.load_state_dict(weights)
+    config = state["config"]
+    training = {
+        "command": "focus-depth train focus_depth_ros/training/compact.yaml",
+        "seed": int(config["seed"]),
+        "steps": int(state["step"]),
+        "pictures": int(state["step"]) * int(config["batch"]),
+        "scenes": len({name for names in state["passes"] for name in names}),
+        "scenes_unit": "shards of frames rendered by `focus-depth render`",
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+    return network, training
+
+
+def export_model(
+    network: CompactNetwork,
+    folder: Path,
+    version: str,
+    training: dict[str, Any],
+    measured: dict[str, Any],
+) -> float:
+    """Write the folder; returns the largest |ONNX Runtime - torch|. Raises ValueError beyond `TOLERANCE`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network = network.to(memory_format=torch.contiguous_format).eval()
+    encoder, focus = EncoderGraph(network.encoder).eval(), FocusGraph(network.focus).eval()
+    picture, box, words = _inputs(seed=0, targets=2)
+    paths = {"encoder": folder / "encoder.onnx", "focus": folder / "focus.onnx"}
+    with torch.no_grad(), warnings.catch_warnings():
+        # The tracing exporter announces its age and every shape it freezes; sizes are fixed on purpose.
+        warnings.simplefilter("ignore")
+        features = encoder(picture)
+        torch.onnx.export(
+            encoder,
+            (picture,),
+            paths["encoder"],
+            input_names=["image"],
+            output_names=list(FEATURE_NAMES),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        per_target = ("box", "words", *OUTPUT_NAMES)
+        torch.onnx.export(
+            focus,
+            (*features, box, words),
+            paths["focus"],
+            input_names=[*FEATURE_NAMES, "box", "words"],
+            output_names=list(OUTPUT_NAMES),
+            opset_version=OPSET,
+            dynamo=False,
+            dynamic_axes={name: {0: "targets"} for name in per_target},
+        )
+    worst = parity(encoder, focus, paths)
+    if worst > TOLERANCE:
+        raise ValueError(f"{folder}: the graphs differ from torch by {worst:.1e}, over {TOLERANCE}")
+    manifest = {
+        "format": 1,
+        "name": "compact",
+        "version": version,
+        "license": "Apache-2.0",
+        "family": "compact",
+        "files": {part: _file_entry(path) for part, path in paths.items()},
+        "input": {"width": WIDTH, "height": HEIGHT},
+        "output": {"width": OUTPUT_WIDTH, "height": OUTPUT_HEIGHT},
+        "features": list(FEATURE_NAMES),
+        "canonical_focal_px": CANONICAL_FOCAL_PX,
+        "max_words": MAX_WORDS,
+        "vocabulary": VOCABULARY,
+        "training": training,
+        "measured": measured,
+    }
+    (folder / "model.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return worst
+
+
+@torch.no_grad()
+def parity(encoder: EncoderGraph, focus: FocusGraph, paths: dict[str, Path]) -> float:
+    """Largest absolute difference of the focus outputs, relative to 1 or the output's size, on new inputs."""
+    picture, box, words = _inputs(seed=1, targets=3)
+    expected = focus(*encoder(picture), box, words)
+    names = {"image": picture.numpy()}
+    features = _session(paths["encoder"]).run(None, names)
+    inputs = dict(zip(FEATURE_NAMES, features, strict=True))
+    actual = _session(paths["focus"]).run(None, {**inputs, "box": box.numpy(), "words": words.numpy()})
+    return max(
+        float(np.abs(got - want.numpy()).max() / max(1.0, float(want.abs().max())))
+        for got, want in zip(actual, expected, strict=True)
+    )
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def _inputs(seed: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A random picture of smooth patches, boxes (the last one absent) and words."""
+    rng = np.random.default_rng(seed)
+    patches: NDArray[np.uint8] = rng.integers(0, 256, (1, 21, 28, 3), dtype=np.uint8)
+    picture = patches.repeat(8, 1).repeat(8, 2)
+    corner = rng.uniform(0, 0.5, (targets, 2))
+    box = np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (targets, 2))], 1).astype(np.float32)
+    words = rng.integers(0, len(VOCABULARY), (targets, MAX_WORDS), dtype=np.int32)
+    words[:, 4:] = 0
+    box[-1], words[0] = 0, 0
+    return torch.from_numpy(picture), torch.from_numpy(box), torch.from_numpy(words)
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"path": path.name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
