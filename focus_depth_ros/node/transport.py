@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
 
-PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
@@ -16,8 +16,14 @@ def use_large_message_profile() -> None:
 
     To be called before rclpy.init. Without it the default transports lose camera pictures.
     """
-    for variable in PROFILE_VARIABLES:
-        os.environ.setdefault(variable, str(shared_file('config/fastdds_large_messages.xml')))
+    profile = shared_file('config/fastdds_large_messages.xml')
+    os.environ.setdefault(_profile_variable(), str(profile))
+
+
+def _profile_variable() -> str:
+    """Fast DDS 3 (Kilted, rclpy 9) renamed the variable and warns of the old name."""
+    major = int(importlib.metadata.version('rclpy').split('.')[0])
+    return f'FAST{"DDS" if major >= 9 else "RTPS"}_DEFAULT_PROFILES_FILE'
 
 
 def shared_file(name: str) -> Path:

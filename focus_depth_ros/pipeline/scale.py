@@ -58,7 +58,7 @@ def scale_from_reference(
     is not increasing.
     """
     height, width = inverse_depth.shape
-    sampled = cv2.resize(reference_depth_m, (width, height), interpolation=cv2.INTER_NEAREST)
+    sampled = cv2.resize(reference_depth_m, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     valid = np.isfinite(sampled) & (sampled > 0.05)
     if int(valid.sum()) < MIN_REFERENCE_CELLS:
         return None

@@ -1,0 +1,38 @@
+"""Every test run has a ROS domain of its own, so that runs on one machine do not hear each other."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
+os.environ.setdefault('ROS_LOG_DIR', tempfile.mkdtemp(prefix='focus_depth_log_'))
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with known answers, see tiny_model.py."""
+    pytest.importorskip('onnx')
+    from tiny_model import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny')
+
+
+@pytest.fixture(scope='session')
+def ros() -> Iterator[None]:
+    """An initialised rclpy with the large-message transport."""
+    rclpy = pytest.importorskip('rclpy')
+    from focus_depth_ros.node.transport import use_large_message_profile
+
+    use_large_message_profile()
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
