@@ -1,0 +1,131 @@
+"""Occlusion boundaries from geometry: a jump of depth between neighbouring pixels that no surface slope explains.
+
+Inverse depth of a plane is linear in the picture, so each side is extrapolated to the border between two pixels from
+its own next pixel inward; what then remains is the true gap. Picture gradients play no part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.synthesis.sample import BOUNDARY_CONTACT, BOUNDARY_OCCLUSION, BOUNDARY_SELF
+
+_GAP_M = 0.003
+_GAP_SHARE = 0.002
+_FAR = 1e-3
+_ENDLESS = 1e6
+
+
+def _gentler(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The smaller of two slopes (NaN = unknown), 0 where they disagree in sign: limbs of round things explain less."""
+    first = np.nan_to_num(first)
+    second = np.where(np.isnan(second), first, second)
+    agree = np.sign(first) == np.sign(second)
+    return np.where(agree, np.sign(first) * np.minimum(np.abs(first), np.abs(second)), 0.0)
+
+
+def _pair_gaps(
+    inverse: NDArray[np.float64], parts: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Between columns c and c+1: the depth gap in metres after extrapolating both sides, and whether c is nearer.
+
+    A side is extrapolated half a pixel when its inner neighbour is of the same part; the smaller of the plain and
+    the extrapolated gap counts, so a slope can explain a jump but never make one.
+    """
+    left, right = inverse[:, :-1], inverse[:, 1:]
+    step = np.where(parts[:, 1:] == parts[:, :-1], right - left, np.nan)
+    slope_left, slope_right = np.zeros_like(left), np.zeros_like(right)
+    slope_left[:, 1:] = _gentler(
+        step[:, :-1], np.pad(step[:, :-2], ((0, 0), (1, 0)), constant_values=np.nan)
+    )
+    slope_right[:, :-1] = _gentler(
+        step[:, 1:], np.pad(step[:, 2:], ((0, 0), (0, 1)), constant_values=np.nan)
+    )
+
+    def depth(value: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(1 / np.maximum(value, _FAR))
+
+    plain = depth(right) - depth(left)
+    guesses = [
+        depth(right - slope_right / 2) - depth(left + slope_left / 2),
+        depth(right) - depth(left + slope_left),
+        depth(right - slope_right) - depth(left),
+    ]
+    gap = np.abs(plain)
+    for guess in guesses:
+        gap = np.minimum(gap, np.abs(guess))
+    return gap, left >= right
+
+
+def _limb(
+    inverse: NDArray[np.float64], parts: NDArray[np.int32], left_nearer: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Pairs within one part that only run round a curved surface: the far side falls away at least as steeply.
+
+    A far pixel that ends its part is the last of such a limb: one pixel cannot show a second surface.
+    """
+    step = inverse[:, 1:] - inverse[:, :-1]
+    same = parts[:, 1:] == parts[:, :-1]
+    ahead = np.zeros_like(step)
+    behind = np.zeros_like(step)
+    ahead[:, :-1] = np.where(same[:, 1:], step[:, 1:], _ENDLESS * np.sign(step[:, :-1]))
+    behind[:, 1:] = np.where(same[:, :-1], step[:, :-1], _ENDLESS * np.sign(step[:, 1:]))
+    beyond = np.where(left_nearer, ahead, behind)
+    return np.asarray(
+        same & (np.sign(beyond) == np.sign(step)) & (np.abs(beyond) >= 0.6 * np.abs(step))
+    )
+
+
+def _mark(
+    out: NDArray[np.uint8],
+    depth_m: NDArray[np.float64],
+    parts: NDArray[np.int32],
+    labels: NDArray[np.int32],
+) -> None:
+    """Mark owner pixels of all gaps between horizontal neighbours; call again on transposes for vertical ones."""
+    inverse = np.where(np.isfinite(depth_m), 1 / np.maximum(depth_m, 1e-6), 0.0)
+    gap, left_nearer = _pair_gaps(inverse, parts)
+    nearest_m = 1 / np.maximum(np.maximum(inverse[:, :-1], inverse[:, 1:]), _FAR)
+    jump = (gap > _GAP_M + _GAP_SHARE * nearest_m) & ~_limb(inverse, parts, left_nearer)
+    differ = labels[:, :-1] != labels[:, 1:]
+    kind = np.where(
+        jump,
+        np.where(differ, BOUNDARY_OCCLUSION, BOUNDARY_SELF),
+        np.where(differ, BOUNDARY_CONTACT, 0),
+    )
+    for owner, target in ((left_nearer, out[:, :-1]), (~left_nearer, out[:, 1:])):
+        value = np.where(owner, kind, 0).astype(np.uint8)
+        stronger = (value > 0) & ((target == 0) | (value < target))
+        target[stronger] = value[stronger]
+
+
+def find_boundaries(
+    depth_m: NDArray[np.float32], parts: NDArray[np.int32], ids: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Boundary image uint8 (H,W), see sample.BOUNDARY_*: one pixel thin, on the nearer surface.
+
+    depth_m (H,W) metres, NaN = nothing; parts (H,W) tells surfaces apart (structure too); ids (H,W) objects, 0 =
+    structure. Gaps between two structure parts (a table's edge before the floor) count as occlusion.
+    """
+    out = np.zeros(depth_m.shape, np.uint8)
+    metres = depth_m.astype(np.float64)
+    labels = np.where(ids > 0, ids, -parts).astype(np.int32)
+    _mark(out, metres, parts, labels)
+    transposed = np.ascontiguousarray(out.T)
+    _mark(transposed, metres.T, parts.T, labels.T)
+    out = np.ascontiguousarray(transposed.T)
+    structure_contact = (out == BOUNDARY_CONTACT) & _only_structure(ids)
+    out[structure_contact] = 0
+    return out
+
+
+def _only_structure(ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels whose neighbourhood holds no object: there a contact edge is only a wall meeting a floor."""
+    touched = ids > 0
+    near = touched.copy()
+    near[1:] |= touched[:-1]
+    near[:-1] |= touched[1:]
+    near[:, 1:] |= touched[:, :-1]
+    near[:, :-1] |= touched[:, 1:]
+    return np.asarray(~near)

@@ -1,0 +1,132 @@
+"""Captions from attributes: which phrases single one visible object out, and which fit none.
+
+A phrase is (size, colour, material, noun); each of the first three may be missing. `fits` is the meaning of a
+phrase, and every caption is checked by it against all visible objects.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from focus_depth_ros.synthesis.vocabulary import CLASS_WORDS, COLOURS, GENERIC_NOUN
+
+_CLEARLY_LARGER = 1.3
+_TALL = 1.6
+_MOST_CAPTIONS = 8
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a caption may speak of. extent_m: (3,) size in the world, z up."""
+
+    id: int
+    class_name: str
+    colour: str
+    material: str
+    extent_m: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Empty strings are words left out."""
+
+    noun: str
+    colour: str = ''
+    material: str = ''
+    size: str = ''
+
+    def __str__(self) -> str:
+        return ' '.join(
+            word for word in ('the', self.size, self.colour, self.material, self.noun) if word
+        )
+
+
+def nouns(class_name: str) -> tuple[str, ...]:
+    """All nouns that fit a class."""
+    return (*CLASS_WORDS[class_name], GENERIC_NOUN)
+
+
+def _fits_plainly(phrase: Phrase, item: Described) -> bool:
+    return (
+        phrase.noun in nouns(item.class_name)
+        and phrase.colour in ('', item.colour)
+        and phrase.material in ('', item.material)
+    )
+
+
+def fits(phrase: Phrase, item: Described, visible: list[Described]) -> bool:
+    """Whether the phrase is true of an object among the visible ones.
+
+    Sizes compare with the others the rest of the phrase fits: big is 1.3 times the next, small the reverse, and
+    tall is much higher than wide and 1.3 times as high as the next.
+    """
+    if not _fits_plainly(phrase, item):
+        return False
+    if not phrase.size:
+        return True
+    others = [other for other in visible if other is not item and _fits_plainly(phrase, other)]
+    if not others:
+        return False
+    if phrase.size == 'tall':
+        upright = item.extent_m[2] > _TALL * max(item.extent_m[:2])
+        return upright and all(
+            item.extent_m[2] > _CLEARLY_LARGER * other.extent_m[2] for other in others
+        )
+    size = math.hypot(*item.extent_m)
+    sizes = [math.hypot(*other.extent_m) for other in others]
+    if phrase.size == 'big':
+        return size > _CLEARLY_LARGER * max(sizes)
+    return size * _CLEARLY_LARGER < min(sizes)
+
+
+def _phrases(item: Described) -> list[Phrase]:
+    """Candidates for one object, plain ones first."""
+    found = [
+        Phrase(noun, colour, material, size)
+        for size, material, colour in itertools.product(
+            ('', 'small', 'big', 'tall'), ('', item.material), (item.colour, '')
+        )
+        for noun in nouns(item.class_name)
+    ]
+    worth = [p for p in found if p.noun != GENERIC_NOUN or p.colour or p.material]
+    return sorted(
+        worth, key=lambda p: bool(p.size) + bool(p.material) + 2 * (p.noun == GENERIC_NOUN)
+    )
+
+
+def captions_of(item: Described, visible: list[Described]) -> list[str]:
+    """Phrases that fit this object and no other visible one, the most natural first; may be empty."""
+    single = (
+        p for p in _phrases(item) if fits(p, item, visible) and not _fits_another(p, item, visible)
+    )
+    return [str(phrase) for phrase in itertools.islice(single, _MOST_CAPTIONS)]
+
+
+def _fits_another(phrase: Phrase, item: Described, visible: list[Described]) -> bool:
+    return any(other is not item and fits(phrase, other, visible) for other in visible)
+
+
+def absent_captions(
+    visible: list[Described], rng: np.random.Generator, count: int = 6
+) -> list[str]:
+    """Phrases that fit nothing visible; half of them share a word with something that is there."""
+    found: list[str] = []
+    classes = list(CLASS_WORDS)
+    for attempt in range(count * 6):
+        colour, noun = str(rng.choice(COLOURS)), CLASS_WORDS[str(rng.choice(classes))][0]
+        if visible and attempt % 2:
+            near = visible[int(rng.integers(len(visible)))]
+            if rng.random() < 0.5:
+                colour = near.colour
+            else:
+                noun = CLASS_WORDS[near.class_name][0]
+        phrase = Phrase(noun, colour if rng.random() < 0.8 else '')
+        if not any(fits(phrase, item, visible) for item in visible) and str(phrase) not in found:
+            found.append(str(phrase))
+        if len(found) == count:
+            break
+    return found

@@ -1,0 +1,127 @@
+"""From a scene to labelled frames: draw, find boundaries, count what is visible, write captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.synthesis.boundaries import find_boundaries
+from focus_depth_ros.synthesis.cameras import Camera
+from focus_depth_ros.synthesis.captions import Described, absent_captions, captions_of
+from focus_depth_ros.synthesis.lighting import Lighting
+from focus_depth_ros.synthesis.renderer import Labels, Part, Renderer
+from focus_depth_ros.synthesis.sample import FARTHEST_M, Sample, SceneObject
+from focus_depth_ros.synthesis.splits import Split, scene_generator
+from focus_depth_ros.synthesis.themes import VIEWS_PER_SCENE, Scene, build_scene
+
+MIN_VISIBLE_PX = 100
+_FIRST_FIXTURE_PART = 256
+_TRIES = 6
+
+
+def parts_of(scene: Scene) -> list[Part]:
+    """Objects are parts 1..n (their id), fixtures 256 and up; transparent ones come last so that they blend."""
+    fixtures = [
+        Part(
+            fixture.mesh,
+            fixture.texture,
+            _FIRST_FIXTURE_PART + k,
+            fixture.look,
+            fixture.casts_shadow,
+        )
+        for k, fixture in enumerate(scene.fixtures)
+    ]
+    objects = [
+        Part(p.mesh, p.thing.texture, k + 1, p.thing.look) for k, p in enumerate(scene.placed)
+    ]
+    return sorted(fixtures + objects, key=lambda part: part.look.alpha < 1)
+
+
+def describe(
+    scene: Scene, ids: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[list[SceneObject], list[str]]:
+    """Visible objects with captions, and captions that fit nothing in view."""
+    counts = np.bincount(ids.ravel(), minlength=len(scene.placed) + 1)
+    present = [
+        Described(
+            number, p.thing.class_name, p.thing.colour, p.thing.material, _extent(p.mesh.extent_m)
+        )
+        for number, p in enumerate(scene.placed, 1)
+        if counts[number] > 0
+    ]
+    named = [item for item in present if counts[item.id] >= MIN_VISIBLE_PX]
+    objects = []
+    for item in present:
+        rows, columns = np.nonzero(ids == item.id)
+        box = (
+            float(columns.min()),
+            float(rows.min()),
+            float(columns.max() + 1),
+            float(rows.max() + 1),
+        )
+        captions = captions_of(item, named) if item in named else []
+        objects.append(
+            SceneObject(
+                item.id,
+                item.class_name,
+                item.colour,
+                item.material,
+                box,
+                int(counts[item.id]),
+                captions,
+                item.extent_m,
+            )
+        )
+    return objects, absent_captions(present, rng)
+
+
+def _extent(size: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = (round(float(value), 4) for value in size)
+    return (x, y, z)
+
+
+def make_frame(
+    renderer: Renderer, scene: Scene, camera: Camera, lighting: Lighting, rng: np.random.Generator, seed: int,
+    labels: Labels | None = None,
+) -> Sample:  # fmt: skip
+    """One labelled frame of a loaded scene; labels already drawn from this camera are used again."""
+    labels = labels or renderer.labels(camera)
+    ids = np.where(labels.parts < _FIRST_FIXTURE_PART, labels.parts, 0).astype(np.uint8)
+    depth = np.where(labels.depth_m <= FARTHEST_M, labels.depth_m, np.nan).astype(np.float32)
+    objects, absent = describe(scene, ids, rng)
+    return Sample(
+        rgb=renderer.picture(camera, lighting),
+        depth_m=depth,
+        ids=ids,
+        boundary=find_boundaries(labels.depth_m, labels.parts, ids),
+        K=camera.K,
+        objects=objects,
+        absent_captions=absent,
+        theme=scene.theme,
+        seed=seed,
+        camera_pose=camera.pose,
+    )
+
+
+def _worth_seeing(labels: Labels) -> bool:
+    """Whether some object is in view and nothing is closer than 15 cm."""
+    seen = np.count_nonzero((labels.parts > 0) & (labels.parts < _FIRST_FIXTURE_PART))
+    return seen >= 4 * MIN_VISIBLE_PX and float(np.nanmin(labels.depth_m)) > 0.15
+
+
+def scene_frames(
+    renderer: Renderer, split: Split, seed: int, scene_number: int, theme: str | None = None
+) -> Iterator[Sample]:
+    """The VIEWS_PER_SCENE frames of one scene: a pure function of its arguments."""
+    rng = scene_generator(split, seed, scene_number)
+    scene = build_scene(split, rng, theme)
+    renderer.load(parts_of(scene))
+    for _ in range(VIEWS_PER_SCENE):
+        for _ in range(_TRIES):
+            camera, lighting = scene.view(rng)
+            labels = renderer.labels(camera)
+            if _worth_seeing(labels):
+                break
+        yield make_frame(renderer, scene, camera, lighting, rng, scene_number, labels)

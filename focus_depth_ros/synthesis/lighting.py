@@ -1,0 +1,98 @@
+"""Lamps and exposure. A lamp is a small surface: each render pass sees another point of it, so shadows are soft."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from focus_depth_ros.synthesis.meshes import Array
+
+PASSES = 4
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """directions: (PASSES,3) unit vectors the light travels along. centre: the point it aims at, metres.
+
+    far lamps light like a window or ceiling (parallel); near ones are spots with a fall-off. Colours are RGB gains.
+    """
+
+    directions: Array
+    centre: Array
+    distance_m: float
+    ambient: Array
+    diffuse: Array
+    specular: Array
+    casts_shadow: bool = True
+    far: bool = True
+    falloff: float = 0.0
+    cutoff_deg: float = 80.0
+    exponent: float = 0.0
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """The lamps of one picture."""
+
+    lamps: tuple[Lamp, ...]
+
+
+def _spread(rng: np.random.Generator, direction: Array, radius: float) -> Array:
+    """PASSES directions about one, on a ring of the given radius (tangent of the half angle)."""
+    side = np.cross(direction, [1.0, 0, 0] if abs(direction[0]) < 0.8 else [0, 1.0, 0])
+    side /= np.linalg.norm(side)
+    other = np.cross(direction, side)
+    angle = rng.uniform(0, 2 * np.pi) + np.arange(PASSES) * 2 * np.pi / PASSES
+    reach = radius * rng.uniform(0.4, 1.0, PASSES)[:, None]
+    found = direction + reach * (np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * other)
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
+
+
+def _down(rng: np.random.Generator, least_deg: float, most_deg: float) -> Array:
+    """A direction from above, so many degrees from the vertical."""
+    away, round_about = np.radians(rng.uniform(least_deg, most_deg)), rng.uniform(0, 2 * np.pi)
+    return np.array(
+        [np.sin(away) * np.cos(round_about), np.sin(away) * np.sin(round_about), -np.cos(away)]
+    )
+
+
+def random_lighting(
+    rng: np.random.Generator, centre: Array, softness: tuple[float, float]
+) -> Lighting:
+    """One main lamp with shadows, one or two fills without, ambient; total brightness from dim to over-exposed."""
+    exposure = rng.uniform(0.85, 1.25) if rng.random() < 0.88 else rng.uniform(0.45, 0.85)
+    ambient_share = rng.uniform(0.42, 0.72)
+    tint = np.clip(1 + rng.normal(0, 0.05) * np.array([1.0, 0.1, -1.0]), 0.8, 1.2)
+    main_share = (1 - ambient_share) * rng.uniform(0.35, 0.8)
+    reach = rng.uniform(*softness)
+    if reach > 0.2:  # a wide lamp: its few points would show as separate shadows, so they are faint
+        main_share *= 0.6
+    main = Lamp(
+        directions=_spread(rng, _down(rng, 5, 50), reach),
+        centre=centre,
+        distance_m=1.6,
+        ambient=np.zeros(3),
+        diffuse=exposure * main_share * 1.15 * tint,
+        specular=np.full(3, exposure * rng.uniform(0.3, 0.9)),
+    )
+    left = 1 - ambient_share - main_share
+    # the ambient light hangs on a lamp without shadows: MuJoCo darkens all of a lamp that casts them
+    fills = []
+    for turn in range(int(rng.integers(1, 3))):
+        near = turn > 0 and rng.random() < 0.6
+        share = left * rng.uniform(0.7, 1.4)
+        fills.append(
+            Lamp(
+                directions=_spread(rng, _down(rng, 35, 80), 0.1),
+                centre=centre + np.append(rng.normal(0, 0.3, 2), 0),
+                distance_m=rng.uniform(1.2, 2.5),
+                ambient=exposure * ambient_share * tint * (turn == 0),
+                diffuse=np.full(3, exposure * share * (1.5 if near else 1.0)),
+                specular=np.full(3, exposure * rng.uniform(0.0, 0.6)),
+                casts_shadow=False,
+                far=not near,
+                falloff=rng.uniform(0.05, 0.2) if near else 0.0,
+            )
+        )
+    return Lighting((main, *fills))

@@ -1,0 +1,282 @@
+"""Procedural textures: colours by name, printed labels, wood, cloth, metal, walls.
+
+Textures are uint8 (H,W,3) RGB. An object's texture is an atlas: the lower half wraps round its sides, the upper
+half holds four plain patches (see the cells). All of them are drawn from one random generator, so a seed is a texture.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.synthesis.meshes import Cell
+
+Texture = NDArray[np.uint8]
+Colour = NDArray[np.float64]
+"""(3,) RGB in [0, 1]."""
+
+OBJECT_TEXTURE_PX = 256
+WRAP: Cell = (0.0, 0.51, 1.0, 0.995)
+BODY: Cell = (0.01, 0.01, 0.24, 0.49)
+LID: Cell = (0.26, 0.01, 0.49, 0.49)
+INSIDE: Cell = (0.51, 0.01, 0.74, 0.49)
+ACCENT: Cell = (0.76, 0.01, 0.99, 0.49)
+CARTON_FACES: tuple[Cell, ...] = (
+    (0.0, 0.51, 0.38, 0.995), (0.40, 0.51, 0.78, 0.995), (0.80, 0.51, 0.995, 0.995),
+    (0.80, 0.01, 0.995, 0.49), (0.0, 0.01, 0.38, 0.49), (0.40, 0.01, 0.78, 0.49),
+)  # fmt: skip
+
+# hue range (OpenCV's 0..179), saturation and value ranges (0..255)
+_COLOUR_RANGES: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]] = {
+    'red': ((-5, 4), (170, 245), (130, 225)),
+    'green': ((42, 80), (110, 230), (80, 200)),
+    'blue': ((102, 122), (130, 235), (90, 215)),
+    'yellow': ((23, 29), (120, 240), (190, 250)),
+    'orange': ((8, 15), (180, 245), (190, 250)),
+    'purple': ((132, 148), (80, 190), (80, 180)),
+    'pink': ((160, 176), (60, 130), (200, 250)),
+    'brown': ((7, 14), (90, 180), (60, 125)),
+    'black': ((0, 179), (0, 40), (14, 45)),
+    'white': ((15, 110), (0, 14), (222, 252)),
+    'grey': ((0, 179), (0, 22), (95, 170)),
+    'cyan': ((86, 98), (90, 220), (150, 235)),
+}
+
+
+COLOUR_NAMES = list(_COLOUR_RANGES)
+
+
+def named_colour(name: str, rng: np.random.Generator) -> Colour:
+    """A random RGB that people would call by this name."""
+    hue, saturation, value = (rng.integers(low, high + 1) for low, high in _COLOUR_RANGES[name])
+    pixel = np.array([[[hue % 180, saturation, value]]], np.uint8)
+    return np.asarray(cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0], np.float64) / 255
+
+
+def smooth_noise(
+    rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int], octaves: int = 3
+) -> NDArray[np.float32]:
+    """Noise in about [-1, 1], (H,W), that repeats without a seam, with `cells` (rows, columns) bumps and finer octaves at half the height."""
+    total = np.zeros(size, np.float32)
+    for octave in range(octaves):
+        rows, columns = (
+            max(min(count << octave, limit), 2) for count, limit in zip(cells, size, strict=True)
+        )
+        grid = np.pad(rng.uniform(-1, 1, (rows, columns)).astype(np.float32), 2, mode='wrap')
+        tall, wide = (
+            round(n * length / (n - 4)) for n, length in zip(grid.shape, size, strict=True)
+        )
+        bumps = cv2.resize(grid, (wide, tall), interpolation=cv2.INTER_CUBIC)
+        top, left = 2 * size[0] // rows, 2 * size[1] // columns
+        total += bumps[top : top + size[0], left : left + size[1]] / 2**octave
+    return total
+
+
+def shade(colour: Colour, pattern: NDArray[np.float32], strength: float) -> Texture:
+    """A plain colour made darker and lighter by a pattern (H,W)."""
+    field = np.clip(colour[None, None] * (1 + strength * pattern[..., None]), 0, 1)
+    return (field * 255).astype(np.uint8)
+
+
+def plain(colour: Colour, rng: np.random.Generator, size_px: int = OBJECT_TEXTURE_PX) -> Texture:
+    """Painted or moulded: nearly one colour."""
+    size = (size_px, size_px)
+    return shade(colour, smooth_noise(rng, size, (3, 3)), rng.uniform(0.0, 0.05))
+
+
+def wood(colour: Colour, rng: np.random.Generator, size_px: int = 512, planks: int = 1) -> Texture:
+    """Grain along the columns, optionally in planks with seams."""
+    size = (size_px, size_px)
+    warp = smooth_noise(rng, size, (4, 2), 2) * rng.uniform(0.2, 0.8)
+    across = np.linspace(0, int(rng.integers(4, 15)), size_px, dtype=np.float32)[:, None]
+    rings = np.sin((across + warp) * 2 * np.pi) * rng.uniform(0.1, 0.8)
+    fibres = smooth_noise(rng, size, (size_px // 3, int(rng.integers(3, 9))), 2)
+    pattern = rings * 0.5 + fibres * rng.uniform(0.3, 0.9)
+    if planks > 1:
+        band = (np.arange(size_px) * planks // size_px) % planks
+        pattern += rng.uniform(-1.2, 1.2, planks).astype(np.float32)[band][:, None]
+        seams = np.arange(planks) * size_px // planks
+        pattern[seams] -= 3.0
+    return shade(colour, pattern.astype(np.float32), rng.uniform(0.02, 0.16))
+
+
+def cloth(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Texture:
+    """Weave, stripes or checks, with soft stains of light."""
+    size = (size_px, size_px)
+    pattern = smooth_noise(rng, size, (size_px // 3, size_px // 3), 1) * 0.6 + smooth_noise(
+        rng, size, (4, 4), 3
+    )
+    texture = shade(colour, pattern, rng.uniform(0.03, 0.15))
+    if rng.random() < 0.4:
+        other = named_colour(str(rng.choice(COLOUR_NAMES)), rng)
+        period = int(rng.integers(16, 128))
+        bands = (np.arange(size_px) % period) < period * rng.uniform(0.1, 0.6)
+        mask = (
+            bands[None] | bands[:, None]
+            if rng.random() < 0.5
+            else np.broadcast_to(bands[None], size)
+        )
+        mixed = texture * 0.35 + other * 255 * 0.65
+        texture = np.where(mask[..., None], mixed, texture).astype(np.uint8)
+    return texture
+
+
+def speckled(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Texture:
+    """Laminate, stone, carpet: fine grain on a slow tone."""
+    size = (size_px, size_px)
+    grain = rng.normal(0, 1, size).astype(np.float32)
+    grain = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.5, 2.5))
+    grain /= max(float(grain.std()), 1e-6)
+    slow = smooth_noise(rng, size, (3, 3))
+    return shade(colour, grain * rng.uniform(0.2, 1.0) + slow, rng.uniform(0.01, 0.14))
+
+
+def brushed_metal(
+    colour: Colour, rng: np.random.Generator, size_px: int = OBJECT_TEXTURE_PX
+) -> Texture:
+    """Streaks along the columns and broad reflections down the rows."""
+    size = (size_px, size_px)
+    streaks = smooth_noise(rng, size, (size_px // 2, 3), 1) * 0.3
+    reflections = smooth_noise(rng, size, (1, int(rng.integers(4, 9))), 2)
+    return shade(colour, (streaks + reflections).astype(np.float32), rng.uniform(0.1, 0.35))
+
+
+def tiles(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Texture:
+    """Floor tiles or parquet blocks with joints."""
+    count = int(rng.integers(3, 9))
+    step = size_px // count
+    tone = rng.normal(0, rng.uniform(0.02, 0.12), (count, count)).astype(np.float32)
+    pattern = np.kron(tone, np.ones((step, step), np.float32))
+    pattern = cv2.resize(pattern, (size_px, size_px), interpolation=cv2.INTER_NEAREST)
+    joint = np.arange(size_px) % step < max(1, step // 40)
+    pattern[joint] -= 0.3
+    pattern[:, joint] -= 0.3
+    grain = (
+        smooth_noise(rng, (size_px, size_px), (size_px // 4, int(rng.integers(8, size_px // 4))), 2)
+        * 0.06
+    )
+    return shade(colour, pattern + grain, 1.0)
+
+
+def wall(colour: Colour, rng: np.random.Generator, size_px: int = 256) -> Texture:
+    """A painted wall: a slow gradient, sometimes rails, panels, posters and dark openings."""
+    texture = shade(colour, smooth_noise(rng, (size_px, size_px), (2, 2)), rng.uniform(0.02, 0.15))
+    for _ in range(int(rng.integers(0, 7))):
+        other = named_colour(str(rng.choice(COLOUR_NAMES)), rng)
+        tone = (
+            np.clip(colour * rng.uniform(0.5, 1.15), 0, 1) if rng.random() < 0.6 else other
+        ) * 255
+        x, y = (int(value) for value in rng.integers(-size_px // 4, size_px, 2))
+        wide = size_px * 2 if rng.random() < 0.4 else int(rng.integers(10, size_px // 2))
+        high = int(rng.integers(3, size_px // 3))
+        cv2.rectangle(texture, (x, y), (x + wide, y + high), tone.tolist(), -1)
+    return texture
+
+
+_FONTS = (
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+    cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
+)
+_LETTERS = np.array(list('abcdefghijklmnoprstuvwxyzAEIOUSTRN'))
+
+
+def _print_line(area: Texture, rng: np.random.Generator, tone: list[float], scale: float) -> None:
+    word = ''.join(rng.choice(_LETTERS, int(rng.integers(3, 9))))
+    height, width = area.shape[:2]
+    at = (int(rng.integers(-5, max(width // 2, 1))), int(rng.integers(height // 6, height + 1)))
+    thickness = max(1, int(scale * rng.uniform(1, 4)))
+    font = int(rng.choice(_FONTS))
+    cv2.putText(area, word, at, font, scale, tone, thickness, cv2.LINE_AA)
+
+
+def print_label(area: Texture, rng: np.random.Generator, colour: Colour) -> None:
+    """Draw on an area in place as packaging is printed: bands, pictures, big words, small print, a bar code."""
+    height, width = area.shape[:2]
+
+    def tone() -> list[float]:
+        if rng.random() < 0.45:
+            return [255.0 * value for value in named_colour('white', rng)]
+        return [255.0 * value for value in named_colour(str(rng.choice(COLOUR_NAMES)), rng)]
+
+    def spot() -> tuple[int, int]:
+        return int(rng.integers(0, width)), int(rng.integers(0, height))
+
+    if rng.random() < 0.6:  # a band or a field of another colour
+        top = int(rng.integers(0, height))
+        end = top + int(rng.integers(max(height // 12, 1), max(height // 3, 2)))
+        cv2.rectangle(area, (0, top), (width, end), tone(), -1)
+    for _ in range(int(rng.integers(0, 4))):  # a picture: overlapping ellipses and polygons
+        if rng.random() < 0.5:
+            axes = (
+                int(rng.integers(3, max(width // 4, 4))),
+                int(rng.integers(3, max(height // 4, 4))),
+            )
+            cv2.ellipse(
+                area, spot(), axes, float(rng.uniform(0, 180)), 0, 360, tone(), -1, cv2.LINE_AA
+            )
+        else:
+            corners = np.array(spot()) + rng.integers(
+                -height // 5, height // 5 + 1, (int(rng.integers(3, 7)), 2)
+            )
+            cv2.fillPoly(area, [corners.astype(np.int32)], tone(), cv2.LINE_AA)
+    for _ in range(int(rng.integers(0, 3))):
+        _print_line(area, rng, tone(), height / 128 * rng.uniform(0.6, 1.6))
+    if rng.random() < 0.5:  # small print
+        x, y = spot()
+        ink = tone()
+        for line in range(int(rng.integers(3, 9))):
+            end = x + int(rng.integers(8, max(width // 2, 9)))
+            cv2.line(area, (x, y + 4 * line), (end, y + 4 * line), ink, 1)
+    if rng.random() < 0.2:
+        x, y = spot()
+        cv2.rectangle(area, (x, y), (x + 24, y + 14), (245, 245, 245), -1)
+        for bar in np.flatnonzero(rng.random(22) < 0.5):
+            cv2.line(area, (x + 1 + int(bar), y + 1), (x + 1 + int(bar), y + 12), (20, 20, 20), 1)
+    if rng.random() < 0.3:
+        area[:] = (
+            shade(colour, smooth_noise(rng, (height, width), (3, 3)), 0.2) // 4 + area // 4 * 3
+        )
+
+
+def part(texture: Texture, cell: Cell) -> Texture:
+    """The view of a texture that a cell covers."""
+    height, width = texture.shape[:2]
+    left, top, right, bottom = cell
+    return texture[
+        int(top * height) : int(np.ceil(bottom * height)),
+        int(left * width) : int(np.ceil(right * width)),
+    ]
+
+
+def base_texture(material: str, colour: Colour, rng: np.random.Generator) -> Texture:
+    """What the body of an object is made of."""
+    size = OBJECT_TEXTURE_PX
+    if material == 'wooden':
+        return wood(colour, rng, size)
+    if material == 'metal':
+        return brushed_metal(colour, rng)
+    if material in ('fabric', 'rubber'):
+        return speckled(colour, rng, size)
+    if material == 'ceramic' and rng.random() < 0.2:
+        return speckled(colour, rng, size)
+    return plain(colour, rng)
+
+
+def object_texture(
+    material: str,
+    colour: Colour,
+    rng: np.random.Generator,
+    printed: tuple[Cell, ...],
+    accent: Colour,
+) -> Texture:
+    """The atlas of one object: body everywhere, prints on some cells, a tone inside, an accent colour for lids."""
+    texture = base_texture(material, colour, rng)
+    if rng.random() < 0.35 and material in ('ceramic', 'plastic'):
+        part(texture, INSIDE)[:] = (255 * named_colour('white', rng)).astype(np.uint8)
+    part(texture, ACCENT)[:] = (255 * accent).astype(np.uint8)
+    for cell in printed:
+        print_label(part(texture, cell), rng, colour)
+    return texture

@@ -1,0 +1,230 @@
+"""Placing things on surfaces without physics: a height map of what is there, and objects dropped on it.
+
+An object is a cloud of surface points. Its lower outline is laid over the map's tops; the largest overlap gives the
+height at which it rests. Sliding an object until it would climb gives exact touching and leaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from focus_depth_ros.synthesis.meshes import Array, Mesh, surface_points
+from focus_depth_ros.synthesis.objects import Thing
+
+CELL_M = 0.004
+_CONTACT_M = 0.004
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A thing at its pose in the world; `mesh` is already moved there."""
+
+    thing: Thing
+    mesh: Mesh
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class _Footprint:
+    """Cells (N,2) relative to the object's origin with its lowest and highest z (N,) in each, metres."""
+
+    cells: Array
+    low_m: Array
+    high_m: Array
+
+
+def _footprint(mesh: Mesh) -> _Footprint:
+    points = surface_points(mesh, CELL_M * 0.9)
+    cells = np.floor(points[:, :2] / CELL_M).astype(np.int64)
+    start, span = cells.min(axis=0), np.ptp(cells, axis=0) + 1
+    flat = (cells - start) @ np.array([span[1], 1])
+    low, high = np.full(span.prod(), np.inf), np.full(span.prod(), -np.inf)
+    np.minimum.at(low, flat, points[:, 2])
+    np.maximum.at(high, flat, points[:, 2])
+    used = np.flatnonzero(np.isfinite(low))
+    return _Footprint(np.stack(np.divmod(used, span[1]), axis=1) + start, low[used], high[used])
+
+
+def rotation(axis: str, angle_rad: float) -> Array:
+    """(3,3) rotation about one axis."""
+    c, s = np.cos(angle_rad), np.sin(angle_rad)
+    return {
+        'x': np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
+        'y': np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
+        'z': np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]),
+    }[axis]
+
+
+def centred(mesh: Mesh) -> Mesh:
+    """Moved so that it stands on z = 0 with the middle of its bounds at x = y = 0."""
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    middle = (low + high) / 2
+    return mesh.moved(-float(middle[0]), -float(middle[1]), -float(low[2]))
+
+
+_LIES = {"carton": 0.6, "box": 0.1, "block": 0.3, "can": 0.3, "bottle": 0.25, "mug": 0.12, "cup": 0.15, "glass": 0.12,
+         "bowl": 0.08, "pot": 0.04, "book": 0.15, "ring": 0.1, "bag": 0.0}  # fmt: skip
+
+
+def resting(thing: Thing, rng: np.random.Generator, may_lie: bool = True) -> Mesh:
+    """The thing in a pose it may rest in, turned at random about the vertical."""
+    mesh = thing.mesh
+    if may_lie and rng.random() < _LIES.get(thing.class_name, 0.0):
+        if thing.class_name in ('bowl', 'pot'):
+            mesh = mesh.transformed(rotation('x', np.pi))
+        else:
+            mesh = mesh.transformed(
+                rotation(str(rng.choice(['x', 'y'])), np.pi / 2 * rng.choice([-1, 1]))
+            )
+    elif thing.class_name in ('stone', 'ball'):
+        mesh = mesh.transformed(
+            rotation('x', rng.uniform(0, 6.3)) @ rotation('y', rng.uniform(0, 6.3))
+        )
+    return centred(mesh.transformed(rotation('z', rng.uniform(0, 2 * np.pi))))
+
+
+class Surface:
+    """A rectangle of the world with what stands on it. Heights are in the world's z, metres."""
+
+    def __init__(self, low_m: Array, high_m: Array, ground_m: float = 0.0) -> None:
+        """low_m, high_m: (2,) corners in x, y."""
+        self.low_m, self.high_m, self.ground_m = (
+            np.asarray(low_m, float),
+            np.asarray(high_m, float),
+            ground_m,
+        )
+        size = np.ceil((self.high_m - self.low_m) / CELL_M).astype(int)
+        self._tops = np.full(size, ground_m)
+        self.placed: list[Placed] = []
+
+    def occupy(self, mesh: Mesh) -> None:
+        """Raise the map by a fixed thing such as a wall of a tote."""
+        print_ = _footprint(mesh)
+        cells = print_.cells - np.floor(self.low_m / CELL_M).astype(int)
+        inside = ((cells >= 0) & (cells < self._tops.shape)).all(axis=1)
+        x, y = cells[inside].T
+        self._tops[x, y] = np.maximum(self._tops[x, y], print_.high_m[inside])
+
+    def _rest(self, print_: _Footprint, at_m: Array) -> tuple[float, Array] | None:
+        """Height of rest and the gap below each cell, metres; None if it would stick out of the map."""
+        cells = print_.cells + np.round((at_m - self.low_m) / CELL_M).astype(int)
+        if (cells < 0).any() or (cells >= self._tops.shape).any():
+            return None
+        gaps = self._tops[cells[:, 0], cells[:, 1]] - print_.low_m
+        height = float(gaps.max())
+        return height, height - gaps
+
+    def _settle(
+        self, thing: Thing, mesh: Mesh, print_: _Footprint, at_m: Array, height_m: float, group: int
+    ) -> Placed:
+        snapped = np.round((at_m - self.low_m) / CELL_M) * CELL_M + self.low_m
+        moved = mesh.moved(float(snapped[0]), float(snapped[1]), height_m)
+        cells = print_.cells + np.round((at_m - self.low_m) / CELL_M).astype(int)
+        x, y = cells.T
+        self._tops[x, y] = np.maximum(self._tops[x, y], print_.high_m + height_m)
+        placed = Placed(thing, moved, group)
+        self.placed.append(placed)
+        return placed
+
+    def stand(self, thing: Thing, mesh: Mesh, at_m: Array, group: int = 0) -> Placed | None:
+        """On the bare ground at a point, touching nothing; None where there is no room."""
+        print_ = _footprint(mesh)
+        rest = self._rest(print_, at_m)
+        if rest is None or rest[0] > self.ground_m + 1e-3:
+            return None
+        return self._settle(thing, mesh, print_, at_m, rest[0], group)
+
+    def drop(self, thing: Thing, mesh: Mesh, at_m: Array, group: int = 0) -> Placed | None:
+        """From above on whatever is there; None unless the contacts lie on all sides of the centre."""
+        print_ = _footprint(mesh)
+        rest = self._rest(print_, at_m)
+        if rest is None:
+            return None
+        height, gaps = rest
+        contact = print_.cells[gaps < _CONTACT_M] * CELL_M
+        spread = 0.15 * np.ptp(print_.cells * CELL_M, axis=0)
+        if (contact.max(axis=0) < spread).any() or (contact.min(axis=0) > -spread).any():
+            return None
+        return self._settle(thing, mesh, print_, at_m, height, group)
+
+    def sink(
+        self, thing: Thing, mesh: Mesh, rng: np.random.Generator, half_m: Array, highest_m: float
+    ) -> Placed | None:
+        """Dropped at the lowest of a few random points within +-half_m; None if it would still rise above highest_m."""
+        print_ = _footprint(mesh)
+        spots = rng.uniform(-half_m, half_m, (8, 2))
+        rests = [(self._rest(print_, spot), spot) for spot in spots]
+        found = [(rest[0], spot) for rest, spot in rests if rest is not None]
+        if not found:
+            return None
+        height, spot = min(found, key=lambda pair: pair[0])
+        if height > highest_m:
+            return None
+        return self._settle(thing, mesh, print_, spot, height, 0)
+
+    def slide(
+        self, thing: Thing, mesh: Mesh, start_m: Array, goal_m: Array, group: int = 0
+    ) -> Placed | None:
+        """Along the ground from a free place towards a goal until it touches something; None if it never does."""
+        print_ = _footprint(mesh)
+        steps = max(int(np.linalg.norm(goal_m - start_m) / (CELL_M / 2)), 1)
+        last = None
+        for fraction in np.linspace(0, 1, steps + 1):
+            at = start_m + fraction * (goal_m - start_m)
+            rest = self._rest(print_, at)
+            if rest is None:
+                continue
+            if rest[0] > self.ground_m + 1.5e-3:
+                return (
+                    None
+                    if last is None
+                    else self._settle(thing, mesh, print_, last, self.ground_m, group)
+                )
+            last = at
+        return None
+
+    def lean(
+        self, thing: Thing, mesh: Mesh, against: Placed, rng: np.random.Generator, group: int = 0
+    ) -> Placed | None:
+        """Tilted towards another object and slid up to it, so that the two touch."""
+        target = (
+            against.mesh.vertices[:, :2].min(axis=0) + against.mesh.vertices[:, :2].max(axis=0)
+        ) / 2
+        angle = rng.uniform(0, 2 * np.pi)
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        turned = (
+            rotation('z', angle)
+            @ rotation('y', np.radians(rng.uniform(8, 35)))
+            @ rotation('z', -angle)
+        )
+        tilted = centred(mesh.transformed(turned))
+        return self.slide(thing, tilted, target - direction * 0.4, target, group)
+
+    def touch(
+        self, thing: Thing, mesh: Mesh, beside: Placed, rng: np.random.Generator, group: int = 0
+    ) -> Placed | None:
+        """Pushed against the side of another object."""
+        target = (
+            beside.mesh.vertices[:, :2].min(axis=0) + beside.mesh.vertices[:, :2].max(axis=0)
+        ) / 2
+        angle = rng.uniform(0, 2 * np.pi)
+        away = np.array([np.cos(angle), np.sin(angle)])
+        return self.slide(thing, mesh, target + away * 0.4, target + rng.normal(0, 0.02, 2), group)
+
+    def stack(
+        self, thing: Thing, mesh: Mesh, upon: Placed, rng: np.random.Generator, group: int = 0
+    ) -> Placed | None:
+        """On top of (or inside) another object, if it stays there."""
+        vertices = upon.mesh.vertices[:, :2]
+        target = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+        offset = rng.normal(0, 0.15, 2) * np.ptp(vertices, axis=0)
+        return self.drop(thing, mesh, target + offset, group)
+
+
+def recoloured(thing: Thing, twin: Thing) -> Thing:
+    """The thing with the look of its twin: same print, colour and material."""
+    return replace(
+        thing, texture=twin.texture, colour=twin.colour, material=twin.material, look=twin.look
+    )

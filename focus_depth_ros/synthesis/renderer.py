@@ -1,0 +1,265 @@
+"""MuJoCo as a rasteriser: posed meshes with textures -> RGB with soft shadows, exact depth, part ids.
+
+One GL context and one compiled model serve a whole process. The model holds empty mesh and texture slots; for each
+scene their numbers are overwritten and uploaded again, and the list of things to draw is written straight into the
+visualiser's scene. That is what makes it fast; no physics runs here.
+
+Set MUJOCO_GL=egl for a GPU; osmesa (software) is the default on machines without a display.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.synthesis.cameras import Camera
+from focus_depth_ros.synthesis.lighting import Lighting
+from focus_depth_ros.synthesis.materials import Texture
+from focus_depth_ros.synthesis.meshes import Array, Mesh
+from focus_depth_ros.synthesis.objects import Look
+
+os.environ.setdefault('MUJOCO_GL', 'osmesa')
+os.environ.setdefault('LP_NUM_THREADS', '0')  # software GL inside one core: workers are processes
+
+NEAR_M, FAR_M = 0.05, 20.0
+SMALL_SLOTS, LARGE_SLOTS = 40, 12
+"""Slots for objects (256 px textures) and for structure (512 px textures)."""
+SMALL_PX, LARGE_PX = 256, 512
+_SLOT_ROWS, _SLOT_COLUMNS = 64, 64
+_SHADOW_MAP_PX = 1024
+_SHADOW_REACH_M = 0.6
+# sub-pixel offsets of the passes: a rotated grid, so that edges at any angle are smoothed
+_PASS_OFFSETS_PX = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
+
+
+class RendererError(RuntimeError):
+    """OpenGL or MuJoCo is not usable here, or a scene does not fit the slots."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One mesh with its texture in the world. part_id 1..65535 is what `Labels.parts` will show."""
+
+    mesh: Mesh
+    texture: Texture
+    part_id: int
+    look: Look = field(default_factory=Look)
+    casts_shadow: bool = True
+
+
+@dataclass(frozen=True)
+class Labels:
+    """depth_m float32 (H,W) along Z, NaN where nothing was hit; parts int32 (H,W), 0 where nothing was hit."""
+
+    depth_m: NDArray[np.float32]
+    parts: NDArray[np.int32]
+
+
+class Renderer:
+    """Draws one scene at a time: `load` the parts, then `picture` and `labels` from any camera."""
+
+    def __init__(self, width: int = 320, height: int = 240) -> None:
+        """Raises RendererError where no OpenGL can be started."""
+        try:
+            import mujoco
+
+            self._mujoco = mujoco
+            self._model = self._compile_slots(width, height)
+            self._gl = mujoco.GLContext(width, height)
+            self._gl.make_current()
+            self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
+            self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        except Exception as error:
+            backend = os.environ['MUJOCO_GL']
+            raise RendererError(
+                f'cannot start OpenGL through MUJOCO_GL={backend}: {error}. Install libosmesa6 for software rendering, '
+                'or set MUJOCO_GL=egl on a machine with a GPU driver'
+            ) from error
+        atexit.register(self.close)  # OpenGL must go before the interpreter does
+        self.width, self.height = width, height
+        self._scene = mujoco.MjvScene(self._model, maxgeom=SMALL_SLOTS + LARGE_SLOTS)
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        for flag in (
+            mujoco.mjtRndFlag.mjRND_REFLECTION,
+            mujoco.mjtRndFlag.mjRND_SKYBOX,
+            mujoco.mjtRndFlag.mjRND_HAZE,
+        ):
+            self._scene.flags[flag] = False
+
+    def close(self) -> None:
+        """Free the GL context."""
+        self._context.free()
+        self._gl.free()
+
+    def _compile_slots(self, width: int, height: int):  # type: ignore[no-untyped-def]
+        """A model of equal mesh and texture slots; their contents are only place holders."""
+        mujoco = self._mujoco
+        spec = mujoco.MjSpec()
+        rows, columns = np.meshgrid(
+            np.linspace(0.1, 3.0, _SLOT_ROWS), np.linspace(0, 6.2, _SLOT_COLUMNS), indexing='ij'
+        )
+        points = np.stack(
+            [np.sin(rows) * np.cos(columns), np.sin(rows) * np.sin(columns), np.cos(rows)], axis=2
+        )
+        index = np.arange(_SLOT_ROWS * _SLOT_COLUMNS).reshape(_SLOT_ROWS, _SLOT_COLUMNS)
+        a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
+        faces = np.concatenate([np.stack(t, axis=2).reshape(-1, 3) for t in ((a, c, b), (a, d, c))])
+        for slot in range(SMALL_SLOTS + LARGE_SLOTS):
+            size = SMALL_PX if slot < SMALL_SLOTS else LARGE_PX
+            spec.add_texture(
+                name=f"picture{slot}", type=mujoco.mjtTexture.mjTEXTURE_2D,
+                builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT, width=size, height=size, nchannel=3,
+            )  # fmt: skip
+            material = spec.add_material(name=f'stuff{slot}')
+            material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f'picture{slot}'
+            mesh = spec.add_mesh(
+                name=f'shape{slot}', inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+            )
+            mesh.uservert, mesh.usernormal = points.ravel(), points.ravel()
+            mesh.usertexcoord = np.stack([columns / 7, rows / 4], axis=2).ravel()
+            mesh.userface = faces.ravel().astype(np.int32)
+            spec.worldbody.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"shape{slot}", material=f"stuff{slot}",
+                contype=0, conaffinity=0,
+            )  # fmt: skip
+        spec.visual.global_.offwidth, spec.visual.global_.offheight = width, height
+        spec.visual.quality.shadowsize, spec.visual.quality.offsamples = _SHADOW_MAP_PX, 0
+        spec.stat.extent = 1.0
+        spec.visual.map.shadowclip = _SHADOW_REACH_M
+        spec.visual.map.znear, spec.visual.map.zfar = NEAR_M, FAR_M
+        return spec.compile()
+
+    def load(self, parts: list[Part]) -> None:
+        """Upload the parts of a scene; everything of the scene before is gone."""
+        small = iter(range(SMALL_SLOTS))
+        large = iter(range(SMALL_SLOTS, SMALL_SLOTS + LARGE_SLOTS))
+        geometry = self._mujoco.mjtGeom.mjGEOM_MESH
+        for drawn, part in enumerate(parts):
+            slot = next(small if part.texture.shape[0] == SMALL_PX else large, None)
+            if slot is None:
+                raise RendererError(
+                    f'a scene of {len(parts)} parts needs more texture slots than there are'
+                )
+            self._upload(slot, part)
+            geom = self._scene.geoms[drawn]
+            self._mujoco.mjv_initGeom(
+                geom,
+                geometry,
+                np.ones(3),
+                np.zeros(3),
+                np.eye(3).ravel(),
+                np.array([1, 1, 1, part.look.alpha], np.float32),
+            )
+            geom.dataid, geom.matid, geom.segid, geom.texcoord = 2 * slot, slot, part.part_id, 1
+            geom.texid = slot
+            geom.category = self._mujoco.mjtCatBit.mjCAT_DYNAMIC
+            geom.specular, geom.shininess = part.look.specular, part.look.shininess
+            geom.castshadow = part.casts_shadow and part.look.alpha > 0.99
+        self._scene.ngeom = len(parts)
+
+    def _upload(self, slot: int, part: Part) -> None:
+        model, mesh = self._model, part.mesh
+        count, triangles = len(mesh.vertices), len(mesh.faces)
+        if count > _SLOT_ROWS * _SLOT_COLUMNS or triangles > 2 * (_SLOT_ROWS - 1) * (
+            _SLOT_COLUMNS - 1
+        ):
+            raise RendererError(
+                f'a mesh of {count} vertices and {triangles} triangles does not fit a slot'
+            )
+        for field_name, start, values in (
+            ('mesh_vert', model.mesh_vertadr[slot], mesh.vertices),
+            ('mesh_normal', model.mesh_normaladr[slot], mesh.normals),
+            ('mesh_texcoord', model.mesh_texcoordadr[slot], mesh.uv),
+        ):
+            getattr(model, field_name)[start : start + count] = values
+        for field_name in ('mesh_face', 'mesh_facenormal', 'mesh_facetexcoord'):
+            start = model.mesh_faceadr[slot]
+            getattr(model, field_name)[start : start + triangles] = mesh.faces
+        model.mesh_facenum[slot] = triangles
+        start = model.tex_adr[slot]
+        model.tex_data[start : start + part.texture.size] = part.texture.ravel()
+        self._mujoco.mjr_uploadMesh(model, self._context, slot)
+        self._mujoco.mjr_uploadTexture(model, self._context, slot)
+
+    def _aim(self, camera: Camera, offset_px: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Point MuJoCo's camera; the offset shifts the picture's sampling points."""
+        if (camera.width, camera.height) != (self.width, self.height):
+            raise RendererError(
+                f'camera of {camera.width}x{camera.height} px, renderer of {self.width}x{self.height} px'
+            )
+        focal, cx, cy = (
+            camera.focal_px,
+            camera.cx_px + 0.5 - offset_px[0],
+            camera.cy_px + 0.5 - offset_px[1],
+        )
+        scale = NEAR_M / focal
+        for eye in self._scene.camera:
+            eye.pos = camera.pose[:3, 3]
+            eye.forward = camera.pose[:3, 2]
+            eye.up = -camera.pose[:3, 1]
+            eye.frustum_near, eye.frustum_far = NEAR_M, FAR_M
+            eye.frustum_top, eye.frustum_bottom = cy * scale, (cy - self.height) * scale
+            eye.frustum_center = (self.width / 2 - cx) * scale
+            eye.frustum_width = self.width * scale / 2
+
+    def _shine(self, lighting: Lighting, turn: int) -> None:
+        """Set the lamps; `turn` picks one point of each lamp's surface."""
+        self._scene.nlight = len(lighting.lamps)
+        for light, lamp in zip(self._scene.lights, lighting.lamps, strict=False):
+            light.headlight = 0
+            light.type = (
+                self._mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+                if lamp.far
+                else self._mujoco.mjtLightType.mjLIGHT_SPOT
+            )
+            direction = lamp.directions[turn % len(lamp.directions)]
+            light.dir = direction
+            light.pos = lamp.centre - direction * lamp.distance_m
+            light.ambient, light.diffuse, light.specular = lamp.ambient, lamp.diffuse, lamp.specular
+            light.castshadow = lamp.casts_shadow
+            light.attenuation = (1.0, 0.0, lamp.falloff)
+            light.cutoff, light.exponent = lamp.cutoff_deg, lamp.exponent
+
+    def picture(self, camera: Camera, lighting: Lighting) -> NDArray[np.uint8]:
+        """RGB uint8 (H,W,3): the mean of passes that differ in sub-pixel offset and in the point of each lamp."""
+        total = np.zeros((self.height, self.width, 3), np.uint16)
+        buffer = np.empty((self.height, self.width, 3), np.uint8)
+        self._label_mode(False)
+        for turn, offset in enumerate(_PASS_OFFSETS_PX):
+            self._aim(camera, offset)
+            self._shine(lighting, turn)
+            self._mujoco.mjr_render(self._rect, self._scene, self._context)
+            self._mujoco.mjr_readPixels(buffer, None, self._rect, self._context)
+            total += buffer
+        return ((total[::-1] + len(_PASS_OFFSETS_PX) // 2) // len(_PASS_OFFSETS_PX)).astype(
+            np.uint8
+        )
+
+    def _label_mode(self, on: bool) -> None:
+        flags = self._mujoco.mjtRndFlag
+        self._scene.flags[flags.mjRND_SEGMENT] = on
+        self._scene.flags[flags.mjRND_IDCOLOR] = on
+        self._scene.flags[flags.mjRND_SHADOW] = not on
+
+    def labels(self, camera: Camera) -> Labels:
+        """Depth and part ids at the pixel centres of `camera`."""
+        colour = np.empty((self.height, self.width, 3), np.uint8)
+        buffer = np.empty((self.height, self.width), np.float32)
+        self._label_mode(True)
+        self._aim(camera)
+        self._mujoco.mjr_render(self._rect, self._scene, self._context)
+        self._mujoco.mjr_readPixels(colour, buffer, self._rect, self._context)
+        bytes3 = colour[::-1].astype(np.int32)
+        parts = bytes3[..., 0] + (bytes3[..., 1] << 8) + (bytes3[..., 2] << 16) - 1
+        depth = _metric_depth(buffer[::-1])
+        return Labels(np.where(parts > 0, depth, np.nan).astype(np.float32), np.maximum(parts, 0))
+
+
+def _metric_depth(buffer: NDArray[np.float32]) -> Array:
+    """MuJoCo's reversed depth buffer (1 = near plane, 0 = far) -> metres along Z."""
+    near, far = np.float64(np.float32(NEAR_M)), np.float64(np.float32(FAR_M))
+    return np.asarray(near * far / (near + buffer.astype(np.float64) * (far - near)))

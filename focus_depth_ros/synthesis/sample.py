@@ -1,0 +1,184 @@
+"""One labelled frame and its form on disk: the only place that knows the names and units inside a shard.
+
+A shard is an uncompressed tar in the WebDataset manner: the files of one frame share a key and differ in their
+ending (`KEY.rgb.jpg`, `KEY.depth.png`, `KEY.ids.png`, `KEY.boundary.png`, `KEY.json`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+DEPTH_UNIT_M = 1e-4
+"""Metres of one count in `KEY.depth.png`; 0 counts = no measurement. 65535 counts reach 6.55 m."""
+FARTHEST_M = 6.5
+JPEG_QUALITY = 95
+ENDINGS = ('rgb.jpg', 'depth.png', 'ids.png', 'boundary.png', 'json')
+
+BOUNDARY_NONE, BOUNDARY_OCCLUSION, BOUNDARY_SELF, BOUNDARY_CONTACT = 0, 1, 2, 3
+"""Values of the boundary image; a boundary pixel lies on the nearer surface (its owner)."""
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One visible object.
+
+    id: value in the ids image (1..255). box: tight xyxy on the visible pixels, px, right and lower edge exclusive.
+    captions: each fits this object and no other visible one. extent_m: size along the object's own axes.
+    """
+
+    id: int
+    class_name: str
+    colour: str
+    material: str
+    box: tuple[float, float, float, float]
+    visible_px: int
+    captions: list[str]
+    extent_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame: rgb uint8 (H,W,3); depth_m float32 (H,W) along Z, NaN = invalid; ids uint8 (H,W), 0 = structure;
+    boundary uint8 (H,W), see BOUNDARY_*; K float64 (3,3) px, pixel centres at integers; camera_pose float64 (4,4)
+    world_T_optical (x right, y down, z forward), metres.
+    """
+
+    rgb: NDArray[np.uint8]
+    depth_m: NDArray[np.float32]
+    ids: NDArray[np.uint8]
+    boundary: NDArray[np.uint8]
+    K: NDArray[np.float64]
+    objects: list[SceneObject]
+    absent_captions: list[str] = field(default_factory=list)
+    theme: str = ''
+    seed: int = 0
+    camera_pose: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+
+
+def _encode(ending: str, image: NDArray[Any], *options: int) -> bytes:
+    done, data = cv2.imencode(ending, image, list(options))
+    if not done:
+        raise ValueError(
+            f'OpenCV could not encode an image of shape {image.shape} {image.dtype} as {ending}'
+        )
+    return bytes(data.tobytes())
+
+
+def _object_to_json(item: SceneObject) -> dict[str, Any]:
+    row = asdict(item)
+    row['class'] = row.pop('class_name')
+    return row
+
+
+def _object_from_json(row: dict[str, Any]) -> SceneObject:
+    return SceneObject(
+        id=int(row['id']),
+        class_name=row['class'],
+        colour=row['colour'],
+        material=row['material'],
+        box=tuple(row['box']),
+        visible_px=int(row['visible_px']),
+        captions=list(row['captions']),
+        extent_m=tuple(row.get('extent_m', (0.0, 0.0, 0.0))),
+    )
+
+
+def depth_to_counts(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Metres (NaN = invalid) -> uint16 counts of DEPTH_UNIT_M; invalid or beyond FARTHEST_M becomes 0."""
+    valid = np.isfinite(depth_m) & (depth_m > 0) & (depth_m <= FARTHEST_M)
+    counts = np.rint(np.where(valid, depth_m, 0.0).astype(np.float64) / DEPTH_UNIT_M)
+    return counts.astype(np.uint16)
+
+
+def counts_to_depth(counts: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Inverse of `depth_to_counts`: 0 counts becomes NaN."""
+    return np.where(counts > 0, counts * DEPTH_UNIT_M, np.nan).astype(np.float32)
+
+
+def encode_sample(sample: Sample) -> dict[str, bytes]:
+    """The frame's files by ending. The same sample always gives the same bytes."""
+    row = {
+        'K': sample.K.tolist(),
+        'camera_pose': sample.camera_pose.tolist(),
+        'theme': sample.theme,
+        'seed': sample.seed,
+        'objects': [_object_to_json(item) for item in sample.objects],
+        'absent_captions': sample.absent_captions,
+    }
+    return {
+        'rgb.jpg': _encode('.jpg', sample.rgb[:, :, ::-1], cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY),
+        'depth.png': _encode(
+            '.png', depth_to_counts(sample.depth_m), cv2.IMWRITE_PNG_COMPRESSION, 2
+        ),
+        'ids.png': _encode('.png', sample.ids, cv2.IMWRITE_PNG_COMPRESSION, 2),
+        'boundary.png': _encode('.png', sample.boundary, cv2.IMWRITE_PNG_COMPRESSION, 2),
+        'json': json.dumps(row, separators=(',', ':')).encode(),
+    }
+
+
+def decode_sample(files: dict[str, bytes], where: str = 'sample') -> Sample:
+    """Inverse of `encode_sample`; `where` names the frame in errors. Raises ValueError on missing or broken files."""
+    missing = [ending for ending in ENDINGS if ending not in files]
+    if missing:
+        raise ValueError(
+            f'{where}: the frame lacks {", ".join(missing)}; the shard is not of this format'
+        )
+
+    def image(ending: str, flag: int) -> NDArray[Any]:
+        decoded = cv2.imdecode(np.frombuffer(files[ending], np.uint8), flag)
+        if decoded is None:
+            raise ValueError(f'{where}: {ending} is not a readable image; render the shard again')
+        return decoded
+
+    row = json.loads(files['json'])
+    return Sample(
+        rgb=np.ascontiguousarray(image('rgb.jpg', cv2.IMREAD_COLOR)[:, :, ::-1]),
+        depth_m=counts_to_depth(image('depth.png', cv2.IMREAD_UNCHANGED)),
+        ids=image('ids.png', cv2.IMREAD_UNCHANGED),
+        boundary=image('boundary.png', cv2.IMREAD_UNCHANGED),
+        K=np.array(row['K'], np.float64),
+        objects=[_object_from_json(item) for item in row['objects']],
+        absent_captions=list(row['absent_captions']),
+        theme=row['theme'],
+        seed=int(row['seed']),
+        camera_pose=np.array(row['camera_pose'], np.float64),
+    )
+
+
+def write_sample(shard: tarfile.TarFile, key: str, sample: Sample) -> None:
+    """Append one frame to an open tar under `key` (no dots). Times and owners are left at zero: bytes repeat."""
+    for ending, data in encode_sample(sample).items():
+        entry = tarfile.TarInfo(f'{key}.{ending}')
+        entry.size = len(data)
+        shard.addfile(entry, io.BytesIO(data))
+
+
+def read_shard(path: str | Path) -> Iterator[Sample]:
+    """Stream the frames of one shard in order. Raises ValueError naming the shard and key that is broken."""
+    try:
+        with tarfile.open(path, 'r|') as shard:
+            key, files = '', dict[str, bytes]()
+            for entry in shard:
+                stem, _, ending = entry.name.partition('.')
+                if files and stem != key:
+                    yield decode_sample(files, f'{path}: {key}')
+                    files = {}
+                key = stem
+                content = shard.extractfile(entry)
+                files[ending] = content.read() if content else b''
+            if files:
+                yield decode_sample(files, f'{path}: {key}')
+    except tarfile.TarError as error:
+        raise ValueError(
+            f'{path}: not a readable shard ({error}); delete it and render it again'
+        ) from error

@@ -1,0 +1,88 @@
+"""Shards of scenes on disk: whole or absent, resumable, the same bytes whoever renders them."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from focus_depth_ros.synthesis.frames import scene_frames
+from focus_depth_ros.synthesis.renderer import Renderer
+from focus_depth_ros.synthesis.sample import write_sample
+from focus_depth_ros.synthesis.splits import Split
+from focus_depth_ros.synthesis.themes import VIEWS_PER_SCENE
+
+SCENES_PER_SHARD = 50
+FRAMES_PER_SHARD = SCENES_PER_SHARD * VIEWS_PER_SCENE
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to render: scenes first..last-1 of a seed."""
+
+    folder: Path
+    split: Split
+    seed: int
+    number: int
+    first_scene: int
+    last_scene: int
+
+    @property
+    def path(self) -> Path:
+        """Where the finished shard lies."""
+        return self.folder / f'{self.split}-{self.number:06d}.tar'
+
+    @property
+    def frames(self) -> int:
+        """How many frames it holds."""
+        return (self.last_scene - self.first_scene) * VIEWS_PER_SCENE
+
+
+def plan(folder: Path, split: Split, seed: int, scenes: int) -> list[Job]:
+    """All shards of a data set, finished or not."""
+    starts = range(0, scenes, SCENES_PER_SHARD)
+    return [
+        Job(folder, split, seed, number, start, min(start + SCENES_PER_SHARD, scenes))
+        for number, start in enumerate(starts)
+    ]
+
+
+def missing(jobs: Iterator[Job] | list[Job]) -> list[Job]:
+    """Those whose shard is not there yet."""
+    return [job for job in jobs if not job.path.exists()]
+
+
+@lru_cache(maxsize=1)
+def _process_renderer() -> Renderer:
+    """The one GL context of this process."""
+    return Renderer()
+
+
+def render_shard(job: Job) -> Job:
+    """Render one shard into a temporary file beside its place, flush it to disk, then rename it.
+
+    A killed worker leaves only the temporary file, which the next run overwrites. Raises RuntimeError naming the
+    seed and scene that failed, OSError on a full disk.
+    """
+    temporary = job.path.with_suffix('.tar.partial')
+    with open(temporary, 'wb') as stream:
+        with tarfile.open(fileobj=stream, mode='w', format=tarfile.USTAR_FORMAT) as shard:
+            for scene in range(job.first_scene, job.last_scene):
+                try:
+                    for view, sample in enumerate(
+                        scene_frames(_process_renderer(), job.split, job.seed, scene)
+                    ):
+                        write_sample(shard, f'{job.seed:05d}-{scene:07d}-{view}', sample)
+                except OSError:
+                    raise
+                except Exception as error:
+                    raise RuntimeError(
+                        f'{job.split} scene {scene} of seed {job.seed} failed: {error}'
+                    ) from error
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.rename(job.path)
+    return job

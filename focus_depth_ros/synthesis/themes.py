@@ -1,0 +1,280 @@
+"""Whole scenes by theme: surroundings, which things stand how, and from where they are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from focus_depth_ros.synthesis import surroundings
+from focus_depth_ros.synthesis.cameras import Camera, orbit_camera
+from focus_depth_ros.synthesis.lighting import Lighting, random_lighting
+from focus_depth_ros.synthesis.meshes import Array
+from focus_depth_ros.synthesis.objects import RECIPES, Thing, make_thing
+from focus_depth_ros.synthesis.placement import Placed, Surface, recoloured, resting, rotation
+from focus_depth_ros.synthesis.splits import Split
+from focus_depth_ros.synthesis.surroundings import Fixture
+
+VIEWS_PER_SCENE = 5
+Span = tuple[float, float]
+
+
+@dataclass
+class Scene:
+    """Everything in world metres, z up, the surface of interest at z = 0."""
+
+    theme: str
+    fixtures: list[Fixture]
+    surface: Surface
+    distance_m: Span = (0.6, 1.35)
+    tilt_deg: Span = (25.0, 70.0)
+    azimuth_deg: Span = (-140.0, -40.0)
+    softness: Span = (0.03, 0.45)
+    centre: Array = field(default_factory=lambda: np.zeros(3))
+
+    @property
+    def placed(self) -> list[Placed]:
+        """The objects, in the order they were placed."""
+        return self.surface.placed
+
+    def view(self, rng: np.random.Generator) -> tuple[Camera, Lighting]:
+        """A random camera and lighting for this scene; most look at the middle, some at one object."""
+        aim = self.centre
+        if self.placed and rng.random() < 0.5:
+            vertices = self.placed[int(rng.integers(len(self.placed)))].mesh.vertices
+            aim = 0.5 * aim + 0.5 * vertices.mean(axis=0)
+        aim = aim + np.append(rng.normal(0, 0.07, 2), rng.uniform(-0.03, 0.08))
+        camera = orbit_camera(rng, aim, self.distance_m, self.tilt_deg, self.azimuth_deg)
+        return camera, random_lighting(rng, self.centre, self.softness)
+
+
+_HOUSEHOLD = {"carton": 7.0, "can": 4, "bottle": 2.5, "mug": 2.5, "bowl": 2.5, "box": 2, "book": 1.5, "cup": 1.5,
+              "block": 1.5, "pot": 1.2, "glass": 0.8, "plate": 0.8, "ball": 1, "banana": 0.8, "screwdriver": 0.6,
+              "hammer": 0.5, "wrench": 0.5, "rod": 0.7, "cable": 0.7, "ring": 0.8, "stone": 1, "bag": 1.2}  # fmt: skip
+_VESSELS = {
+    'bowl': 5.0,
+    'mug': 4,
+    'pot': 3,
+    'cup': 3,
+    'glass': 2,
+    'plate': 1.5,
+    'ball': 1,
+    'banana': 0.7,
+    'can': 0.7,
+    'box': 1,
+}
+_SMALL = {"block": 3.0, "ball": 2, "banana": 1, "screwdriver": 2, "wrench": 2, "ring": 2, "rod": 1.5, "cable": 1.5, "stone": 2,
+          "can": 1, "carton": 1.5, "bag": 1.5, "hammer": 1, "cup": 1}  # fmt: skip
+_SHINY = {
+    'glass': 4.0,
+    'bottle': 4,
+    'can': 2,
+    'bowl': 1.5,
+    'mug': 1.5,
+    'pot': 1.5,
+    'wrench': 1,
+    'carton': 1.5,
+    'ball': 1,
+}
+_STANDS = {'carton', 'box', 'block', 'can', 'book', 'bowl', 'mug', 'pot', 'cup', 'plate', 'glass'}
+
+
+def _pick(split: Split, weights: dict[str, float], rng: np.random.Generator) -> Thing:
+    names = list(weights)
+    share = np.array([weights[name] for name in names], float)
+    return make_thing(split, str(rng.choice(names, p=share / share.sum())), rng)
+
+
+def _spot(rng: np.random.Generator, spread_m: float, surface: Surface) -> Array:
+    at = rng.normal(0, spread_m, 2)
+    return np.clip(at, surface.low_m + 0.02, surface.high_m - 0.02)
+
+
+def _arrange(
+    split: Split, rng: np.random.Generator, surface: Surface, weights: dict[str, float], count: int,
+    spread_m: float = 0.16, together: float = 0.4,
+) -> None:  # fmt: skip
+    """Put things on the surface; a share `together` of them stacked on, leaning on or touching an earlier one."""
+    for _ in range(count):
+        thing = _pick(split, weights, rng)
+        _add(rng, surface, thing, spread_m, together)
+
+
+def _add(
+    rng: np.random.Generator, surface: Surface, thing: Thing, spread_m: float, together: float
+) -> Placed | None:
+    bases = [placed for placed in surface.placed if placed.thing.class_name in _STANDS]
+    for _ in range(4):
+        mesh = resting(thing, rng)
+        placed = None
+        if bases and rng.random() < together:
+            base = bases[int(rng.integers(len(bases)))]
+            way = rng.random()
+            if way < 0.4:
+                placed = surface.stack(thing, mesh, base, rng)
+            elif way < 0.85 or thing.class_name not in (
+                'carton',
+                'book',
+                'box',
+                'block',
+                'rod',
+                'screwdriver',
+                'plate',
+            ):
+                placed = surface.touch(thing, mesh, base, rng)
+            else:
+                placed = surface.lean(thing, mesh, base, rng)
+        else:
+            placed = surface.stand(thing, mesh, _spot(rng, spread_m, surface))
+        if placed is not None:
+            return placed
+    return None
+
+
+def _desk_surroundings(
+    split: Split, rng: np.random.Generator, pale: bool
+) -> tuple[list[Fixture], Surface]:
+    wide, deep = rng.uniform(1.0, 2.4), rng.uniform(0.7, 1.6)
+    shift = rng.uniform([-0.35, -0.25], [0.35, 0.25]) * np.array([wide, deep])
+    low, high = shift - np.array([wide, deep]) / 2, shift + np.array([wide, deep]) / 2
+    texture_rng = surroundings._texture_rng(split, rng)
+    top = surroundings.pale_top(texture_rng) if pale else surroundings.table_top(texture_rng)
+    fixtures = surroundings.table(rng, top, low, high) + surroundings.room(
+        split, rng, low, high, -surroundings.FLOOR_DROP_M
+    )
+    reach = np.array([0.7, 0.5])
+    return fixtures, Surface(np.maximum(low, -reach) + 0.01, np.minimum(high, reach) - 0.01)
+
+
+def desk(split: Split, rng: np.random.Generator) -> Scene:
+    """A pale office desk with a few household things, as depth-camera data sets show it."""
+    fixtures, surface = _desk_surroundings(split, rng, pale=True)
+    _arrange(
+        split,
+        rng,
+        surface,
+        _HOUSEHOLD,
+        int(rng.integers(1, 9)),
+        rng.uniform(0.08, 0.2),
+        rng.uniform(0.2, 0.7),
+    )
+    return Scene('desk', fixtures, surface, softness=(0.1, 0.6))
+
+
+def table(split: Split, rng: np.random.Generator) -> Scene:
+    """A wooden or cloth-covered table."""
+    fixtures, surface = _desk_surroundings(split, rng, pale=False)
+    _arrange(split, rng, surface, _HOUSEHOLD, int(rng.integers(2, 11)), rng.uniform(0.1, 0.25))
+    return Scene('table', fixtures, surface)
+
+
+def shelves(split: Split, rng: np.random.Generator) -> Scene:
+    """Inside a shelf, seen from the front."""
+    fixtures, surface = surroundings.shelf(split, rng)
+    fixtures += surroundings.room(
+        split, rng, np.array([-0.7, -0.3]), np.array([0.7, 0.3]), -1.0, 0.9
+    )
+    _arrange(split, rng, surface, _HOUSEHOLD, int(rng.integers(4, 13)), 0.25, 0.3)
+    centre = np.array([0.0, 0, 0.1])
+    return Scene('shelf', fixtures, surface, (0.6, 1.2), (3, 32), (-120, -60), (0.02, 0.3), centre)
+
+
+def tote(split: Split, rng: np.random.Generator) -> Scene:
+    """A box of clutter seen from above."""
+    fixtures, surface = _desk_surroundings(split, rng, pale=rng.random() < 0.4)
+    fixture, half = surroundings.tote(split, rng, surface)
+    fixtures.append(fixture)
+    weights = _SMALL if rng.random() < 0.5 else _HOUSEHOLD
+    for _ in range(int(rng.integers(4, 19))):
+        thing = _pick(split, weights, rng)
+        for _ in range(3):
+            mesh = resting(thing, rng)
+            if rng.random() < 0.5:
+                tilt = rotation('x', rng.normal(0, 0.25)) @ rotation('y', rng.normal(0, 0.25))
+                mesh = mesh.transformed(tilt)
+                mesh = mesh.moved(0, 0, -mesh.lowest_m)
+            room_left = half - mesh.extent_m[:2] / 2
+            if (room_left > 0).all() and surface.sink(thing, mesh, rng, room_left, highest_m=0.16):
+                break
+    return Scene(
+        'tote', fixtures, surface, (0.45, 1.0), (42, 90), (-180, 0), centre=np.array([0, 0, 0.06])
+    )
+
+
+def floor(split: Split, rng: np.random.Generator) -> Scene:
+    """Things lying on the floor."""
+    low, high = np.array([-0.6, -0.5]), np.array([0.6, 0.5])
+    fixtures = surroundings.room(split, rng, low, high, 0.0)
+    surface = Surface(low, high)
+    _arrange(
+        split,
+        rng,
+        surface,
+        _SMALL if rng.random() < 0.5 else _HOUSEHOLD,
+        int(rng.integers(2, 12)),
+        0.25,
+        0.3,
+    )
+    return Scene('floor', fixtures, surface, (0.6, 1.8), (25, 90))
+
+
+def lookalikes(split: Split, rng: np.random.Generator) -> Scene:
+    """Cartons, boxes or books of the same print, touching and stacked."""
+    fixtures, surface = _desk_surroundings(split, rng, pale=rng.random() < 0.7)
+    kind = str(rng.choice(['carton', 'carton', 'carton', 'box', 'block', 'book', 'can']))
+    first = make_thing(split, kind, rng)
+    for turn in range(int(rng.integers(2, 8))):
+        thing = first
+        if turn and rng.random() < 0.6:  # another shape with the same print
+            thing = recoloured(make_thing(split, kind, rng, first.colour), first)
+        _add(rng, surface, thing, 0.06, 0.9)
+    _arrange(split, rng, surface, _HOUSEHOLD, int(rng.integers(0, 3)))
+    return Scene('lookalikes', fixtures, surface, softness=(0.1, 0.5))
+
+
+def vessels(split: Split, rng: np.random.Generator) -> Scene:
+    """Open and nested bowls, mugs and pots, mostly seen from above."""
+    fixtures, surface = _desk_surroundings(split, rng, pale=rng.random() < 0.6)
+    _arrange(split, rng, surface, _VESSELS, int(rng.integers(2, 7)), 0.15, 0.25)
+    for base in [
+        placed for placed in surface.placed if placed.thing.class_name in ('bowl', 'pot', 'plate')
+    ]:
+        if rng.random() < 0.6:
+            thing = _pick(split, _VESSELS | _SMALL, rng)
+            surface.stack(thing, resting(thing, rng), base, rng)
+    return Scene('vessels', fixtures, surface, (0.45, 1.1), (35, 88), (-180, 0), (0.1, 0.5))
+
+
+def shiny(split: Split, rng: np.random.Generator) -> Scene:
+    """Glossy, dark and transparent-looking things."""
+    fixtures, surface = _desk_surroundings(split, rng, pale=rng.random() < 0.5)
+    _arrange(split, rng, surface, _SHINY, int(rng.integers(2, 8)), 0.18, 0.25)
+    return Scene('shiny', fixtures, surface)
+
+
+THEMES: dict[str, tuple[Callable[[Split, np.random.Generator], Scene], float]] = {
+    'desk': (desk, 0.42),
+    'lookalikes': (lookalikes, 0.13),
+    'vessels': (vessels, 0.13),
+    'table': (table, 0.11),
+    'tote': (tote, 0.09),
+    'shelf': (shelves, 0.05),
+    'floor': (floor, 0.04),
+    'shiny': (shiny, 0.03),
+}
+"""Theme -> its builder and share of all scenes."""
+
+
+def build_scene(split: Split, rng: np.random.Generator, theme: str | None = None) -> Scene:
+    """A scene with at least one object; the theme is drawn by its share unless given."""
+    names = list(THEMES)
+    shares = np.array([share for _, share in THEMES.values()])
+    chosen = theme or str(rng.choice(names, p=shares / shares.sum()))
+    while True:
+        scene = THEMES[chosen][0](split, rng)
+        if scene.placed:
+            return scene
+
+
+assert set(_HOUSEHOLD) == set(RECIPES)
