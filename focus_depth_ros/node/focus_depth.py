@@ -7,6 +7,8 @@ come while it runs give way to the newest one.
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -53,9 +56,6 @@ class FocusDepth(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__('focus_depth')
-        declare_parameters(self)
-        self._options = read_parameters(self)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
         self._complaints = Complaints(self.get_logger().warning)
         self._state = 'unconfigured'
         self._enabled = True
@@ -66,6 +66,9 @@ class FocusDepth(LifecycleNode):
         self._camera: CameraInput | None = None
         self._worker: threading.Thread | None = None
         self._target_subscriptions: list[object] = []
+        declare_parameters(self)
+        self._options = read_parameters(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(1.0, self._publish_diagnostics)
         self.create_service(SetTextTarget, '~/set_text_target', self._set_text_target)
@@ -356,7 +359,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except ParameterException as error:
+        print(f'focus_depth: cannot start: {error}', file=sys.stderr)
+        return 2
     finally:
+        # a terminal and a launcher both signal: the second must not kill what the first ends
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

@@ -17,11 +17,11 @@ def use_large_message_profile() -> None:
     To be called before rclpy.init. Without it the default transports lose camera pictures.
     """
     profile = shared_file('config/fastdds_large_messages.xml')
-    os.environ.setdefault(_profile_variable(), str(profile))
+    os.environ.setdefault(profile_variable(), str(profile))
 
 
-def _profile_variable() -> str:
-    """Fast DDS 3 (Kilted, rclpy 9) renamed the variable and warns of the old name."""
+def profile_variable() -> str:
+    """The environment variable that names a profile. Fast DDS 3 (Kilted, rclpy 9) renamed the variable and warns of the old name."""
     major = int(importlib.metadata.version('rclpy').split('.')[0])
     return f'FAST{"DDS" if major >= 9 else "RTPS"}_DEFAULT_PROFILES_FILE'
 

@@ -1,0 +1,168 @@
+"""The node as a process: how it starts, what it says when it cannot, how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('focus_depth_ros.msg')
+
+from node_harness import NodeProcess, Robot, picture
+
+from focus_depth_ros.node.parameters import SPECIFICATIONS
+
+
+def test_the_running_node_imports_no_torch() -> None:
+    code = (
+        'import sys; import focus_depth_ros.node.focus_depth; import onnxruntime; '
+        'print([m for m in ("torch", "mujoco", "matplotlib", "rosbags", "scipy") if m in sys.modules])'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_ends_cleanly_under_full_load(ros: None, tiny_model: Path, signal_number: int) -> None:
+    node = NodeProcess('-p', f'model:={tiny_model}')
+    robot = Robot()
+    node.wait_for_output('active; pictures')
+    robot.connect()
+    robot.send_camera_info(640, 480)
+    message, busy = picture(640, 480), threading.Event()
+
+    def flood() -> None:
+        while not busy.is_set():
+            robot.send(message)
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        robot.wait_for(lambda: len(robot.heard['depth/image']) > 5, 'answers under load')
+        status, seconds = node.stop(signal_number)
+    finally:
+        busy.set()
+        thread.join()
+        robot.close()
+    assert status == 0, node.output
+    assert seconds < 2.0
+    assert 'Traceback' not in node.output
+
+
+def copy_with(tiny_model: Path, folder: Path, change: str) -> Path:
+    shutil.copytree(tiny_model, folder)
+    manifest_path = folder / 'model.json'
+    manifest = json.loads(manifest_path.read_text())
+    if change == 'missing graph':
+        (folder / 'focus.onnx').unlink()
+    elif change == 'altered graph':
+        data = bytearray((folder / 'focus.onnx').read_bytes())
+        data[100] ^= 1
+        (folder / 'focus.onnx').write_bytes(bytes(data))
+    elif change == 'no manifest':
+        manifest_path.unlink()
+    elif change == 'broken manifest':
+        manifest_path.write_text('{"format": 1,')
+    elif change == 'other inputs':
+        manifest['files']['focus'] = manifest['files']['encoder']
+        manifest_path.write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ('missing graph', 'focus.onnx is missing'),
+        ('altered graph', 'checksum'),
+        ('no manifest', 'no model.json'),
+        ('broken manifest', 'malformed manifest'),
+        ('other inputs', 'the manifest asks for'),
+    ],
+)
+def test_a_bad_model_is_a_message_and_not_a_crash(
+    ros: None, tiny_model: Path, tmp_path: Path, change: str, words: str
+) -> None:
+    folder = copy_with(tiny_model, tmp_path / 'model', change)
+    node = NodeProcess('-p', f'model:={folder}')
+    node.wait_for_output('cannot configure')
+    assert words in node.output
+    time.sleep(0.2)
+    assert node.process.poll() is None
+    assert node.stop()[0] == 0
+    assert 'Traceback' not in node.output
+
+
+def test_a_missing_model_folder_is_named_and_mended_without_restart(
+    ros: None, tiny_model: Path, tmp_path: Path
+) -> None:
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    folder = tmp_path / 'later'
+    node = NodeProcess('-p', f'model:={folder}')
+    robot = Robot()
+    try:
+        node.wait_for_output(f'{folder} does not exist')
+        shutil.copytree(tiny_model, folder)
+        change = robot.node.create_client(ChangeState, '/focus_depth/change_state')
+        robot.wait_for(change.service_is_ready, 'change_state')
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            request = ChangeState.Request(transition=Transition(id=transition))
+            future = change.call_async(request)
+            robot.wait_for(future.done, 'a transition')
+            assert future.result().success
+        robot.connect()
+        robot.send_camera_info()
+        robot.answer()
+    finally:
+        robot.close()
+        assert node.stop()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ('parameter', 'words'),
+    [
+        ('backend:=abacus', 'allowed: auto'),
+        ('image_transport:=pigeon', 'allowed: raw, compressed'),
+        ('max_depth_m:=-1.0', 'max_depth_m'),
+        ('score_threshold:=2.0', 'score_threshold'),
+        ('max_targets:=many', 'max_targets'),
+    ],
+)
+def test_wrong_parameters_are_refused_with_a_reason(
+    ros: None, tiny_model: Path, parameter: str, words: str
+) -> None:
+    node = NodeProcess('-p', f'model:={tiny_model}', '-p', parameter)
+    try:
+        deadline = time.monotonic() + 10
+        while words not in node.output and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert words in node.output
+        assert 'active; pictures' not in node.output
+    finally:
+        node.stop()
+    assert 'Traceback' not in node.output
+
+
+def test_without_autostart_it_waits(ros: None, tiny_model: Path) -> None:
+    node = NodeProcess('-p', f'model:={tiny_model}', '-p', 'autostart:=false')
+    robot = Robot()
+    try:
+        robot.wait_for(lambda: robot.diagnostics, 'diagnostics')
+        assert robot.fact('state') == 'unconfigured'
+    finally:
+        robot.close()
+        assert node.stop()[0] == 0
+
+
+def test_every_parameter_has_a_description() -> None:
+    assert all(len(item.description) > 20 for item in SPECIFICATIONS.values())
