@@ -26,6 +26,10 @@ from rosbags.highlevel import AnyReader
 from focus_depth_ros.node.bag_types import message_class
 from focus_depth_ros.node.transport import keep_large_blocks_in_the_heap
 
+BUNDLED_RECORDING = Path(__file__).resolve().parent.parent / 'demo' / 'recording'
+TRUTH = '/truth/'
+"""Topics that score a recording; they are not played."""
+
 SENSOR_TYPES = {
     'sensor_msgs/msg/Image',
     'sensor_msgs/msg/CompressedImage',
@@ -80,19 +84,19 @@ def begins_with_header(kind: Any) -> bool:
 
 
 class BagPlayer(Node):
-    """Parameters: bag, rate, loop, report (a JSON file about what was sent, for scoring)."""
+    """Parameters: bag (default: the bundled recording), rate, loop, report (a JSON file for scoring)."""
 
     def __init__(self) -> None:
         super().__init__('bag_player')
         self._rate = float(self.declare_parameter('rate', 1.0).value)
         self._loop = bool(self.declare_parameter('loop', False).value)
         self._report = str(self.declare_parameter('report', '').value)
-        bag = str(self.declare_parameter('bag', '').value)
-        if not bag:
-            raise ValueError('parameter bag names the recording to play: -p bag:=FOLDER')
+        bag = Path(str(self.declare_parameter('bag', '').value) or BUNDLED_RECORDING)
         if self._rate <= 0:
             raise ValueError(f'parameter rate is {self._rate:g}; it must be above 0')
-        self._messages = read_bag(Path(bag))
+        self._messages = [m for m in read_bag(bag) if not m.topic.startswith(TRUTH)]
+        if not self._messages:
+            raise ValueError(f'{bag} holds no messages to play')
         self._types = {message.topic: message.type_name for message in self._messages}
         kinds = {topic: message_class(name) for topic, name in self._types.items()}
         self._stamped = {topic for topic, kind in kinds.items() if begins_with_header(kind)}
@@ -118,7 +122,7 @@ class BagPlayer(Node):
         pictures = [
             publisher
             for topic, publisher in self._publishers_by_topic.items()
-            if self._types[topic] in IMAGE_TYPES and not topic.startswith('/truth')
+            if self._types[topic] in IMAGE_TYPES
         ]
         deadline = time.monotonic() + SUBSCRIBER_WAIT_S
         while rclpy.ok() and not any(p.get_subscription_count() for p in pictures):

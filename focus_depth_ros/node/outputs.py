@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -13,7 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle.publisher import LifecyclePublisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, RegionOfInterest
 from std_msgs.msg import Float64, Header
 from vision_msgs.msg import Detection3DArray
 
@@ -21,7 +19,8 @@ from focus_depth_ros.core import Box, Camera
 from focus_depth_ros.msg import FocusTarget, FocusTargetArray
 from focus_depth_ros.node.depth_encoding import millimetres_from_metres
 from focus_depth_ros.node.detections import detections_3d
-from focus_depth_ros.node.image_codec import byte_array, image_from_array
+from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
+from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.parameters import Parameters
 from focus_depth_ros.pipeline.overlay import draw_overlay
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
@@ -39,18 +38,13 @@ TOPICS: dict[str, type] = {
 }
 TIMINGS = ('inference_time_ms', 'processing_time_ms', 'pipeline_latency_ms')
 
-CLOUD_FIELDS = [
-    PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
-    for index, name in enumerate(('x', 'y', 'z', 'rgb'))
-]
-
-
 class Outputs:
     """The node's publishers. Reliable, so that RViz reads them; depth 1: newest or nothing."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
         self._results = {name: self._advertise(name, kind) for name, kind in TOPICS.items()}
+        self._cloud: OrganisedCloud | None = None
         self._timings = {name: self._advertise(f'debug/{name}', Float64) for name in TIMINGS}
 
     def _advertise(self, name: str, kind: type) -> LifecyclePublisher:
@@ -82,7 +76,7 @@ class Outputs:
                 'target/mask',
                 lambda: image_from_array(result.mask.view(np.uint8) * np.uint8(255), 'mono8'),
             ),
-            ('target/points', lambda: cloud_message(result, parameters.dense_cloud)),
+            ('target/points', lambda: self._points_message(result, parameters.dense_cloud)),
             ('overlay/image', lambda: image_from_array(draw_overlay(result), 'rgb8')),
         ):
             if self._wanted(name):
@@ -90,6 +84,15 @@ class Outputs:
                 if content is not None:
                     content.header = header
                     self._results[name].publish(content)
+
+    def _points_message(self, result: FocusResult, dense: bool) -> PointCloud2 | None:
+        if not result.has_points:
+            return None
+        if dense:
+            return dense_cloud_message(result.target_points())
+        if self._cloud is None or self._cloud.size != result.frame.size:
+            self._cloud = OrganisedCloud(result.frame.size)
+        return self._cloud.message(result)
 
     def publish_timings(self, **milliseconds: float) -> None:
         """Publish the debug times, by topic name."""
@@ -137,29 +140,6 @@ def _camera_info(camera: Camera) -> CameraInfo:
         k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
-    )
-
-
-def cloud_message(result: FocusResult, dense: bool) -> PointCloud2 | None:
-    """The targets' points: organised with NaN outside, or (`dense`) the valid ones alone."""
-    points: np.ndarray[Any, np.dtype[np.float32]] | None
-    if dense:
-        points = result.target_points()
-        points = None if points is None else points[None]
-    else:
-        points = result.organised_cloud()
-    if points is None:
-        return None
-    height, width = points.shape[:2]
-    return PointCloud2(
-        height=height,
-        width=width,
-        fields=CLOUD_FIELDS,
-        is_bigendian=sys.byteorder == 'big',
-        point_step=16,
-        row_step=16 * width,
-        data=byte_array(points),
-        is_dense=dense,
     )
 
 

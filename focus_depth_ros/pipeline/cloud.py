@@ -43,14 +43,21 @@ def pack_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return packed.view(np.float32)
 
 
-def organised_cloud(
+Region = tuple[slice, slice]
+
+
+def fill_cloud(
+    cloud: NDArray[np.float32],
     depth_m: NDArray[np.float32],
     rgb: NDArray[np.uint8],
     mask: NDArray[np.bool_],
     rays: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """x, y, z, rgb of every pixel, float32 (H, W, 4); NaN outside the mask (REP-117)."""
-    cloud = np.full((*depth_m.shape, 4), np.nan, np.float32)
+) -> Region | None:
+    """Write x, y, z, rgb of the masked pixels into an organised cloud, float32 (H, W, 4).
+
+    `cloud` is NaN everywhere before (REP-117) and stays so outside the mask. Returns the region
+    that was written, so that its owner can blank it for the next picture.
+    """
     region = bounding_region(mask)
     if region is not None:
         window = cloud[region]
@@ -59,7 +66,7 @@ def organised_cloud(
         window[..., 2] = z
         window[..., 3] = pack_rgb(rgb[region])
         window[..., 3][np.isnan(z)] = np.nan
-    return cloud
+    return region
 
 
 def target_points(
@@ -81,7 +88,7 @@ def target_points(
     return points
 
 
-def bounding_region(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+def bounding_region(mask: NDArray[np.bool_]) -> Region | None:
     """The tight rows and columns of a mask, None when it is empty."""
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     return (slice(y, y + height), slice(x, x + width)) if width else None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import Box, Frame, InvalidInput, Target
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
 from focus_depth_ros.pipeline.layers import separate
+from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult, measure
 from focus_depth_ros.pipeline.scale import (
@@ -46,8 +47,7 @@ class FocusPipeline:
 
     def picture(self, frame: Frame) -> NDArray[np.uint8]:
         """The frame at the network's input size, uint8 RGB (h, w, 3), stretched."""
-        size = self.model.folder.input_size
-        return np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA))
+        return stretch(frame.rgb, self.model.folder.input_size)
 
     def __call__(
         self,

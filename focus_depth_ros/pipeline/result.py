@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.core import Box, Camera, Frame, Target
+from focus_depth_ros.core import Box, Camera, Frame, InvalidInput, Target
 from focus_depth_ros.pipeline import cloud
 from focus_depth_ros.pipeline.layers import Layers, upsample, upsample_mask
 from focus_depth_ros.pipeline.scale import Scale
@@ -111,26 +111,27 @@ class FocusResult:
         window = np.ones((GRASP_MARGIN_PX, GRASP_MARGIN_PX), np.uint8)
         return cv2.erode(self.mask.view(np.uint8), window).view(np.bool_)
 
-    def organised_cloud(self) -> NDArray[np.float32] | None:
-        """x y z rgb float32 (H, W, 4), NaN outside the targets; None without scale or camera."""
-        parts = self._cloud_parts()
-        return None if parts is None else cloud.organised_cloud(*parts)
+    def fill_cloud(self, points: NDArray[np.float32]) -> cloud.Region | None:
+        """Write x y z rgb into a NaN cloud float32 (H, W, 4); the region written, None if nothing.
 
-    def target_points(self) -> NDArray[np.float32] | None:
-        """x y z rgb float32 (N, 4) of the targets only; None without scale or camera."""
-        parts = self._cloud_parts()
-        return None if parts is None else cloud.target_points(*parts)
+        Raises InvalidInput without a metric scale or a camera: ask `has_points` first.
+        """
+        return cloud.fill_cloud(points, *self._cloud_parts())
+
+    def target_points(self) -> NDArray[np.float32]:
+        """x y z rgb float32 (N, 4) of the targets only. Raises InvalidInput like `fill_cloud`."""
+        return cloud.target_points(*self._cloud_parts())
+
+    @property
+    def has_points(self) -> bool:
+        """True with a metric scale and a camera: then pixels have a place in space."""
+        return self.scale.is_metric and self.frame.camera is not None
 
     def _cloud_parts(
         self,
-    ) -> (
-        tuple[
-            NDArray[np.float32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]
-        ]
-        | None
-    ):
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]]:
         if self.depth_m is None or self.frame.camera is None:
-            return None
+            raise InvalidInput('scale', 'without a metric scale and a camera there are no points')
         rays = cloud.viewing_rays(self.frame.camera)
         return self.depth_m, self.frame.rgb, self.grasp_mask, rays
 

@@ -1,0 +1,230 @@
+"""What the node costs beside the network: camera and node in processes of their own, real DDS.
+
+    python benchmarks/node_latency.py [--model DIR] [--rate HZ] [--seconds S] [--out FILE.json]
+
+A camera process publishes 640x480 rgb8 (sensor-data QoS) with camera_info and, five times a second,
+the box of a target that moves; this process listens (raw bytes) like RViz or a grasp planner would.
+Overhead is (publication - image stamp) - inference, frame by frame. Three rounds: every output
+subscribed, depth alone, and every output at twice the rate that the network can hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Float64
+from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesis, ObjectHypothesisWithPose
+
+from focus_depth_ros.inference.model_folder import BUILT_IN
+from focus_depth_ros.node.image_codec import image_from_array
+from focus_depth_ros.node.outputs import TOPICS
+from focus_depth_ros.node.transport import (
+    keep_large_blocks_in_the_heap,
+    use_large_message_profile,
+)
+
+WIDTH, HEIGHT = 640, 480
+TIMINGS = ('inference_time_ms', 'processing_time_ms', 'pipeline_latency_ms')
+
+
+def camera(rate: float, seconds: float) -> None:
+    """Publish a panning picture and its calibration; says how many at the end."""
+    rclpy.init()
+    node = rclpy.create_node('camera')
+    images = node.create_publisher(Image, 'image', qos_profile_sensor_data)
+    infos = node.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
+    detections = node.create_publisher(Detection2DArray, 'detections', 5)
+    blocks = np.random.default_rng(0).integers(0, 255, (60, 120, 3), np.uint8)
+    world = np.kron(blocks, np.ones((16, 16, 1), np.uint8))
+    info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model='plumb_bob', d=[0.0] * 5)
+    info.k = [525.0, 0.0, 320.0, 0.0, 525.0, 240.0, 0.0, 0.0, 1.0]
+    pictures = [
+        image_from_array(np.ascontiguousarray(world[shift : shift + HEIGHT, shift : shift + WIDTH]), 'rgb8')
+        for shift in [*range(0, 100, 2), *range(100, 0, -2)]
+    ]
+    while not images.get_subscription_count():
+        time.sleep(0.05)
+    time.sleep(1.0)
+    start, sent = time.monotonic(), 0
+    while (elapsed := time.monotonic() - start) < seconds:
+        message = pictures[sent % len(pictures)]
+        message.header.stamp = info.header.stamp = node.get_clock().now().to_msg()
+        message.header.frame_id = info.header.frame_id = 'camera_optical'
+        infos.publish(info)
+        images.publish(message)
+        if sent % max(1, round(rate / 5)) == 0:
+            detections.publish(_detection(message))
+        sent += 1
+        time.sleep(max(0.0, sent / rate - (time.monotonic() - start)))
+    del elapsed
+    time.sleep(1.5)
+    print(sent, flush=True)
+    rclpy.try_shutdown()
+
+
+def _detection(picture: Image) -> Detection2DArray:
+    hypothesis = ObjectHypothesisWithPose(hypothesis=ObjectHypothesis(class_id='mug', score=0.9))
+    detection = Detection2D(results=[hypothesis])
+    detection.bbox.center.position.x, detection.bbox.center.position.y = 320.0, 240.0
+    detection.bbox.size_x, detection.bbox.size_y = 160.0, 160.0
+    return Detection2DArray(header=picture.header, detections=[detection])
+
+
+class Node:
+    """The node in a process of its own, its start timed, its memory read."""
+
+    def __init__(self, model: Path) -> None:
+        self._log = tempfile.NamedTemporaryFile('r', suffix='.log')
+        start = time.monotonic()
+        command = [sys.executable, '-m', 'focus_depth_ros', 'run', '--ros-args']
+        with open(self._log.name, 'w') as sink:
+            self._process = subprocess.Popen(
+                [*command, '-p', f'model:={model}', '-p', 'min_confidence:=0.0'],
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        while 'active; pictures' not in Path(self._log.name).read_text():
+            if self._process.poll() is not None or time.monotonic() - start > 30:
+                raise RuntimeError(Path(self._log.name).read_text())
+            time.sleep(0.005)
+        self.start_s = time.monotonic() - start
+
+    def memory_mb(self, which: str) -> float:
+        """VmRSS or VmHWM."""
+        status = Path(f'/proc/{self._process.pid}/status').read_text()
+        found = re.search(rf'{which}:\s+(\d+) kB', status)
+        return int(found.group(1)) / 1024 if found else float('nan')
+
+    def stop(self) -> int:
+        """End by SIGINT; the exit status."""
+        os.killpg(self._process.pid, signal.SIGINT)
+        return self._process.wait(timeout=10)
+
+
+def one_round(model: Path, outputs: list[str], rate: float, seconds: float) -> dict[str, Any]:
+    """Start a node, play to it, listen to `outputs`; the figures of this round."""
+    times: dict[str, list[float]] = {name: [] for name in TIMINGS}
+    answers: list[float] = []
+    heard = rclpy.create_node('listener')
+    process = Node(model)
+    for name in outputs:
+        heard.create_subscription(
+            TOPICS[name],
+            f'/focus_depth/{name}',
+            (lambda _: answers.append(time.monotonic())) if name == 'depth/image' else (lambda _: None),
+            QoSProfile(depth=20),
+            raw=True,
+        )
+    for name in TIMINGS:
+        heard.create_subscription(
+            Float64,
+            f'/focus_depth/debug/{name}',
+            lambda data, name=name: times[name].append(deserialize_message(data, Float64).data),
+            QoSProfile(depth=50),
+            raw=True,
+        )
+    player = subprocess.Popen(
+        [sys.executable, __file__, '--camera', '--rate', str(rate), '--seconds', str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    memory = []
+    while player.poll() is None:
+        rclpy.spin_once(heard, timeout_sec=0.05)
+        memory.append((time.monotonic(), process.memory_mb('VmRSS')))
+    peak = process.memory_mb('VmHWM')
+    status = process.stop()
+    heard.destroy_node()
+    sent = int(player.stdout.read()) if player.stdout else 0
+    skip = 5
+    inference = np.array(times['inference_time_ms'])[skip:]
+    latency = np.array(times['pipeline_latency_ms'])[skip:]
+    processing = np.array(times['processing_time_ms'])[skip:]
+    count = min(map(len, (inference, latency, processing)))
+    overhead = latency[:count] - inference[:count]
+    middle = [value for _, value in memory[len(memory) // 3 : len(memory) // 2]]
+    end = [value for _, value in memory[-len(memory) // 5 :]]
+    return {
+        'outputs': len(outputs),
+        'rate_hz': rate,
+        'sent': sent,
+        'answered': len(answers),
+        'answered_percent': round(100 * len(answers) / max(sent, 1), 1),
+        'inference_ms': _quantiles(inference),
+        'latency_ms': _quantiles(latency),
+        'overhead_ms': _quantiles(overhead),
+        'processing_without_inference_ms': _quantiles(processing[:count] - inference[:count]),
+        'latency_p90_in_inferences': round(float(np.quantile(latency, 0.9) / np.median(inference)), 2),
+        'start_s': round(process.start_s, 2),
+        'memory_peak_mb': round(peak),
+        'memory_growth_mb': round(float(np.median(end) - np.median(middle)), 1),
+        'exit_status': status,
+    }
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float]:
+    return {f'p{q}': round(float(np.quantile(values, q / 100)), 2) for q in (50, 90, 99)}
+
+
+def main() -> int:
+    """Run the rounds, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument('--model', type=Path, default=BUILT_IN)
+    parser.add_argument('--rate', type=float, default=15.0, help='a rate that the network can hold, Hz')
+    parser.add_argument('--seconds', type=float, default=20.0)
+    parser.add_argument('--out', type=Path)
+    parser.add_argument('--camera', action='store_true', help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    use_large_message_profile()
+    keep_large_blocks_in_the_heap()
+    if arguments.camera:
+        camera(arguments.rate, arguments.seconds)
+        return 0
+    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
+    rclpy.init()
+    everything = [name for name in TOPICS if name != 'depth/relative']
+    rounds = {
+        'every output': (everything, arguments.rate),
+        'depth alone': (['depth/image'], arguments.rate),
+        'overload': (everything, 4 * arguments.rate),
+    }
+    results = {}
+    for name, (outputs, rate) in rounds.items():
+        results[name] = result = one_round(arguments.model, outputs, rate, arguments.seconds)
+        print(f'\n{name} ({rate:g} Hz)')
+        for key, value in result.items():
+            print(f'  {key:32} {value}')
+    report = {
+        'rounds': results,
+        'picture': f'{WIDTH}x{HEIGHT} rgb8',
+        'model': arguments.model.name,
+        'host': f'{platform.machine()}, {len(os.sched_getaffinity(0))} cores',
+        'date': date.today().isoformat(),
+    }
+    if arguments.out:
+        arguments.out.write_text(json.dumps(report, indent=1), encoding='utf-8')
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

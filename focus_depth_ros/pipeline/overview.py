@@ -1,0 +1,107 @@
+"""One picture that shows a result to people: image, depth, boundary, mask and cloud side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.pipeline.cloud import viewing_rays
+from focus_depth_ros.pipeline.overlay import (
+    TARGET_COLOURS,
+    colour_inverse_depth,
+    draw_overlay,
+)
+from focus_depth_ros.pipeline.result import FocusResult
+
+PANEL_WIDTH = 400
+TITLE_HEIGHT = 28
+GAP = 6
+INK = (40, 40, 40)
+
+
+def overview(rows: Sequence[tuple[str, FocusResult]]) -> NDArray[np.uint8]:
+    """RGB sheet: one row of five panels for each titled result. Raises ValueError for no rows."""
+    if not rows:
+        raise ValueError('an overview needs at least one result')
+    return np.vstack([_row(title, result) for title, result in rows])
+
+
+def _row(title: str, result: FocusResult) -> NDArray[np.uint8]:
+    source = {'model': 'metres by the model', 'reference_depth': 'metres by reference depth'}
+    panels = [
+        (title, draw_overlay(result)),
+        (f'depth ({source.get(result.scale.source, "relative")})', colour_inverse_depth(result.inverse_depth)),
+        ('occlusion boundary', cv2.cvtColor(255 - result.boundary, cv2.COLOR_GRAY2RGB)),
+        ('target mask', _mask_panel(result)),
+        ('cloud, seen from the side', cloud_view(result)),
+    ]
+    gap = np.full((1, GAP, 3), 255, np.uint8)
+    cells: list[NDArray[np.uint8]] = []
+    for name, picture in panels:
+        cell = _titled(name, np.asarray(picture, np.uint8))
+        cells += [cell, np.repeat(gap, cell.shape[0], axis=0)]
+    return np.hstack(cells[:-1])
+
+
+def _titled(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height = round(picture.shape[0] * PANEL_WIDTH / picture.shape[1])
+    panel = cv2.resize(picture, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
+    title = np.full((TITLE_HEIGHT, PANEL_WIDTH, 3), 255, np.uint8)
+    cv2.putText(title, name, (4, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA)
+    return np.vstack((title, panel)).astype(np.uint8)
+
+
+def _mask_panel(result: FocusResult) -> NDArray[np.uint8]:
+    panel = (result.frame.rgb * 0.25).astype(np.uint8)
+    panel[result.mask] = result.frame.rgb[result.mask]
+    return panel
+
+
+def cloud_view(result: FocusResult, yaw_degrees: float = 40.0, pitch_degrees: float = 15.0) -> NDArray[np.uint8]:
+    """The scene's points, targets in colour and the rest pale, seen from beside the camera.
+
+    RGB uint8 at the picture's size; a plain panel when there are no metres.
+    """
+    width, height = result.frame.size
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    camera = result.frame.camera
+    if camera is None or result.depth_m is None:
+        cv2.putText(
+            canvas, 'no metric scale', (width // 4, height // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.8, INK, 2
+        )
+        return canvas
+    step = max(1, width // 320)
+    depth = result.depth_m[::step, ::step]
+    valid = np.isfinite(depth) & (depth < 4.0 * np.nanmedian(depth))
+    points = np.concatenate(
+        (viewing_rays(camera)[::step, ::step] * depth[..., None], depth[..., None]), axis=-1
+    )[valid]
+    target = result.grasp_mask[::step, ::step][valid]
+    colours = result.frame.rgb[::step, ::step][valid]
+    colours = np.where(target[:, None], colours, (170 + colours * 0.3).astype(np.uint8))
+    pivot = np.median(points[target] if target.any() else points, axis=0)
+    turned = (points - pivot) @ _rotation(yaw_degrees, pitch_degrees).T + (0, 0, pivot[2])
+    front = turned[:, 2] > 0.05
+    order = np.argsort(-turned[front, 2])
+    turned, colours = turned[front][order], colours[front][order]
+    columns = np.rint(turned[:, 0] / turned[:, 2] * camera.fx + width / 2).astype(int)
+    rows = np.rint(turned[:, 1] / turned[:, 2] * camera.fy + height / 2).astype(int)
+    for right in range(2 * step):
+        for down in range(2 * step):
+            x, y = columns + right, rows + down
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            canvas[y[inside], x[inside]] = colours[inside]
+    cv2.circle(canvas, (width // 2, height // 2), 3, TARGET_COLOURS[0], -1)
+    return canvas
+
+
+def _rotation(yaw_degrees: float, pitch_degrees: float) -> NDArray[np.float64]:
+    yaw, pitch = np.radians(yaw_degrees), np.radians(pitch_degrees)
+    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    about_x = np.array(
+        [[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]]
+    )
+    return about_x @ about_y
