@@ -1,8 +1,9 @@
-"""How pip builds this package: scikit-build-core, with the generators of the ROS 2 distribution in use.
+"""How pip builds this package: scikit-build-core, with the generators of the distribution in use.
 
-pyproject.toml names this file as the build backend (PEP 517), so pip calls the functions found here. All are
-scikit-build-core's except the build requirements: messages only load on the distribution whose generators made them,
-and which one that is pyproject.toml cannot say. `docs/decisions/0001-build-backend.md` tells why it is done so.
+pyproject.toml names this file as the build backend (PEP 517), so pip calls the functions found
+here. All are scikit-build-core's except the build requirements: messages only load on the ROS 2
+distribution whose generators made them, and which one that is pyproject.toml cannot say.
+`docs/decisions/0001-build-backend.md` tells why it is done so.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ DEFAULT_DISTRIBUTION = 'kilted'
 
 
 def ros_distribution() -> str:
-    """Name the distribution to build for: $ROS_DISTRO, else the one installed beside us, else Kilted."""
+    """Name the distribution to build for: $ROS_DISTRO, else the one installed, else Kilted."""
     if named := os.environ.get('ROS_DISTRO'):
         return named
-    # pip hides the environment it installs into from sys.path, but not from its own interpreter's paths
+    # while pip builds, the environment it installs into is not on sys.path
     for installed in distributions(name='ros-rclpy', path=[sysconfig.get_path('purelib')]):
-        return DISTRIBUTION_OF_RCLPY.get('.'.join(installed.version.split('.')[:2]), DEFAULT_DISTRIBUTION)
+        major_minor = '.'.join(installed.version.split('.')[:2])
+        return DISTRIBUTION_OF_RCLPY.get(major_minor, DEFAULT_DISTRIBUTION)
     return DEFAULT_DISTRIBUTION
 
 
@@ -62,4 +64,4 @@ def get_requires_for_build_editable(config_settings: dict[str, Any] | None = Non
 
 
 if __name__ == '__main__':
-    raise SystemExit('This package is built by pip or colcon: pip install . | colcon build (docs/install.md)')
+    raise SystemExit('pip or colcon build this: pip install . | colcon build (docs/install.md)')

@@ -1,7 +1,7 @@
 """The node on a camera: `ros2 launch focus_depth_ros focus.launch.py image:=/camera/image_raw ...`.
 
-It configures and activates itself (parameter `autostart`), so no lifecycle manager is needed; `ros2 lifecycle` works on
-it all the same.
+It configures and activates itself (parameter `autostart`), so no lifecycle manager is needed;
+`ros2 lifecycle` works on it all the same.
 """
 
 from pathlib import Path
@@ -9,7 +9,6 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from focus_depth_ros.node.transport import use_large_message_profile
@@ -33,19 +32,27 @@ PARAMETERS = {
 
 
 def generate_launch_description() -> LaunchDescription:
-    topics = [DeclareLaunchArgument(name, default_value=name, description=text) for name, text in TOPICS.items()]
-    parameters = [DeclareLaunchArgument(name, default_value='', description=text) for name, text in PARAMETERS.items()]
+    topics = [
+        DeclareLaunchArgument(name, default_value=name, description=text)
+        for name, text in TOPICS.items()
+    ]
+    parameters = [
+        DeclareLaunchArgument(name, default_value='', description=text)
+        for name, text in PARAMETERS.items()
+    ]
     return LaunchDescription(
         [
             *topics,
             *parameters,
-            DeclareLaunchArgument('params_file', default_value=str(PARAMETER_FILE), description='parameter file'),
-            DeclareLaunchArgument('namespace', default_value='', description='of the node: one for each camera'),
+            DeclareLaunchArgument(
+                'params_file', default_value=str(PARAMETER_FILE), description='parameter file'
+            ),
+            DeclareLaunchArgument('namespace', default_value='', description='one for each camera'),
             DeclareLaunchArgument(
                 'large_messages',
                 default_value='true',
                 choices=['true', 'false'],
-                description='use the Fast DDS profile without which camera pictures get lost, unless one is set already',
+                description='Fast DDS profile without which pictures get lost, unless one is set',
             ),
             OpaqueFunction(function=start_node),
         ]
@@ -54,7 +61,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def start_node(context: LaunchContext) -> list[Node]:
     """Describe the node, once the arguments have their values."""
-    value = {name: LaunchConfiguration(name).perform(context) for name in context.launch_configurations}
+    value = context.launch_configurations
     if value['large_messages'] == 'true':
         use_large_message_profile()
     topics = {name: value[name] for name in TOPICS}
@@ -65,7 +72,10 @@ def start_node(context: LaunchContext) -> list[Node]:
             executable='focus_depth',
             name='focus_depth',
             namespace=value['namespace'],
-            parameters=[value['params_file'], {name: value[name] for name in PARAMETERS if value[name]}],
+            parameters=[
+                value['params_file'],
+                {name: value[name] for name in PARAMETERS if value[name]},
+            ],
             remappings=list(topics.items()),
             output='screen',
         )

@@ -1,0 +1,44 @@
+"""The node on the bundled recording: `ros2 launch focus_depth_ros demo.launch.py rviz:=true`.
+
+To look at; `focus-depth demo` plays the same and scores the answers against the recording's truth.
+"""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.conditions import IfCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+HERE = Path(__file__).parent
+
+RECORDING = {
+    'bag': '',  # the player's own
+    'image': '/camera/image_raw',
+    'image_transport': 'compressed',
+    'camera_info': '/camera/camera_info',
+    'detections': '/detections',
+    'text_target': '/text_target',
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'rviz', default_value='false', choices=['true', 'false'], description='show it'
+            ),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(HERE / 'replay.launch.py')),
+                launch_arguments=RECORDING.items(),
+            ),
+            Node(
+                package='rviz2',
+                executable='rviz2',
+                arguments=['-d', str(HERE.parent / 'config/focus.rviz')],
+                condition=IfCondition(LaunchConfiguration('rviz')),
+            ),
+        ]
+    )
