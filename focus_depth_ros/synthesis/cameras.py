@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,18 @@ class Camera:
         """(3,3) intrinsics, pixel centres at integers."""
         return np.array(
             [[self.focal_px, 0, self.cx_px], [0, self.focal_px, self.cy_px], [0, 0, 1.0]]
+        )
+
+
+    def halved(self) -> Camera:
+        """The same view at half the width and height."""
+        return replace(
+            self,
+            focal_px=self.focal_px / 2,
+            cx_px=(self.cx_px + 0.5) / 2 - 0.5,
+            cy_px=(self.cy_px + 0.5) / 2 - 0.5,
+            width=self.width // 2,
+            height=self.height // 2,
         )
 
 

@@ -11,13 +11,14 @@ from focus_depth_ros.synthesis.boundaries import find_boundaries
 from focus_depth_ros.synthesis.cameras import Camera
 from focus_depth_ros.synthesis.captions import Described, absent_captions, captions_of
 from focus_depth_ros.synthesis.lighting import Lighting
+from focus_depth_ros.synthesis.placement import Placed
 from focus_depth_ros.synthesis.renderer import Labels, Part, Renderer
 from focus_depth_ros.synthesis.sample import FARTHEST_M, Sample, SceneObject
 from focus_depth_ros.synthesis.splits import Split, scene_generator
 from focus_depth_ros.synthesis.themes import VIEWS_PER_SCENE, Scene, build_scene
 
 MIN_VISIBLE_PX = 100
-_FIRST_FIXTURE_PART = 256
+FIRST_FIXTURE_PART = 256
 _TRIES = 6
 
 
@@ -27,7 +28,7 @@ def parts_of(scene: Scene) -> list[Part]:
         Part(
             fixture.mesh,
             fixture.texture,
-            _FIRST_FIXTURE_PART + k,
+            FIRST_FIXTURE_PART + k,
             fixture.look,
             fixture.casts_shadow,
         )
@@ -39,16 +40,26 @@ def parts_of(scene: Scene) -> list[Part]:
     return sorted(fixtures + objects, key=lambda part: part.look.alpha < 1)
 
 
+def described(number: int, placed: Placed) -> Described:
+    """What captions may say of a placed object."""
+    thing = placed.thing
+    x, y, z = (round(float(value), 4) for value in placed.mesh.extent_m)
+    return Described(number, thing.class_name, thing.colour, thing.material, (x, y, z))
+
+
+def object_ids(labels: Labels) -> NDArray[np.uint8]:
+    """The ids image (H,W): 0 where structure or nothing was hit."""
+    return np.where(labels.parts < FIRST_FIXTURE_PART, labels.parts, 0).astype(np.uint8)
+
+
 def describe(
     scene: Scene, ids: NDArray[np.uint8], rng: np.random.Generator
 ) -> tuple[list[SceneObject], list[str]]:
     """Visible objects with captions, and captions that fit nothing in view."""
     counts = np.bincount(ids.ravel(), minlength=len(scene.placed) + 1)
     present = [
-        Described(
-            number, p.thing.class_name, p.thing.colour, p.thing.material, _extent(p.mesh.extent_m)
-        )
-        for number, p in enumerate(scene.placed, 1)
+        described(number, placed)
+        for number, placed in enumerate(scene.placed, 1)
         if counts[number] > 0
     ]
     named = [item for item in present if counts[item.id] >= MIN_VISIBLE_PX]
@@ -77,18 +88,13 @@ def describe(
     return objects, absent_captions(present, rng)
 
 
-def _extent(size: NDArray[np.float64]) -> tuple[float, float, float]:
-    x, y, z = (round(float(value), 4) for value in size)
-    return (x, y, z)
-
-
 def make_frame(
     renderer: Renderer, scene: Scene, camera: Camera, lighting: Lighting, rng: np.random.Generator, seed: int,
     labels: Labels | None = None,
 ) -> Sample:  # fmt: skip
     """One labelled frame of a loaded scene; labels already drawn from this camera are used again."""
     labels = labels or renderer.labels(camera)
-    ids = np.where(labels.parts < _FIRST_FIXTURE_PART, labels.parts, 0).astype(np.uint8)
+    ids = object_ids(labels)
     depth = np.where(labels.depth_m <= FARTHEST_M, labels.depth_m, np.nan).astype(np.float32)
     objects, absent = describe(scene, ids, rng)
     return Sample(
@@ -107,7 +113,7 @@ def make_frame(
 
 def _worth_seeing(labels: Labels) -> bool:
     """Whether some object is in view and nothing is closer than 15 cm."""
-    seen = np.count_nonzero((labels.parts > 0) & (labels.parts < _FIRST_FIXTURE_PART))
+    seen = np.count_nonzero((labels.parts > 0) & (labels.parts < FIRST_FIXTURE_PART))
     return seen >= 4 * MIN_VISIBLE_PX and float(np.nanmin(labels.depth_m)) > 0.15
 
 

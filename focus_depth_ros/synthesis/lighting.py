@@ -8,12 +8,12 @@ import numpy as np
 
 from focus_depth_ros.synthesis.meshes import Array
 
-PASSES = 4
+TRAINING_PASSES = 4
 
 
 @dataclass(frozen=True)
 class Lamp:
-    """directions: (PASSES,3) unit vectors the light travels along. centre: the point it aims at, metres.
+    """directions: (passes,3) unit vectors the light travels along. centre: the point it aims at, metres.
 
     far lamps light like a window or ceiling (parallel); near ones are spots with a fall-off. Colours are RGB gains.
     """
@@ -37,14 +37,19 @@ class Lighting:
 
     lamps: tuple[Lamp, ...]
 
+    @property
+    def passes(self) -> int:
+        """How many points of the lamps a picture averages."""
+        return len(self.lamps[0].directions)
 
-def _spread(rng: np.random.Generator, direction: Array, radius: float) -> Array:
-    """PASSES directions about one, on a ring of the given radius (tangent of the half angle)."""
+
+def spread(rng: np.random.Generator, direction: Array, radius: float, passes: int) -> Array:
+    """(passes,3) unit directions about one, on a ring of the given radius (tangent of the half angle)."""
     side = np.cross(direction, [1.0, 0, 0] if abs(direction[0]) < 0.8 else [0, 1.0, 0])
     side /= np.linalg.norm(side)
     other = np.cross(direction, side)
-    angle = rng.uniform(0, 2 * np.pi) + np.arange(PASSES) * 2 * np.pi / PASSES
-    reach = radius * rng.uniform(0.4, 1.0, PASSES)[:, None]
+    angle = rng.uniform(0, 2 * np.pi) + np.arange(passes) * 2 * np.pi / passes
+    reach = radius * rng.uniform(0.4, 1.0, passes)[:, None]
     found = direction + reach * (np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * other)
     return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
 
@@ -69,7 +74,7 @@ def random_lighting(
     if reach > 0.2:  # a wide lamp: its few points would show as separate shadows, so they are faint
         main_share *= 0.6
     main = Lamp(
-        directions=_spread(rng, _down(rng, 5, 50), reach),
+        directions=spread(rng, _down(rng, 5, 50), reach, TRAINING_PASSES),
         centre=centre,
         distance_m=1.6,
         ambient=np.zeros(3),
@@ -84,7 +89,7 @@ def random_lighting(
         share = left * rng.uniform(0.7, 1.4)
         fills.append(
             Lamp(
-                directions=_spread(rng, _down(rng, 35, 80), 0.1),
+                directions=spread(rng, _down(rng, 35, 80), 0.1, TRAINING_PASSES),
                 centre=centre + np.append(rng.normal(0, 0.3, 2), 0),
                 distance_m=rng.uniform(1.2, 2.5),
                 ambient=exposure * ambient_share * tint * (turn == 0),

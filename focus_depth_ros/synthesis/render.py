@@ -25,8 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Render what is missing. Returns 0 when all shards are there."""
-    from tqdm import tqdm
-
     from focus_depth_ros.synthesis.renderer import RendererError
     from focus_depth_ros.synthesis.shards import missing, plan, render_shard
 

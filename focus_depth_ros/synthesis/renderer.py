@@ -32,8 +32,6 @@ SMALL_PX, LARGE_PX = 256, 512
 _SLOT_ROWS, _SLOT_COLUMNS = 64, 64
 _SHADOW_MAP_PX = 1024
 _SHADOW_REACH_M = 0.6
-# sub-pixel offsets of the passes: a rotated grid, so that edges at any angle are smoothed
-_PASS_OFFSETS_PX = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
 
 
 class RendererError(RuntimeError):
@@ -82,7 +80,6 @@ class Renderer:
         atexit.register(self.close)  # OpenGL must go before the interpreter does
         self.width, self.height = width, height
         self._scene = mujoco.MjvScene(self._model, maxgeom=SMALL_SLOTS + LARGE_SLOTS)
-        self._rect = mujoco.MjrRect(0, 0, width, height)
         for flag in (
             mujoco.mjtRndFlag.mjRND_REFLECTION,
             mujoco.mjtRndFlag.mjRND_SKYBOX,
@@ -187,9 +184,10 @@ class Renderer:
 
     def _aim(self, camera: Camera, offset_px: tuple[float, float] = (0.0, 0.0)) -> None:
         """Point MuJoCo's camera; the offset shifts the picture's sampling points."""
-        if (camera.width, camera.height) != (self.width, self.height):
+        if camera.width > self.width or camera.height > self.height:
             raise RendererError(
-                f'camera of {camera.width}x{camera.height} px, renderer of {self.width}x{self.height} px'
+                f'camera of {camera.width}x{camera.height} px, '
+                f'renderer of at most {self.width}x{self.height} px'
             )
         focal, cx, cy = (
             camera.focal_px,
@@ -202,9 +200,9 @@ class Renderer:
             eye.forward = camera.pose[:3, 2]
             eye.up = -camera.pose[:3, 1]
             eye.frustum_near, eye.frustum_far = NEAR_M, FAR_M
-            eye.frustum_top, eye.frustum_bottom = cy * scale, (cy - self.height) * scale
-            eye.frustum_center = (self.width / 2 - cx) * scale
-            eye.frustum_width = self.width * scale / 2
+            eye.frustum_top, eye.frustum_bottom = cy * scale, (cy - camera.height) * scale
+            eye.frustum_center = (camera.width / 2 - cx) * scale
+            eye.frustum_width = camera.width * scale / 2
 
     def _shine(self, lighting: Lighting, turn: int) -> None:
         """Set the lamps; `turn` picks one point of each lamp's surface."""
@@ -226,18 +224,17 @@ class Renderer:
 
     def picture(self, camera: Camera, lighting: Lighting) -> NDArray[np.uint8]:
         """RGB uint8 (H,W,3): the mean of passes that differ in sub-pixel offset and in the point of each lamp."""
-        total = np.zeros((self.height, self.width, 3), np.uint16)
-        buffer = np.empty((self.height, self.width, 3), np.uint8)
+        rect = self._mujoco.MjrRect(0, 0, camera.width, camera.height)
+        total = np.zeros((camera.height, camera.width, 3), np.uint16)
+        buffer = np.empty((camera.height, camera.width, 3), np.uint8)
         self._label_mode(False)
-        for turn, offset in enumerate(_PASS_OFFSETS_PX):
+        for turn, offset in enumerate(_pass_offsets_px(lighting.passes)):
             self._aim(camera, offset)
             self._shine(lighting, turn)
-            self._mujoco.mjr_render(self._rect, self._scene, self._context)
-            self._mujoco.mjr_readPixels(buffer, None, self._rect, self._context)
+            self._mujoco.mjr_render(rect, self._scene, self._context)
+            self._mujoco.mjr_readPixels(buffer, None, rect, self._context)
             total += buffer
-        return ((total[::-1] + len(_PASS_OFFSETS_PX) // 2) // len(_PASS_OFFSETS_PX)).astype(
-            np.uint8
-        )
+        return ((total[::-1] + lighting.passes // 2) // lighting.passes).astype(np.uint8)
 
     def _label_mode(self, on: bool) -> None:
         flags = self._mujoco.mjtRndFlag
@@ -247,16 +244,25 @@ class Renderer:
 
     def labels(self, camera: Camera) -> Labels:
         """Depth and part ids at the pixel centres of `camera`."""
-        colour = np.empty((self.height, self.width, 3), np.uint8)
-        buffer = np.empty((self.height, self.width), np.float32)
+        rect = self._mujoco.MjrRect(0, 0, camera.width, camera.height)
+        colour = np.empty((camera.height, camera.width, 3), np.uint8)
+        buffer = np.empty((camera.height, camera.width), np.float32)
         self._label_mode(True)
         self._aim(camera)
-        self._mujoco.mjr_render(self._rect, self._scene, self._context)
-        self._mujoco.mjr_readPixels(colour, buffer, self._rect, self._context)
+        self._mujoco.mjr_render(rect, self._scene, self._context)
+        self._mujoco.mjr_readPixels(colour, buffer, rect, self._context)
         bytes3 = colour[::-1].astype(np.int32)
         parts = bytes3[..., 0] + (bytes3[..., 1] << 8) + (bytes3[..., 2] << 16) - 1
         depth = _metric_depth(buffer[::-1])
         return Labels(np.where(parts > 0, depth, np.nan).astype(np.float32), np.maximum(parts, 0))
+
+
+def _pass_offsets_px(passes: int) -> list[tuple[float, float]]:
+    """Sub-pixel offsets in columns and rows: a lattice without rows or columns, centred on the pixel."""
+    across = (np.arange(passes) + 0.5) / passes - 0.5
+    down = np.arange(passes) * 0.6180339887 % 1.0
+    down -= down.mean()
+    return list(zip(across.tolist(), down.tolist(), strict=True))
 
 
 def _metric_depth(buffer: NDArray[np.float32]) -> Array:

@@ -65,7 +65,8 @@ class Sample:
     camera_pose: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
 
 
-def _encode(ending: str, image: NDArray[Any], *options: int) -> bytes:
+def encode_image(ending: str, image: NDArray[Any], *options: int) -> bytes:
+    """An image file in memory: ending such as '.png', OpenCV options. Raises ValueError."""
     done, data = cv2.imencode(ending, image, list(options))
     if not done:
         raise ValueError(
@@ -116,12 +117,12 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
         'absent_captions': sample.absent_captions,
     }
     return {
-        'rgb.jpg': _encode('.jpg', sample.rgb[:, :, ::-1], cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY),
-        'depth.png': _encode(
+        'rgb.jpg': encode_image('.jpg', sample.rgb[:, :, ::-1], cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY),
+        'depth.png': encode_image(
             '.png', depth_to_counts(sample.depth_m), cv2.IMWRITE_PNG_COMPRESSION, 2
         ),
-        'ids.png': _encode('.png', sample.ids, cv2.IMWRITE_PNG_COMPRESSION, 2),
-        'boundary.png': _encode('.png', sample.boundary, cv2.IMWRITE_PNG_COMPRESSION, 2),
+        'ids.png': encode_image('.png', sample.ids, cv2.IMWRITE_PNG_COMPRESSION, 2),
+        'boundary.png': encode_image('.png', sample.boundary, cv2.IMWRITE_PNG_COMPRESSION, 2),
         'json': json.dumps(row, separators=(',', ':')).encode(),
     }
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from focus_depth_ros.synthesis import materials
 from focus_depth_ros.synthesis.materials import Colour, Texture, named_colour
-from focus_depth_ros.synthesis.meshes import WHOLE, Array, Cell, Mesh, box, merge, sheet
+from focus_depth_ros.synthesis.meshes import WHOLE, Array, Cell, Mesh, box, merge, sheet, sweep
 from focus_depth_ros.synthesis.objects import Look, tray
 from focus_depth_ros.synthesis.placement import Surface, rotation
 from focus_depth_ros.synthesis.splits import Split, asset_seed
@@ -66,7 +66,7 @@ def table_top(rng: np.random.Generator) -> Texture:
 def floor_texture(rng: np.random.Generator) -> Texture:
     """Parquet, tiles, carpet, concrete."""
     choice = rng.random()
-    tone = _tone(rng, (0.2, 0.85), (0.05, 0.6))
+    tone = _tone(rng, (0.2, 0.85), (0.05, 0.5), 0.85)
     if choice < 0.4:
         return materials.wood(tone, rng, planks=int(rng.integers(4, 9)))
     if choice < 0.65:
@@ -74,7 +74,8 @@ def floor_texture(rng: np.random.Generator) -> Texture:
     return materials.speckled(tone, rng)
 
 
-def _texture_rng(split: Split, rng: np.random.Generator) -> np.random.Generator:
+def texture_generator(split: Split, rng: np.random.Generator) -> np.random.Generator:
+    """A random source for textures that this split may use."""
     return np.random.default_rng([3, asset_seed(split, rng)])
 
 
@@ -122,7 +123,7 @@ def room(
     wall_close: float = 0.5,
 ) -> list[Fixture]:
     """Floor, four walls and far furniture round the rectangle; the wall behind (+y) is near with chance wall_close."""
-    texture_rng = _texture_rng(split, rng)
+    texture_rng = texture_generator(split, rng)
     behind = rng.uniform(0.02, 0.6) if rng.random() < wall_close else rng.uniform(0.6, 3.0)
     left = rng.uniform(0.05, 0.8) if rng.random() < 0.3 else rng.uniform(0.8, 3.0)
     right = rng.uniform(0.05, 0.8) if rng.random() < 0.3 else rng.uniform(0.8, 3.0)
@@ -138,7 +139,7 @@ def room(
         10,
         10,
     )
-    tone = _tone(texture_rng, (0.55, 1.0), (0.0, 0.2))
+    tone = _tone(texture_rng, (0.7, 1.0), (0.0, 0.15))
     wall_texture = _sized(materials.wall(tone, texture_rng))
     up = np.array([0, 0, high])
     walls = merge(
@@ -156,10 +157,47 @@ def room(
         if inside:
             continue
         shape = box(size, (repeated(1, 1),) * 6).transformed(rotation('z', rng.uniform(0, 6.3)))
+        if rng.random() < 0.3:
+            shape = _chair(rng)
         furniture.append(shape.moved(x, y, floor_m))
     if furniture:
         fixtures.append(Fixture(merge(*furniture), _furniture_texture(texture_rng)))
     return fixtures
+
+
+def _chair(rng: np.random.Generator) -> Mesh:
+    """An office chair on a star foot, standing on z = 0."""
+    seat, wide = rng.uniform(0.42, 0.55), rng.uniform(0.4, 0.5)
+    parts = [
+        box(np.array([wide, wide, 0.07])).moved(0, 0, seat),
+        box(np.array([wide * 0.9, 0.05, rng.uniform(0.3, 0.6)])).moved(0, wide / 2, seat + 0.15),
+        sweep(np.array([[0, 0, 0.08], [0, 0, seat]]), np.full(2, 0.03), sides=6),
+    ]
+    for turn in np.arange(5) * 2 * np.pi / 5:
+        tip = np.array([0.3 * np.cos(turn), 0.3 * np.sin(turn), 0.03])
+        parts.append(sweep(np.stack([[0, 0, 0.1], tip]), np.full(2, 0.025), sides=5))
+    return merge(*parts).transformed(rotation('z', rng.uniform(0, 6.3)))
+
+
+def papers(rng: np.random.Generator, low_m: Array, high_m: Array) -> Fixture:
+    """One to three printed sheets lying flat on the table: marks that are not objects."""
+    texture = materials.plain(named_colour('white', rng), rng, 512)
+    halves: tuple[Cell, ...] = ((0, 0, 0.5, 1), (0.5, 0, 1, 1))
+    for cell in halves:
+        if rng.random() < 0.6:
+            materials.print_label(materials.part(texture, cell), rng, named_colour('white', rng))
+    sheets = []
+    for number in range(int(rng.integers(1, 4))):
+        size = rng.uniform([0.05, 0.07], [0.21, 0.30])
+        flat = sheet(
+            np.array([-size[0] / 2, -size[1] / 2, 0]),
+            np.array([size[0], 0, 0]),
+            np.array([0, size[1], 0]),
+            halves[number % 2],
+        ).transformed(rotation('z', rng.uniform(0, 6.3)))
+        x, y = rng.uniform(low_m + 0.15, np.maximum(high_m - 0.15, low_m + 0.16))
+        sheets.append(flat.moved(x, y, 0.0005 * (number + 1)))
+    return Fixture(merge(*sheets), texture)
 
 
 def _furniture_texture(rng: np.random.Generator) -> Texture:
@@ -169,7 +207,7 @@ def _furniture_texture(rng: np.random.Generator) -> Texture:
 
 def shelf(split: Split, rng: np.random.Generator) -> tuple[list[Fixture], Surface]:
     """Boards at several heights with sides and a back; the board at z = 0 holds the objects."""
-    texture_rng = _texture_rng(split, rng)
+    texture_rng = texture_generator(split, rng)
     wide, deep, pitch = rng.uniform(0.7, 1.2), rng.uniform(0.28, 0.45), rng.uniform(0.32, 0.48)
     thick = rng.uniform(0.012, 0.03)
     board = box(np.array([wide, deep, thick]), (WHOLE,) * 6, 5)
@@ -203,7 +241,7 @@ def shelf(split: Split, rng: np.random.Generator) -> tuple[list[Fixture], Surfac
 
 def tote(split: Split, rng: np.random.Generator, surface: Surface) -> tuple[Fixture, Array]:
     """An open box fixed on the surface; returns it and the half size (2,) of its inside, metres."""
-    texture_rng = _texture_rng(split, rng)
+    texture_rng = texture_generator(split, rng)
     size = rng.uniform([0.28, 0.22, 0.08], [0.6, 0.42, 0.26])
     thick = rng.uniform(0.003, 0.008)
     colour = named_colour(

@@ -138,11 +138,13 @@ def _desk_surroundings(
     wide, deep = rng.uniform(1.0, 2.4), rng.uniform(0.7, 1.6)
     shift = rng.uniform([-0.35, -0.25], [0.35, 0.25]) * np.array([wide, deep])
     low, high = shift - np.array([wide, deep]) / 2, shift + np.array([wide, deep]) / 2
-    texture_rng = surroundings._texture_rng(split, rng)
+    texture_rng = surroundings.texture_generator(split, rng)
     top = surroundings.pale_top(texture_rng) if pale else surroundings.table_top(texture_rng)
     fixtures = surroundings.table(rng, top, low, high) + surroundings.room(
         split, rng, low, high, -surroundings.FLOOR_DROP_M
     )
+    if rng.random() < 0.2:
+        fixtures.append(surroundings.papers(texture_rng, low, high))
     reach = np.array([0.7, 0.5])
     return fixtures, Surface(np.maximum(low, -reach) + 0.01, np.minimum(high, reach) - 0.01)
 

@@ -1,0 +1,128 @@
+"""`focus-depth view`: contact sheets of shards as PNG: picture, depth, boundaries by kind, masks with captions."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.synthesis.sample import (
+    BOUNDARY_CONTACT,
+    BOUNDARY_OCCLUSION,
+    BOUNDARY_SELF,
+    Sample,
+    read_shard,
+)
+
+BOUNDARY_COLOURS = {
+    BOUNDARY_OCCLUSION: (255, 40, 40),
+    BOUNDARY_SELF: (60, 220, 60),
+    BOUNDARY_CONTACT: (60, 150, 255),
+}
+_HEADER_PX = 16
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument('folder', type=Path, metavar='DIR', help='folder with rendered shards')
+    parser.add_argument('--out', type=Path, help='folder for the sheets (default: DIR)')
+    parser.add_argument('--frames', type=int, default=24, help='how many frames of each theme')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write one sheet a theme. Returns 0; raises ValueError when there is nothing to see."""
+    shards = sorted(arguments.folder.glob('*.tar'))
+    if not shards:
+        raise ValueError(f'{arguments.folder} holds no shards (*.tar); render some first')
+    out = arguments.out or arguments.folder
+    out.mkdir(parents=True, exist_ok=True)
+    for theme, samples in by_theme(shards, arguments.frames).items():
+        path = out / f'sheet-{theme}.png'
+        cv2.imwrite(str(path), contact_sheet(samples)[:, :, ::-1])
+        print(f'{path}: {len(samples)} frames')
+    return 0
+
+
+def by_theme(shards: Iterable[Path], most: int) -> dict[str, list[Sample]]:
+    """Up to `most` frames of each theme, one of each scene, from as few shards as needed."""
+    found: dict[str, list[Sample]] = {}
+    last_scene = -1
+    for sample in _all_samples(shards):
+        if sample.seed == last_scene:
+            continue
+        last_scene = sample.seed
+        row = found.setdefault(sample.theme, [])
+        if len(row) < most:
+            row.append(sample)
+        elif all(len(samples) >= most for samples in found.values()) and len(found) > 7:
+            break
+    return found
+
+
+def _all_samples(shards: Iterable[Path]) -> Iterator[Sample]:
+    for shard in shards:
+        yield from read_shard(shard)
+
+
+def contact_sheet(samples: list[Sample], columns: int = 2) -> NDArray[np.uint8]:
+    """All frames, `columns` side by side, RGB."""
+    panels = [panel(sample) for sample in samples]
+    blank = np.zeros_like(panels[0])
+    panels += [blank] * (-len(panels) % columns)
+    rows = [np.hstack(panels[k : k + columns]) for k in range(0, len(panels), columns)]
+    return np.vstack(rows)
+
+
+def panel(sample: Sample) -> NDArray[np.uint8]:
+    """Picture, depth, boundaries and captioned masks of one frame side by side, RGB."""
+    strip = np.hstack(
+        [sample.rgb, depth_colours(sample), boundary_colours(sample), mask_colours(sample)]
+    )
+    near, far = np.nanmin(sample.depth_m), np.nanmax(sample.depth_m)
+    header = np.full((_HEADER_PX, strip.shape[1], 3), 30, np.uint8)
+    title = f'{sample.theme}  scene {sample.seed}  {near:.2f}-{far:.2f} m  none: ' + ', '.join(
+        sample.absent_captions
+    )
+    _write(header, title, (4, 12))
+    return np.vstack([header, strip])
+
+
+def depth_colours(sample: Sample) -> NDArray[np.uint8]:
+    """Inverse depth, near is red."""
+    inverse = np.nan_to_num(1 / sample.depth_m)
+    scaled = np.clip(inverse / max(float(np.quantile(inverse, 0.995)), 1e-6), 0, 1)
+    coloured = cv2.applyColorMap((scaled * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    return np.asarray(coloured[:, :, ::-1])
+
+
+def boundary_colours(sample: Sample) -> NDArray[np.uint8]:
+    """Boundaries on the dimmed picture: red occlusion, green self-occlusion, blue contact."""
+    view = sample.rgb // 3
+    for kind, colour in BOUNDARY_COLOURS.items():
+        view[sample.boundary == kind] = colour
+    return view
+
+
+def mask_colours(sample: Sample) -> NDArray[np.uint8]:
+    """Each object in its own colour with its first caption at its box."""
+    palette = np.random.default_rng(4).integers(60, 256, (256, 3)).astype(np.uint8)
+    palette[0] = 0
+    view = (sample.rgb // 2 + palette[sample.ids] // 2).astype(np.uint8)
+    for item in islice(sample.objects, 12):
+        left, top, right, bottom = (int(value) for value in item.box)
+        cv2.rectangle(view, (left, top), (right - 1, bottom - 1), (230, 230, 230), 1)
+        if item.captions:
+            _write(view, item.captions[0].removeprefix('the '), (max(left - 10, 0), max(top - 3, 9)))
+    return view
+
+
+def _write(view: NDArray[np.uint8], text: str, at: tuple[int, int]) -> None:
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.36, 1)
+    x, y = at
+    cv2.rectangle(view, (x - 1, y - height - 1), (x + width, y + 3), (30, 30, 30), -1)
+    cv2.putText(view, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
