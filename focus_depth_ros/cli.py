@@ -13,6 +13,8 @@ COMMANDS = {
     'demo': ('focus_depth_ros.evaluation.demo', 'play the bundled recording through the node, score it'),
     'predict': ('focus_depth_ros.pipeline.predict', 'depth, mask, boundary and cloud of picture files'),
     'run': ('focus_depth_ros.node.run', 'start the node (for machines without ros2 launch)'),
+    'play': ('focus_depth_ros.node.bag_player', 'publish a recording (for machines without ros2 bag)'),
+    'record': ('focus_depth_ros.node.recorder', "write the node's outputs into a recording"),
     'evaluate': ('focus_depth_ros.evaluation.evaluate', 'score a model on scenes or real frames'),
     'render': ('focus_depth_ros.synthesis.render', 'render labelled training scenes'),
     'render-recording': ('focus_depth_ros.synthesis.recording', 'render a moving camera as a bag'),

@@ -6,6 +6,7 @@ out as the bytes that are in the bag; only the eight bytes of the header's stamp
 
 from __future__ import annotations
 
+import argparse
 import json
 import struct
 import time
@@ -24,7 +25,10 @@ from rich.progress import track
 from rosbags.highlevel import AnyReader
 
 from focus_depth_ros.node.bag_types import message_class
-from focus_depth_ros.node.transport import keep_large_blocks_in_the_heap
+from focus_depth_ros.node.transport import (
+    keep_large_blocks_in_the_heap,
+    use_large_message_profile,
+)
 
 BUNDLED_RECORDING = Path(__file__).resolve().parent.parent / 'demo' / 'recording'
 TRUTH = '/truth/'
@@ -152,6 +156,17 @@ class BagPlayer(Node):
         if self._report:
             report = {'sent': dict(self._sent), 'offset_ns': self._offset_ns, 'rate': self._rate}
             Path(self._report).write_text(json.dumps(report, indent=1), encoding='utf-8')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything after the command goes to ROS."""
+    parser.set_defaults(ros_arguments=[])
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The node with the large-message transport, as `focus-depth run` does."""
+    use_large_message_profile()
+    return main(['focus-depth', *arguments.ros_arguments])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

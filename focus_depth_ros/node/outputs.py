@@ -22,7 +22,7 @@ from focus_depth_ros.node.detections import detections_3d
 from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
 from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.parameters import Parameters
-from focus_depth_ros.pipeline.overlay import draw_overlay
+from focus_depth_ros.pipeline.overlay import draw_result
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 
 TOPICS: dict[str, type] = {
@@ -77,7 +77,7 @@ class Outputs:
                 lambda: image_from_array(result.mask.view(np.uint8) * np.uint8(255), 'mono8'),
             ),
             ('target/points', lambda: self._points_message(result, parameters.dense_cloud)),
-            ('overlay/image', lambda: image_from_array(draw_overlay(result), 'rgb8')),
+            ('overlay/image', lambda: image_from_array(draw_result(result), 'rgb8')),
         ):
             if self._wanted(name):
                 content = message()

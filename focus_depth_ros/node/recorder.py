@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from rclpy.qos import QoSProfile
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from focus_depth_ros.node.bag_types import message_class, typestore_for
-from focus_depth_ros.node.transport import keep_large_blocks_in_the_heap
+from focus_depth_ros.node.transport import (
+    keep_large_blocks_in_the_heap,
+    use_large_message_profile,
+)
 
 DEFAULT_TOPICS = [
     '/focus_depth/depth/image=sensor_msgs/msg/Image',
@@ -74,6 +78,17 @@ def _topic_and_type(entry: str) -> tuple[str, str]:
     if not separator or name.count('/') != 2:
         raise ValueError(f'topic {entry!r} is not of the form /topic=package/msg/Type')
     return topic, name
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything after the command goes to ROS."""
+    parser.set_defaults(ros_arguments=[])
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The node with the large-message transport, as `focus-depth run` does."""
+    use_large_message_profile()
+    return main(['focus-depth', *arguments.ros_arguments])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

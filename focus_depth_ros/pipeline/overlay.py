@@ -2,61 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.core import Box
+from focus_depth_ros.pipeline.layers import upsample_mask
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 
 TARGET_COLOURS = ((255, 166, 0), (0, 200, 255), (120, 220, 60), (235, 90, 220))
 BOUNDARY_COLOUR = (255, 40, 40)
-REFUSED_COLOUR = (160, 160, 160)
+NOT_FOUND_COLOUR = (160, 160, 160)
+TINT = 0.4
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One target to draw: its caption, its box in px and its mask bool (H, W), where there are."""
+
+    caption: str
+    found: bool
+    box: Box | None
+    mask: NDArray[np.bool_] | None
 
 
 def colour_inverse_depth(inverse_depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """RGB (H, W, 3): near is warm, far is dark; stretched over the 1st to 99th percentile."""
+    """RGB (H, W, 3): near is bright, far is dark; stretched over the 1st to 99th percentile."""
     finite = inverse_depth[np.isfinite(inverse_depth)]
     if finite.size == 0:
         return np.zeros((*inverse_depth.shape, 3), np.uint8)
     low, high = np.percentile(finite[:: max(1, finite.size // 20_000)], (1, 99))
     stretched = np.clip((inverse_depth - low) / max(high - low, 1e-9), 0.0, 1.0)
     grey = np.rint(np.nan_to_num(stretched) * 255.0).astype(np.uint8)
-    return np.asarray(cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB))
+    coloured = cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)
+    return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def draw_overlay(result: FocusResult) -> NDArray[np.uint8]:
-    """The picture, RGB uint8 (H, W, 3), with boundaries in red and each target tinted and named."""
-    picture = result.frame.rgb.copy()
-    edge = cv2.compare(result.boundary, 127, cv2.CMP_GT)
-    picture[edge > 0] = BOUNDARY_COLOUR
-    for index, answer in enumerate(result.targets):
-        _draw_target(picture, answer, TARGET_COLOURS[index % len(TARGET_COLOURS)], result.frame.size)
+def draw_result(result: FocusResult) -> NDArray[np.uint8]:
+    """The picture of a result with its boundaries and targets, RGB uint8 (H, W, 3)."""
+    marks = [
+        Mark(
+            caption=_caption(answer),
+            found=answer.found,
+            box=answer.box or answer.target.box,
+            mask=upsample_mask(answer.layers.mask, result.frame.size) if answer.found else None,
+        )
+        for answer in result.targets
+    ]
+    return draw(result.frame.rgb, result.boundary, marks)
+
+
+def draw(
+    rgb: NDArray[np.uint8], boundary: NDArray[np.uint8], marks: Sequence[Mark]
+) -> NDArray[np.uint8]:
+    """A copy of `rgb` with boundaries (probability x 255) in red, targets tinted and named."""
+    picture = rgb.copy()
+    colours = [
+        TARGET_COLOURS[index % len(TARGET_COLOURS)] if mark.found else NOT_FOUND_COLOUR
+        for index, mark in enumerate(marks)
+    ]
+    for mark, colour in zip(marks, colours, strict=True):
+        if mark.mask is not None:
+            _tint(picture, mark.mask, colour)
+    cv2.copyTo(
+        np.full_like(picture, BOUNDARY_COLOUR), cv2.compare(boundary, 127, cv2.CMP_GT), picture
+    )
+    for mark, colour in zip(marks, colours, strict=True):
+        _name(picture, mark, colour)
     return picture
 
 
-def _draw_target(
-    picture: NDArray[np.uint8],
-    answer: TargetResult,
-    colour: tuple[int, int, int],
-    size: tuple[int, int],
+def _tint(
+    picture: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int]
 ) -> None:
-    if not answer.found:
-        colour = REFUSED_COLOUR
-    box = answer.box or answer.target.box
-    if answer.found:
-        mask = cv2.resize(answer.layers.mask, size, interpolation=cv2.INTER_LINEAR)
-        shade = (mask > 127)[..., None] * np.uint8(1)
-        x0, y0, x1, y1 = _whole(answer.box, size)
-        window = picture[y0:y1, x0:x1]
-        tint = (window * 0.6 + np.array(colour) * 0.4).astype(np.uint8)
-        cv2.copyTo(tint, shade[y0:y1, x0:x1], window)
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if width == 0:
+        return
+    window = picture[y : y + height, x : x + width]
+    tinted = cv2.addWeighted(window, 1 - TINT, np.full_like(window, colour), TINT, 0.0)
+    cv2.copyTo(tinted, mask[y : y + height, x : x + width].view(np.uint8), window)
+
+
+def _name(picture: NDArray[np.uint8], mark: Mark, colour: tuple[int, int, int]) -> None:
     corner = (4, 16)
-    if box is not None:
-        x0, y0, x1, y1 = _whole(box, size)
+    if mark.box is not None:
+        height, width = picture.shape[:2]
+        x0, y0 = max(0, int(mark.box[0])), max(0, int(mark.box[1]))
+        x1, y1 = min(width - 1, round(mark.box[2])), min(height - 1, round(mark.box[3]))
         cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 2)
         corner = (x0, max(14, y0 - 5))
-    cv2.putText(picture, _caption(answer), corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(picture, _caption(answer), corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+    for ink, thickness in (((0, 0, 0), 3), (colour, 1)):
+        cv2.putText(
+            picture, mark.caption, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, ink, thickness, cv2.LINE_AA
+        )
 
 
 def _caption(answer: TargetResult) -> str:
@@ -66,13 +107,3 @@ def _caption(answer: TargetResult) -> str:
     if answer.geometry is None:
         return f'{name} ({answer.confidence:.2f})'
     return f'{name} {answer.geometry.depth_median_m:.2f} m ({answer.confidence:.2f})'
-
-
-def _whole(
-    box: tuple[float, float, float, float] | None, size: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    assert box is not None
-    width, height = size
-    return (
-        max(0, int(box[0])), max(0, int(box[1])), min(width, round(box[2])), min(height, round(box[3]))
-    )

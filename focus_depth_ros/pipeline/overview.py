@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.core import Camera
 from focus_depth_ros.pipeline.cloud import viewing_rays
-from focus_depth_ros.pipeline.overlay import (
-    TARGET_COLOURS,
-    colour_inverse_depth,
-    draw_overlay,
-)
+from focus_depth_ros.pipeline.overlay import TARGET_COLOURS, colour_inverse_depth, draw_result
 from focus_depth_ros.pipeline.result import FocusResult
 
 PANEL_WIDTH = 400
@@ -22,28 +20,53 @@ GAP = 6
 INK = (40, 40, 40)
 
 
-def overview(rows: Sequence[tuple[str, FocusResult]]) -> NDArray[np.uint8]:
-    """RGB sheet: one row of five panels for each titled result. Raises ValueError for no rows."""
+@dataclass(frozen=True)
+class Row:
+    """What one row of the sheet shows, all (H, W): the picture, the same with targets drawn, inverse
+    depth, boundary x 255, mask, and metres with the camera where there are."""
+
+    title: str
+    rgb: NDArray[np.uint8]
+    drawn: NDArray[np.uint8]
+    inverse_depth: NDArray[np.float32]
+    boundary: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    depth_m: NDArray[np.float32] | None
+    camera: Camera | None
+
+
+def row_of(title: str, result: FocusResult) -> Row:
+    """The row that shows a result."""
+    return Row(
+        title=title,
+        rgb=result.frame.rgb,
+        drawn=draw_result(result),
+        inverse_depth=result.inverse_depth,
+        boundary=result.boundary,
+        mask=result.mask,
+        depth_m=result.depth_m,
+        camera=result.frame.camera,
+    )
+
+
+def overview(rows: Sequence[Row]) -> NDArray[np.uint8]:
+    """RGB sheet: one row of five panels for each result. Raises ValueError for no rows."""
     if not rows:
         raise ValueError('an overview needs at least one result')
-    return np.vstack([_row(title, result) for title, result in rows])
+    return np.vstack([_strip(row) for row in rows])
 
 
-def _row(title: str, result: FocusResult) -> NDArray[np.uint8]:
-    source = {'model': 'metres by the model', 'reference_depth': 'metres by reference depth'}
+def _strip(row: Row) -> NDArray[np.uint8]:
     panels = [
-        (title, draw_overlay(result)),
-        (f'depth ({source.get(result.scale.source, "relative")})', colour_inverse_depth(result.inverse_depth)),
-        ('occlusion boundary', cv2.cvtColor(255 - result.boundary, cv2.COLOR_GRAY2RGB)),
-        ('target mask', _mask_panel(result)),
-        ('cloud, seen from the side', cloud_view(result)),
+        (row.title, row.drawn),
+        ('depth' if row.depth_m is not None else 'depth (relative)', colour_inverse_depth(row.inverse_depth)),
+        ('occlusion boundary', cv2.cvtColor(255 - row.boundary, cv2.COLOR_GRAY2RGB)),
+        ('target mask', _masked(row)),
+        ('cloud, seen from the side', cloud_view(row)),
     ]
-    gap = np.full((1, GAP, 3), 255, np.uint8)
-    cells: list[NDArray[np.uint8]] = []
-    for name, picture in panels:
-        cell = _titled(name, np.asarray(picture, np.uint8))
-        cells += [cell, np.repeat(gap, cell.shape[0], axis=0)]
-    return np.hstack(cells[:-1])
+    cells = [_titled(name, np.asarray(picture, np.uint8)) for name, picture in panels]
+    gap = np.full((cells[0].shape[0], GAP, 3), 255, np.uint8)
+    return np.hstack([part for cell in cells for part in (cell, gap)][:-1])
 
 
 def _titled(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -54,33 +77,32 @@ def _titled(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.vstack((title, panel)).astype(np.uint8)
 
 
-def _mask_panel(result: FocusResult) -> NDArray[np.uint8]:
-    panel = (result.frame.rgb * 0.25).astype(np.uint8)
-    panel[result.mask] = result.frame.rgb[result.mask]
+def _masked(row: Row) -> NDArray[np.uint8]:
+    panel = (row.rgb * 0.25).astype(np.uint8)
+    panel[row.mask] = row.rgb[row.mask]
     return panel
 
 
-def cloud_view(result: FocusResult, yaw_degrees: float = 40.0, pitch_degrees: float = 15.0) -> NDArray[np.uint8]:
+def cloud_view(row: Row, yaw_degrees: float = 40.0, pitch_degrees: float = 15.0) -> NDArray[np.uint8]:
     """The scene's points, targets in colour and the rest pale, seen from beside the camera.
 
     RGB uint8 at the picture's size; a plain panel when there are no metres.
     """
-    width, height = result.frame.size
+    height, width = row.rgb.shape[:2]
     canvas = np.full((height, width, 3), 255, np.uint8)
-    camera = result.frame.camera
-    if camera is None or result.depth_m is None:
-        cv2.putText(
-            canvas, 'no metric scale', (width // 4, height // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.8, INK, 2
-        )
+    camera = row.camera
+    if camera is None or row.depth_m is None:
+        place = (width // 4, height // 2)
+        cv2.putText(canvas, 'no metric scale', place, cv2.FONT_HERSHEY_SIMPLEX, 0.8, INK, 2)
         return canvas
     step = max(1, width // 320)
-    depth = result.depth_m[::step, ::step]
+    depth = row.depth_m[::step, ::step]
     valid = np.isfinite(depth) & (depth < 4.0 * np.nanmedian(depth))
     points = np.concatenate(
         (viewing_rays(camera)[::step, ::step] * depth[..., None], depth[..., None]), axis=-1
     )[valid]
-    target = result.grasp_mask[::step, ::step][valid]
-    colours = result.frame.rgb[::step, ::step][valid]
+    target = row.mask[::step, ::step][valid]
+    colours = row.rgb[::step, ::step][valid]
     colours = np.where(target[:, None], colours, (170 + colours * 0.3).astype(np.uint8))
     pivot = np.median(points[target] if target.any() else points, axis=0)
     turned = (points - pivot) @ _rotation(yaw_degrees, pitch_degrees).T + (0, 0, pivot[2])

@@ -21,7 +21,7 @@ from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
 from focus_depth_ros.pipeline.cloud import write_ply
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.layers import upsample_mask
-from focus_depth_ros.pipeline.overview import overview
+from focus_depth_ros.pipeline.overview import overview, row_of
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult, composite, to_depth
 from focus_depth_ros.pipeline.scale import RELATIVE
 
@@ -125,7 +125,7 @@ def write_result(folder: Path, name: str, result: FocusResult) -> None:
         _write_picture(folder / f'{prefix}.mask.png', mask)
     _write_picture(folder / f'{name}.boundary.png', result.boundary)
     title = name if len(name) < 40 else name[:37] + '...'
-    _write_picture(folder / f'{name}.overview.png', overview([(title, result)])[..., ::-1])
+    _write_picture(folder / f'{name}.overview.png', overview([row_of(title, result)])[..., ::-1])
     if result.has_points:
         write_ply(folder / f'{name}.ply', result.target_points())
     report = {

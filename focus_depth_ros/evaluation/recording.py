@@ -1,0 +1,121 @@
+"""A recording and the answers to it, read from bags: what was shown, what is true, what came out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
+
+from focus_depth_ros.core import Camera
+
+DEPTH_UNIT_M = 1e-4
+"""Unit of /truth/depth."""
+
+
+@dataclass(frozen=True)
+class TrueObject:
+    """One object of the recorded scene: its number in the id pictures and what it may be called."""
+
+    id: int
+    class_name: str
+    captions: tuple[str, ...]
+
+    def is_called(self, label: str) -> bool:
+        """True when a target of this label means this object."""
+        return label == self.class_name or label in self.captions
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One true frame: depth float32 (h, w) metres, NaN invalid; ids uint8 (h, w), 0 background."""
+
+    depth_m: NDArray[np.float32]
+    ids: NDArray[np.uint8]
+
+
+@dataclass
+class Recording:
+    """What was played. Pictures are JPEG bytes by stamp (ns); truth is there for some stamps only."""
+
+    camera: Camera
+    pictures: dict[int, bytes] = field(default_factory=dict)
+    truths: dict[int, Truth] = field(default_factory=dict)
+    objects: tuple[TrueObject, ...] = ()
+
+    def rgb(self, stamp_ns: int) -> NDArray[np.uint8]:
+        """The picture of a stamp, uint8 RGB (H, W, 3)."""
+        picture = cv2.imdecode(np.frombuffer(self.pictures[stamp_ns], np.uint8), cv2.IMREAD_COLOR)
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+@dataclass
+class Answers:
+    """What the node answered, by topic and the recording's stamp (ns); times in ms in order."""
+
+    images: dict[str, dict[int, Any]] = field(default_factory=dict)
+    arrivals_ns: dict[int, int] = field(default_factory=dict)
+    times_ms: dict[str, list[float]] = field(default_factory=dict)
+    diagnostics: dict[str, str] = field(default_factory=dict)
+
+
+def read_recording(path: Path) -> Recording:
+    """Read pictures, calibration and truth. Raises ValueError when there is no calibration."""
+    camera = None
+    recording = Recording(Camera(1, 1, 1.0, 1.0, 0.0, 0.0))
+    depths: dict[int, NDArray[np.float32]] = {}
+    ids: dict[int, NDArray[np.uint8]] = {}
+    with AnyReader([path]) as reader:
+        for connection, _, data in reader.messages():
+            message: Any = reader.deserialize(data, connection.msgtype)
+            if connection.topic.endswith('/compressed'):
+                recording.pictures[_stamp_ns(message)] = bytes(message.data)
+            elif connection.topic.endswith('/camera_info'):
+                k = message.k
+                camera = Camera(message.width, message.height, k[0], k[4], k[2], k[5])
+            elif connection.topic == '/truth/depth':
+                counts = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED).astype(np.float32)
+                depths[_stamp_ns(message)] = np.where(counts > 0, counts * DEPTH_UNIT_M, np.nan)
+            elif connection.topic == '/truth/ids':
+                ids[_stamp_ns(message)] = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED)
+            elif connection.topic == '/truth/objects':
+                recording.objects = tuple(
+                    TrueObject(row['id'], row['class'], tuple(row['captions']))
+                    for row in json.loads(message.data)
+                )
+    if camera is None:
+        raise ValueError(f'{path} holds no camera_info')
+    recording.camera = camera
+    recording.truths = {
+        stamp: Truth(depths[stamp].astype(np.float32), ids[stamp]) for stamp in depths.keys() & ids
+    }
+    return recording
+
+
+def read_answers(path: Path, offset_ns: int) -> Answers:
+    """Read what the recorder wrote; stamps are moved back by the player's `offset_ns`."""
+    answers = Answers()
+    with AnyReader([path]) as reader:
+        for connection, arrival_ns, data in reader.messages():
+            message: Any = reader.deserialize(data, connection.msgtype)
+            name = connection.topic.removeprefix('/focus_depth/')
+            if name.startswith('debug/'):
+                answers.times_ms.setdefault(name.removeprefix('debug/'), []).append(message.data)
+            elif connection.topic == '/diagnostics':
+                answers.diagnostics = {item.key: item.value for item in message.status[0].values}
+            else:
+                stamp = _stamp_ns(message) - offset_ns
+                answers.images.setdefault(name, {})[stamp] = message
+                if name == 'depth/image':
+                    answers.arrivals_ns[stamp] = arrival_ns - offset_ns
+    return answers
+
+
+def _stamp_ns(message: Any) -> int:
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

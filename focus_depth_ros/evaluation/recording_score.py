@@ -1,0 +1,111 @@
+"""Scores a node's answers to a recording against the recording's truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.evaluation.metrics import abs_rel, aligned_depth, mask_iou
+from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
+from focus_depth_ros.pipeline.cloud import viewing_rays
+
+LEAST_PIXELS = 60
+
+
+@dataclass(frozen=True)
+class TargetScore:
+    """One target in one true frame. Shares of 1; NaN where there was nothing to score.
+
+    `abs_rel_metric` of the published metres as they are, `abs_rel_aligned` after the usual
+    whole-picture alignment in disparity; the centroid is of the visible surface, metres.
+    """
+
+    label: str
+    stamp_ns: int
+    confidence: float
+    mask_iou: float
+    abs_rel_metric: float
+    abs_rel_aligned: float
+    centroid_error_m: float
+
+
+def score(recording: Recording, answers: Answers) -> list[TargetScore]:
+    """Every target of every true frame that was answered."""
+    scores = []
+    depths, masks = answers.images.get('depth/image', {}), answers.images.get('target/mask', {})
+    for stamp, message in sorted(answers.images.get('targets', {}).items()):
+        truth = recording.truths.get(stamp)
+        if truth is None or stamp not in depths or stamp not in masks:
+            continue
+        size = (truth.ids.shape[1], truth.ids.shape[0])
+        depth = _shrink(image_array(depths[stamp]), size)
+        mask = _shrink(image_array(masks[stamp]), size) > 127
+        looked_at = [(target, _object(recording, target.label)) for target in message.targets]
+        wanted = np.isin(truth.ids, [item.id for _, item in looked_at if item is not None])
+        iou = mask_iou(mask, wanted)
+        for target, item in looked_at:
+            if item is not None and int((truth.ids == item.id).sum()) >= LEAST_PIXELS:
+                scores.append(_score(recording, truth, target, item, depth, iou, stamp))
+    return scores
+
+
+def _score(
+    recording: Recording,
+    truth: Truth,
+    target: Any,
+    item: TrueObject,
+    depth: NDArray[np.float32],
+    iou: float,
+    stamp_ns: int,
+) -> TargetScore:
+    valid = np.isfinite(depth) & np.isfinite(truth.depth_m)
+    region = (truth.ids == item.id) & valid
+    disparity = np.where(valid, 1.0 / np.where(valid, depth, 1.0), 0.0).astype(np.float32)
+    aligned = aligned_depth(disparity, truth.depth_m, valid)
+    centroid = np.array([target.centroid.x, target.centroid.y, target.centroid.z])
+    return TargetScore(
+        label=target.label,
+        stamp_ns=stamp_ns,
+        confidence=float(target.confidence),
+        mask_iou=iou,
+        abs_rel_metric=abs_rel(depth, truth.depth_m, region),
+        abs_rel_aligned=abs_rel(aligned, truth.depth_m, region),
+        centroid_error_m=float(np.linalg.norm(centroid - _centroid(recording, truth, item))),
+    )
+
+
+def _centroid(recording: Recording, truth: Truth, item: TrueObject) -> NDArray[np.float64]:
+    """Mean of the object's visible points, metres, optical frame."""
+    height, width = truth.ids.shape
+    camera = recording.camera
+    rows = ((np.arange(height) + 0.5) * camera.height / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * camera.width / width).astype(int)
+    chosen = (truth.ids == item.id) & np.isfinite(truth.depth_m)
+    rays = viewing_rays(camera)[rows[:, None], columns[None]][chosen]
+    z = truth.depth_m[chosen][:, None]
+    return np.asarray(np.concatenate((rays * z, z), axis=1).mean(axis=0), np.float64)
+
+
+def _object(recording: Recording, label: str) -> TrueObject | None:
+    return next((item for item in recording.objects if item.is_called(label)), None)
+
+
+def image_array(message: Any) -> NDArray[Any]:
+    """Pixels (H, W) of a recorded 32FC1 or mono8 image without row padding."""
+    dtype = {'32FC1': np.float32, 'mono8': np.uint8}[message.encoding]
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
+
+
+def _shrink(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def median(values: list[float]) -> float:
+    """Median of the numbers that are numbers; NaN when there is none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return float(np.median(numbers)) if numbers else math.nan
