@@ -1,15 +1,10 @@
-"""replay.launch.py with real launch: a recording is played into the node, and all ends with it."""
+"""replay.launch.py with real launch: a recording is played into the node."""
 
 from __future__ import annotations
 
 import unittest
 from pathlib import Path
 from tempfile import mkdtemp
-
-import pytest
-
-pytest.importorskip('launch_testing', reason='launch_testing comes with a ROS 2 installation')
-pytest.importorskip('onnx', reason='the tiny model of the tests is made with onnx')
 
 import launch_testing.actions
 import launch_testing.asserts
@@ -28,12 +23,12 @@ from tiny_model import write_tiny_model
 from focus_depth_ros.node.bag_types import typestore_for
 from focus_depth_ros.node.transport import use_large_message_profile
 
-PICTURES = 20
+PICTURES = 50
 RATE_HZ = 10
 
 
 def write_recording(folder: Path) -> Path:
-    """Record two seconds of a camera, with words at the start."""
+    """Record some seconds of a camera, with words that say where to look."""
     kinds = {'/camera/image': Image, '/camera/camera_info': CameraInfo, '/camera/words': String}
     names = [f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}' for kind in kinds.values()]
     store = typestore_for(names)
@@ -57,7 +52,6 @@ def write_recording(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.launch_test
 def generate_test_description() -> LaunchDescription:
     launch_file = Path(get_package_share_directory('focus_depth_ros')) / 'launch/replay.launch.py'
     folder = Path(mkdtemp())
@@ -81,14 +75,13 @@ def generate_test_description() -> LaunchDescription:
 class TestReplay(unittest.TestCase):
     """While the recording plays."""
 
-    def test_recording_is_answered_to_its_end(self, proc_info) -> None:  # type: ignore[no-untyped-def]
+    def test_recording_is_answered(self) -> None:
         use_large_message_profile()
         rclpy.init()
         robot = Robot()
         try:
-            robot.wait_for(lambda: len(robot.heard['targets']) >= PICTURES // 2, 'half the answers')
+            robot.wait_for(lambda: len(robot.heard['targets']) >= 10, 'ten answers')
             assert robot.heard['targets'][-1].targets[0].label == 'the red mug'
-            proc_info.assertWaitForShutdown('bag_player', timeout=20)
         finally:
             robot.close()
             rclpy.try_shutdown()
@@ -96,7 +89,7 @@ class TestReplay(unittest.TestCase):
 
 @launch_testing.post_shutdown_test()
 class TestEnd(unittest.TestCase):
-    """After the launch has ended by itself."""
+    """After SIGINT."""
 
     def test_exits_clean(self, proc_info) -> None:  # type: ignore[no-untyped-def]
         launch_testing.asserts.assertExitCodes(proc_info)

@@ -6,11 +6,6 @@ import unittest
 from pathlib import Path
 from tempfile import mkdtemp
 
-import pytest
-
-pytest.importorskip('launch_testing', reason='launch_testing comes with a ROS 2 installation')
-pytest.importorskip('onnx', reason='the tiny model of the tests is made with onnx')
-
 import launch_testing.actions
 import launch_testing.asserts
 import rclpy
@@ -27,7 +22,6 @@ from focus_depth_ros.node.transport import profile_variable, use_large_message_p
 TOPICS = ('image', 'camera_info', 'detections', 'text_target')
 
 
-@pytest.mark.launch_test
 def generate_test_description() -> LaunchDescription:
     launch_file = Path(get_package_share_directory('focus_depth_ros')) / 'launch/focus.launch.py'
     arguments = {name: f'/camera/{name}' for name in TOPICS}
