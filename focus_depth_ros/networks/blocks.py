@@ -1,7 +1,7 @@
 """The convolution block every part of the compact family is made of.
 
-Convolution, batch normalisation and ReLU: plain enough to train in bfloat16 on a CPU and to fold into single
-convolutions at export.
+Convolution, batch normalisation and ReLU: plain enough to train in bfloat16 on a CPU and to fold
+into single convolutions at export.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Residual(nn.Module):
         self.second = ConvNorm(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
         return functional.relu(features + self.second(self.first(features)))
 
 
@@ -55,4 +56,4 @@ def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resampling of (B, C, H, W) to `size` = (height, width), pixel-centre convention."""
     if features.shape[-2:] == size:
         return features
-    return functional.interpolate(features, size=size, mode="bilinear", align_corners=False)
+    return functional.interpolate(features, size=size, mode='bilinear', align_corners=False)

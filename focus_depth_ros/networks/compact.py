@@ -1,8 +1,9 @@
 """The compact focus-depth network: encoder once a picture, focus half once a prompt.
 
-A plain residual convolution encoder, a light pyramid decoder whose every scale passes through an MSSA with the
-prompt branch's tokens, MoDOT's boundary branch with CASM at the two low scales, a plane head (tables and floors
-are planes in disparity), a confidence and a canonical-camera metric head.
+A plain residual convolution encoder, a light pyramid decoder whose every scale passes through an
+MSSA with the prompt branch's tokens, MoDOT's boundary branch with CASM at the two low scales, a
+plane head (tables and floors are planes in disparity), a confidence and a canonical-camera metric
+head.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from focus_depth_ros.networks.modot import BoundaryLevel
 from focus_depth_ros.networks.mssa import MSSA, fuse_maps
 from focus_depth_ros.networks.prompt import PromptBranch
 
-FEATURE_NAMES = ("detail", "stride4", "stride8", "stride16", "stride32", "grounding", "context")
+FEATURE_NAMES = ('detail', 'stride4', 'stride8', 'stride16', 'stride32', 'grounding', 'context')
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class CompactShape:
 class FocusOutput:
     """What the focus half says about T prompts; h, w is the stride-2 grid.
 
-    inverse_depth (T, h, w) affine-invariant, larger = nearer; mask, boundary (T, h, w) logits; confidence (T,)
-    logits; metric (T, 2) scale and shift; mask_coarse (T, H/8, W/8) logits; boundary_sides logits, coarse to fine.
+    inverse_depth (T, h, w) affine-invariant, larger = nearer; mask, boundary (T, h, w) logits;
+    confidence (T,) logits; metric (T, 2) scale and shift; mask_coarse (T, H/8, W/8) logits;
+    boundary_sides logits, coarse to fine.
     """
 
     inverse_depth: Tensor
@@ -64,8 +66,8 @@ class FocusOutput:
 class CompactEncoder(nn.Module):
     """Normalised picture (B, 3, H, W) -> the features named in `FEATURE_NAMES`.
 
-    detail (B, 16, H/2, W/2); stride4..stride32 (B, 48, ...); grounding (B, 64, H/8, W/8), in the words' space;
-    context (B, 64, 1, 1).
+    detail (B, 16, H/2, W/2); stride4..stride32 (B, 48, ...); grounding (B, 64, H/8, W/8), in the
+    words' space; context (B, 64, 1, 1).
     """
 
     def __init__(self, shape: CompactShape) -> None:
@@ -80,10 +82,9 @@ class CompactEncoder(nn.Module):
             )
             for level in range(4)
         )
-        self.laterals = nn.ModuleList(
-            nn.Conv2d(width, shape.decoder, 1) for width in shape.stages
-        )
-        # Colours and outlines sit in the fine features, classes in the coarse ones: words need both at stride 8.
+        self.laterals = nn.ModuleList(nn.Conv2d(width, shape.decoder, 1) for width in shape.stages)
+        # Colours and outlines sit in the fine features, classes in the coarse ones: words need
+        # both at stride 8.
         self.word_views = nn.ModuleList(
             nn.Conv2d(width, shape.grounding, 1) for width in shape.stages
         )
@@ -95,6 +96,7 @@ class CompactEncoder(nn.Module):
         self.context = nn.Linear(shape.stages[3], 64)
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
+        """See the class."""
         stem = self.stem(picture)
         levels = []
         features = stem
@@ -120,10 +122,8 @@ class CompactFocus(nn.Module):
         super().__init__()
         self.shape = shape
         width = shape.decoder
-        self.prompt = PromptBranch(
-            shape.vocabulary_size, shape.grounding, width, shape.grid(8)
-        )
-        self.fusions = nn.ModuleList(
+        self.prompt = PromptBranch(shape.vocabulary_size, shape.grounding, width, shape.grid(8))
+        self.fusion4, self.fusion8, self.fusion16, self.fusion32 = (
             MSSA(width, width, shape.experts_hidden, dropout=0.0, gate_bias=0.0) for _ in range(4)
         )
         self.refine16 = Residual(width)
@@ -150,25 +150,25 @@ class CompactFocus(nn.Module):
         height2, width2 = shape.grid(2)
         across = torch.linspace(-1, 1, width2).reshape(1, 1, 1, width2)
         down = torch.linspace(-1, 1, height2).reshape(1, 1, height2, 1)
-        self.register_buffer("across", across, persistent=False)
-        self.register_buffer("down", down, persistent=False)
+        self.register_buffer('across', across, persistent=False)
+        self.register_buffer('down', down, persistent=False)
         for layer in (self.plane, self.metric[2]):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, features: dict[str, Tensor], box: Tensor, words: Tensor) -> FocusOutput:
         """`box` (T, 4) xyxy / picture size, zeros = none; `words` (T, L) indices, 0 = padding."""
         features = {
             name: value.expand(box.shape[0], -1, -1, -1) for name, value in features.items()
         }
-        tokens, coarse_mask = self.prompt(features["grounding"], box, words)
+        tokens, coarse_mask = self.prompt(features['grounding'], box, words)
         tokens16 = functional.avg_pool2d(tokens, 2, ceil_mode=True)
         tokens32 = functional.avg_pool2d(tokens16, 2, ceil_mode=True)
         tokens4 = resize(tokens, self.shape.grid(4))
-        level32 = fuse_maps(self.fusions[3], features["stride32"], tokens32)
-        level16 = fuse_maps(self.fusions[2], features["stride16"], tokens16)
-        level8 = fuse_maps(self.fusions[1], features["stride8"], tokens)
-        level4 = fuse_maps(self.fusions[0], features["stride4"], tokens4)
+        level32 = fuse_maps(self.fusion32, features['stride32'], tokens32)
+        level16 = fuse_maps(self.fusion16, features['stride16'], tokens16)
+        level8 = fuse_maps(self.fusion8, features['stride8'], tokens)
+        level4 = fuse_maps(self.fusion4, features['stride4'], tokens4)
 
         depth16 = self.refine16(level16 + resize(level32, self.shape.grid(16)))
         boundary16, depth16, side16 = self.boundary16(None, depth16)
@@ -177,20 +177,21 @@ class CompactFocus(nn.Module):
         depth4 = self.refine4(level4 + resize(depth8, self.shape.grid(4)))
         boundary4, depth4, side4 = self.boundary4(boundary8, depth4)
 
-        fine = resize(self.widen(depth4), self.shape.grid(2)) + self.detail(features["detail"])
+        fine = resize(self.widen(depth4), self.shape.grid(2)) + self.detail(features['detail'])
         bumps, mask = self.depth_and_mask(self.refine2(functional.relu(fine))).chunk(2, dim=1)
         mask = mask + resize(coarse_mask, self.shape.grid(2))
         edges = resize(self.boundary_widen(boundary4), self.shape.grid(2)) + self.boundary_detail(
-            features["detail"]
+            features['detail']
         )
         boundary = self.boundary_head(self.boundary2(functional.relu(edges)))
 
-        context = features["context"].flatten(1)
+        context = features['context'].flatten(1)
         slope = self.plane(context)[..., None, None]
         plane = slope[:, :1] * self.across + slope[:, 1:] * self.down
         pooled = _pool_by_mask(tokens, coarse_mask)
         metric = self.metric(torch.cat([context, pooled], dim=1))
-        # About 0.2 and 1 for a table-top scene: the start of training is already a plausible camera.
+        # About 0.2 and 1 for a table-top scene: the start of training is already a plausible
+        # camera.
         metric = torch.stack([0.2 * torch.exp(metric[:, 0]), torch.exp(metric[:, 1])], dim=1)
         confidence = self.confidence(
             torch.cat([pooled, tokens.amax((2, 3)), _mask_statistics(coarse_mask, mask)], dim=1)
@@ -213,7 +214,7 @@ def _pool_by_mask(tokens: Tensor, mask_logits: Tensor) -> Tensor:
 
 
 def _mask_statistics(coarse: Tensor, fine: Tensor) -> Tensor:
-    """Peak and area of the coarse mask, area and decidedness of the fine one, (T, 4): what confidence reads."""
+    """Peak and area of the coarse mask, area and decidedness of the fine one: (T, 4)."""
     first, second = torch.sigmoid(coarse), torch.sigmoid(fine)
     area = second.mean((2, 3))
     decided = (second * second).mean((2, 3)) / (area + 1e-3)

@@ -1,13 +1,16 @@
-"""The MoDOT boundary branch's parts: CASM between depth and occlusion-boundary features, side outputs.
+"""The MoDOT boundary branch's parts: CASM and the levels of the boundary decoder.
 
-MoDOT (arXiv 2505.21231), stage 1. CASM, for boundary features O and depth features D, both (B, C, H, W):
+MoDOT (arXiv 2505.21231), stage 1. CASM, for boundary features O and depth features D, both (B, C,
+H, W):
 
-    CA(x) = sigmoid(SE(maxpool x) + SE(avgpool x))          SE: 1x1 C -> C/16, ReLU, 1x1 C/16 -> C, no bias
+    SE: 1x1 C -> C/16, ReLU, 1x1 C/16 -> C, no bias;  CA(x) = sigmoid(SE(maxpool x) + SE(avgpool x))
     U  = Conv1x1([O || D]);   D' = MSSF(U) + D * CA_o(O) + D;   O' = O + O * CA_d(D)
-    MSSF(a) = ConvBNReLU_1x1[ReLU(S_1x7 a + S_7x1 a) || ConvBNReLU_3x3(a) || ReLU(S_1x11 a + S_11x1 a)]
+    MSSF(a) = ConvBNReLU_1x1[strips(7) || ConvBNReLU_3x3(a) || strips(11)]
+    strips(k) = ReLU(S_1xk a + S_kx1 a);  S_1xk = Conv1xk - BN - ReLU - Conv1xk - BN
 
-"Cross attention" means swapped channel-attention weights, not query-key attention. Named deviation: the SE
-bottleneck is never narrower than 4 channels, since the compact family's C / 16 would be 1.
+"Cross attention" means swapped channel-attention weights, not query-key attention. Named
+deviation: the SE bottleneck is never narrower than 4 channels, since the compact family's C / 16
+would be 1.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
         highest = self.squeeze(features.amax((2, 3), keepdim=True))
         average = self.squeeze(features.mean((2, 3), keepdim=True))
         return torch.sigmoid(highest + average)
@@ -46,6 +50,7 @@ class StripPair(nn.Module):
         self.vertical = _strip(channels, (length, 1))
 
     def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
         return functional.relu(self.horizontal(features) + self.vertical(features))
 
 
@@ -69,6 +74,7 @@ class CASM(nn.Module):
         self.depth_attention = ChannelAttention(channels)
 
     def forward(self, boundary: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
         joined = self.join(torch.cat([boundary, depth], dim=1))
         strips = torch.cat(
             [self.short_strips(joined), self.square(joined), self.long_strips(joined)], dim=1
@@ -80,10 +86,11 @@ class CASM(nn.Module):
 class BoundaryLevel(nn.Module):
     """One level of the boundary decoder at a decoder scale.
 
-    The coarser boundary map is brought up, the depth decoder's features are joined at the branch's width, CASM
-    exchanges the two where `casm` is set, and the depth features get their share back through a projection that
-    starts at zero. Named deviations from MoDOT: one 3x3 convolution a level instead of two, and the exchange runs
-    at the boundary branch's width, which is half of the depth decoder's.
+    The coarser boundary map is brought up, the depth decoder's features are joined at the
+    branch's width, CASM exchanges the two where `casm` is set, and the depth features get their
+    share back through a projection that starts at zero. Named deviations from MoDOT: one 3x3
+    convolution a level instead of two, and the exchange runs at the boundary branch's width,
+    which is half of the depth decoder's.
     """
 
     def __init__(self, depth_channels: int, channels: int, casm: bool) -> None:
@@ -98,7 +105,7 @@ class BoundaryLevel(nn.Module):
                 nn.init.zeros_(value)
 
     def forward(self, coarser: Tensor | None, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coarser boundary features (or None) and depth features -> (O', D', side-output logits)."""
+        """Coarser boundary features (or None), depth features -> (O', D', side-output logits)."""
         reduced = self.reduce(depth)
         above = reduced if coarser is None else resize(coarser, reduced.shape[-2:])
         boundary = self.mix(torch.cat([above, reduced], dim=1))

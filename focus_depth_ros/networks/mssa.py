@@ -1,13 +1,14 @@
 """MSSA: the multi-scale semantic adapter that brings a prompt into a geometry feature map.
 
-FocusDepth (arXiv 2605.11756). At one scale, with geometry tokens X^g (B, N, C) and prompt tokens X^p (B, N, C_p)
-on the same grid:
+FocusDepth (arXiv 2605.11756). At one scale, with geometry tokens X^g (B, N, C) and prompt tokens
+X^p (B, N, C_p) on the same grid:
 
     X~ = X^p W^p;   Z = [X^g || X~];   F = MoE(Z);   G = sigmoid(F W^g);   Y = G * F + (1 - G) * X^g
 
-The paper leaves the experts open. Here: a dense softmax router over `experts` experts, each Linear(2C -> hidden),
-GELU, dropout, Linear(hidden -> C). Named deviation, default: the *safe start*, F = X^g + MoE(Z) with the experts'
-last layer at zero and a gate bias, so that an untrained adapter is the identity. `paper_literal=True` drops both.
+The paper leaves the experts open. Here: a dense softmax router over `experts` experts, each
+Linear(2C -> hidden), GELU, dropout, Linear(hidden -> C). Named deviation, default: the *safe
+start*, F = X^g + MoE(Z) with the experts' last layer at zero and a gate bias, so that an
+untrained adapter is the identity. `paper_literal=True` drops both.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from torch.nn import functional
 
 
 class SoftExperts(nn.Module):
-    """A dense mixture of small MLPs, (B, N, inputs) -> (B, N, outputs), weighted per token by a softmax router.
+    """A dense mixture of small MLPs, (B, N, inputs) -> (B, N, outputs).
 
-    The experts' layers are stacked into two matrices: sum_k w_k (V_k a_k + c_k) is one product of V with the
-    router-weighted activations, so four experts cost two matrix products.
+    Each token weighs the MLPs by a softmax router. Their layers are stacked into two matrices:
+    sum_k w_k (V_k a_k + c_k) is one product of V with the router-weighted activations, so four
+    experts cost two matrix products.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class SoftExperts(nn.Module):
         nn.init.zeros_(self.outer_bias.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """See the class."""
         weights = torch.softmax(self.router(tokens), dim=-1)
         activations = self.dropout(functional.gelu(self.inner(tokens)))
         weighted = activations.unflatten(-1, (self.experts, -1)) * weights.unsqueeze(-1)
@@ -55,9 +58,10 @@ class SoftExperts(nn.Module):
 class MSSA(nn.Module):
     """The adapter of one scale; parameters are not shared between scales.
 
-    `channels` is C, `prompt_channels` C_p; `hidden` the experts' width (None: C, as the paper's size implies).
-    `gate_bias` -4 keeps a pretrained geometry network as it was; a network trained from scratch starts half
-    open with 0, since there is nothing to protect and a closed gate only delays learning.
+    `channels` is C, `prompt_channels` C_p; `hidden` the experts' width (None: C, as the paper's
+    size implies). `gate_bias` -4 keeps a pretrained geometry network as it was; a network trained
+    from scratch starts half open with 0, since there is nothing to protect and a closed gate only
+    delays learning.
     """
 
     def __init__(
@@ -86,10 +90,12 @@ class MSSA(nn.Module):
         if not self.paper_literal:
             fused = geometry + fused
         gate = torch.sigmoid(self.gate(fused))
-        return gate * fused + (1.0 - gate) * geometry
+        gated: Tensor = gate * fused + (1.0 - gate) * geometry
+        return gated
 
 
 def fuse_maps(adapter: MSSA, geometry: Tensor, prompt: Tensor) -> Tensor:
     """Apply an adapter to maps: (B, C, H, W) and (B, C_p, H, W) -> (B, C, H, W)."""
     fused = adapter(geometry.flatten(2).transpose(1, 2), prompt.flatten(2).transpose(1, 2))
-    return fused.transpose(1, 2).unflatten(2, geometry.shape[-2:])
+    mapped: Tensor = fused.transpose(1, 2).reshape(geometry.shape)
+    return mapped

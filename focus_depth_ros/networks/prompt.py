@@ -1,9 +1,10 @@
-"""The prompt branch of the compact family: a box, words or nothing -> the prompt-conditioned token map X^p.
+"""The prompt branch of the compact family: a box, words or nothing -> the tokens X^p.
 
-It plays the part SAM3 plays in FocusDepth. A box becomes soft maps and box-relative coordinates. Words become
-learned vectors that are compared with the encoder's grounding features, pixel by pixel; a caption holds where all
-its words hold, so the log-likelihoods are added (a soft 'and'). FiLM lets the caption steer what follows, and a
-coarse mask head turns the tokens into the first guess of the target's mask.
+It plays the part SAM3 plays in FocusDepth. A box becomes soft maps and box-relative coordinates.
+Words become learned vectors that are compared with the encoder's grounding features, pixel by
+pixel; a caption holds where all its words hold, so the log-likelihoods are added (a soft 'and').
+FiLM lets the caption steer what follows, and a coarse mask head turns the tokens into the first
+guess of the target's mask.
 """
 
 from __future__ import annotations
@@ -19,21 +20,26 @@ GROUNDING_CHANNELS = 3
 
 
 class BoxMaps(nn.Module):
-    """Boxes (T, 4) xyxy / picture size -> (T, 6, H, W): inside, relative x and y, presence, width, height.
+    """Boxes (T, 4) xyxy / picture size -> (T, 6, H, W).
 
-    `inside` falls off over about half a cell, so that its value at a cell is close to the share of the cell the
-    box covers. A box of zeros gives zeros.
+    The maps: inside, box-relative x and y, presence, width, height. `inside` falls off over about
+    half a cell, so that its value is close to the share of the cell the box covers. A box of
+    zeros gives zeros.
     """
+
+    across: Tensor
+    down: Tensor
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         across = (torch.arange(width) + 0.5) / width
         down = (torch.arange(height) + 0.5) / height
-        self.register_buffer("across", across.reshape(1, 1, width), persistent=False)
-        self.register_buffer("down", down.reshape(1, height, 1), persistent=False)
+        self.register_buffer('across', across.reshape(1, 1, width), persistent=False)
+        self.register_buffer('down', down.reshape(1, height, 1), persistent=False)
         self.height, self.width = height, width
 
     def forward(self, box: Tensor) -> Tensor:
+        """See the class."""
         left, top, right, bottom = (side.reshape(-1, 1, 1) for side in box.unbind(-1))
         width, height = right - left, bottom - top
         present = (width * height > 0).to(box.dtype)
@@ -46,14 +52,22 @@ class BoxMaps(nn.Module):
         relative_x = ((self.across - (left + right) / 2) / (width + 1e-3)).clamp(-2, 2)
         relative_y = ((self.down - (top + bottom) / 2) / (height + 1e-3)).clamp(-2, 2)
         plane = torch.ones_like(across * down)
-        maps = [across * down, relative_x * plane, relative_y * plane, plane, width * plane, height * plane]
+        maps = [
+            across * down,
+            relative_x * plane,
+            relative_y * plane,
+            plane,
+            width * plane,
+            height * plane,
+        ]
         return torch.stack(maps, dim=1) * present.unsqueeze(1)
 
 
 class WordGrounding(nn.Module):
-    """Words against pixels: learned word vectors, their likelihood at each cell, and a caption vector.
+    """Words against pixels: word vectors, their likelihood at each cell, and a caption vector.
 
-    Index 0 (padding) and 1 (unknown) take no part in the comparison; unknown words still enter the caption vector.
+    Index 0 (padding) and 1 (unknown) take no part in the comparison; unknown words still enter
+    the caption vector.
     """
 
     def __init__(self, vocabulary_size: int, channels: int) -> None:
@@ -67,9 +81,10 @@ class WordGrounding(nn.Module):
         self.scale = channels**-0.5
 
     def forward(self, words: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Words (T, L) int and grounding features (T, C, H, W) -> maps (T, 3, H, W), caption vector (T, C).
+        """Words (T, L) int and grounding features (T, C, H, W) -> maps and caption vector.
 
-        The maps are the mean and the least log-likelihood over the words, and exp of their sum.
+        The caption vector is (T, C); the maps (T, 3, H, W) are the mean and the least log-likelihood
+        over the words, and exp of their sum.
         """
         vectors = self.vectors(words)
         present = (words > 0).to(pixels.dtype).unsqueeze(-1)
@@ -82,12 +97,13 @@ class WordGrounding(nn.Module):
         maps = [total / count.clamp(min=1), likelihood.amin(1), torch.exp(total) * any_known]
         mean = (vectors * present).sum(1) / present.sum(1).clamp(min=1)
         caption = self.caption(mean) * (present.sum(1) > 0).to(pixels.dtype)
-        return torch.stack(maps, dim=1).unflatten(2, pixels.shape[-2:]), caption
+        return torch.stack(maps, dim=1).reshape(words.shape[0], -1, *pixels.shape[-2:]), caption
 
     def all_words(self, pixels: Tensor) -> Tensor:
-        """Logits (B, V, H, W) of every word at every cell, for the dense supervision in training."""
-        scores = torch.einsum("vc,bchw->bvhw", self.vectors.weight, pixels) * self.scale
-        return scores + self.bias.weight.reshape(1, -1, 1, 1)
+        """Logits (B, V, H, W) of every word at every cell, for training."""
+        scores = torch.einsum('vc,bchw->bvhw', self.vectors.weight, pixels) * self.scale
+        logits: Tensor = scores + self.bias.weight.reshape(1, -1, 1, 1)
+        return logits
 
 
 class PromptBranch(nn.Module):
@@ -120,7 +136,8 @@ class PromptBranch(nn.Module):
         pixels = self.pixel_entry(grounding) * (1 + gain) + offset
         tokens = self.mix(functional.relu(pixels + prompt))
         coarse = self.down(tokens)
-        # The strongest evidence anywhere competes with the evidence here: 'the big mug', or nothing at all.
+        # The strongest evidence anywhere competes with the evidence here: 'the big mug', or
+        # nothing at all.
         rivals = self.context(coarse.amax((2, 3))).unsqueeze(-1).unsqueeze(-1)
         coarse = self.coarse(coarse + rivals)
         tokens = self.fine(tokens + resize(coarse, tokens.shape[-2:]))

@@ -1,6 +1,7 @@
 """Captions to vocabulary indices: the one rule that training and the model folder's readers share.
 
-Lower-case letters and digits make words; index 0 pads, index 1 stands for a word the model has never seen.
+Lower-case letters and digits make words; index 0 pads, index 1 stands for a word the model has
+never seen.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-PADDING = "<pad>"
-UNKNOWN = "<unknown>"
-_WORD = re.compile(r"[a-z0-9]+")
+PADDING = '<pad>'
+UNKNOWN = '<unknown>'
+_WORD = re.compile(r'[a-z0-9]+')
 
 
 def model_vocabulary(words: Sequence[str]) -> list[str]:
-    """The vocabulary as a model stores it: padding, unknown, then the closed list of words in order."""
+    """The vocabulary as a model stores it: padding, unknown, then the words in order."""
     plain = [word for word in words if word not in (PADDING, UNKNOWN)]
     return [PADDING, UNKNOWN, *plain]
 

@@ -1,7 +1,7 @@
-"""What a camera may do to a rendered picture: light, colour, haze, blur, noise, compression; and where it looks.
+"""What a camera may do to a rendered picture: framing, light, haze, blur, noise, JPEG.
 
-All draws come from the generator given, so a sample is repeatable from its seed. Captions never say left or
-right, so mirroring is allowed.
+All draws come from the generator given, so a sample is repeatable from its seed. Captions never
+say left or right, so mirroring is allowed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class View:
 def draw_view(width: int, height: int, rng: np.random.Generator) -> View:
     """A random window. Half of the time nearly everything is seen, else a crop of free aspect.
 
-    The window is later stretched to the network's input: aspects from 0.75 to 1.4 times the source's cover
-    square and 16:9 cameras.
+    The window is later stretched to the network's input: aspects from 0.75 to 1.4 times the
+    source's cover square and 16:9 cameras.
     """
     if rng.random() < 0.5:
         share = rng.uniform(0.9, 1.0)
@@ -57,7 +57,7 @@ def whole_view(width: int, height: int) -> View:
 
 
 def apply_view(sample: Sample, view: View) -> Sample:
-    """The sample as seen through a window. K moves with the window; object boxes are left as they were."""
+    """The sample as seen through a window: K moves with it, object boxes are left alone."""
     rows = slice(view.top, view.top + view.height)
     columns = slice(view.left, view.left + view.width)
     step = -1 if view.mirrored else 1
@@ -96,7 +96,8 @@ def degrade(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     result = (np.clip(picture, 0, 1) * 255.0 + 0.5).astype(np.uint8)
     if rng.random() < 0.4:
         quality = int(rng.integers(35, 95))
-        done, data = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if done:
-            result = cv2.imdecode(data, cv2.IMREAD_COLOR).astype(np.uint8)
-    return result
+        done, data = cv2.imencode('.jpg', result, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if done else None
+        if decoded is not None:
+            result = decoded.astype(np.uint8)
+    return np.asarray(result)

@@ -1,8 +1,9 @@
-"""Shards to training examples: which frame comes when, what is asked of it, and the arrays the losses want.
+"""Shards to training examples: which frame comes when, what is asked, what is true.
 
-The order is a list of draws made in the trainer's process, so it can be replayed up to any step after a kill;
-a draw names a frame and a seed and is turned into arrays in a loader process. The folder is listed again at the
-start of every pass: training may begin while shards are still being rendered.
+The order is a list of draws made in the trainer's process, so it can be replayed up to any step
+after a kill; a draw names a frame and a seed and is turned into arrays in a loader process. The
+folder is listed again at the start of every pass: training may begin while shards are still being
+rendered.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ SMALLEST_TARGET = 10
 
 @dataclass(frozen=True)
 class Draw:
-    """One training example to be: frame `number` of a shard, and the seed of everything random about it."""
+    """One example to be: frame `number` of a shard, and the seed of all that is random."""
 
     shard: str
     number: int
@@ -59,34 +60,38 @@ class Draw:
 
 @lru_cache(maxsize=1024)
 def shard_index(path: str) -> tuple[dict[str, tuple[int, int]], ...]:
-    """Where each frame's files lie in a tar: ending -> (offset, size), bytes. Frames in shard order."""
+    """Where each frame's files lie in a tar: ending -> (offset, size), bytes.
+
+    Frames in shard order.
+    """
     frames: dict[str, dict[str, tuple[int, int]]] = {}
     try:
-        with tarfile.open(path, "r:") as shard:
+        with tarfile.open(path, 'r:') as shard:
             for entry in shard:
-                key, _, ending = entry.name.partition(".")
+                key, _, ending = entry.name.partition('.')
                 frames.setdefault(key, {})[ending] = (entry.offset_data, entry.size)
     except tarfile.TarError as error:
-        raise ValueError(f"{path}: not a readable shard ({error}); delete it") from error
+        raise ValueError(f'{path}: not a readable shard ({error}); delete it') from error
     return tuple(frames.values())
 
 
 def read_frame(path: str, number: int) -> Sample:
     """Frame `number` of a shard, read by offset."""
     files = {}
-    with open(path, "rb") as stream:
+    with open(path, 'rb') as stream:
         for ending, (offset, size) in shard_index(path)[number].items():
             stream.seek(offset)
             files[ending] = stream.read(size)
-    return decode_sample(files, f"{path} frame {number}")
+    return decode_sample(files, f'{path} frame {number}')
 
 
 @dataclass
 class DrawOrder:
     """An endless, replayable order of batches of draws over a folder of shards.
 
-    `passes` records the shard names each pass began with: the whole state, with the seed. Iterating anew replays
-    the recorded passes before any folder is listed again; `first_batch` skips what was consumed before.
+    `passes` records the shard names each pass began with: the whole state, with the seed.
+    Iterating anew replays the recorded passes before any folder is listed again; `first_batch`
+    skips what was consumed before.
     """
 
     folder: Path
@@ -121,9 +126,9 @@ class DrawOrder:
 
 def list_shards(folder: Path) -> list[str]:
     """Names of the finished shards in a folder, sorted."""
-    names = sorted(path.name for path in folder.glob("*.tar"))
+    names = sorted(path.name for path in folder.glob('*.tar'))
     if not names:
-        raise ValueError(f"{folder} holds no .tar shards; render some with `focus-depth render`")
+        raise ValueError(f'{folder} holds no .tar shards; render some with `focus-depth render`')
     return names
 
 
@@ -133,8 +138,7 @@ class PromptShares:
 
     box: float = 0.52
     text: float = 0.32
-    absent_of_text: float = 0.12
-    words_with_box: float = 0.1
+    absent_of_text: float = 0.15
     jitter: float = 0.12
 
 
@@ -146,10 +150,12 @@ class FocusDataset(Dataset[dict[str, Any]]):
         self.shares = shares
         self.augment = augment
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:  # type: ignore[override]
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
         cv2.setNumThreads(0)
         rng = np.random.default_rng(draw.seed)
-        return example(read_frame(draw.shard, draw.number), rng, self.prompts, self.shares, self.augment)
+        return example(
+            read_frame(draw.shard, draw.number), rng, self.prompts, self.shares, self.augment
+        )
 
 
 def example(
@@ -157,9 +163,10 @@ def example(
 ) -> dict[str, Any]:
     """Arrays of one training picture with P prompts; h, w is the output grid.
 
-    picture uint8 (168, 224, 3); disparity float32 (h, w), canonical f / (f_c Z), 0 = unknown; objects bool
-    (h, w); boundary uint8 (h, w), 255 = not asked; words_at uint8 (V, 21, 28), 255 = not asked; box float32
-    (P, 4); words int32 (P, 8); mask float32 (P, h, w) area share; kind int64 (P,).
+    picture uint8 (168, 224, 3); disparity float32 (h, w), canonical f / (f_c Z), 0 = unknown;
+    objects bool (h, w); boundary uint8 (h, w), 255 = not asked; words_at uint8 (V, 21, 28), 255 =
+    not asked; box float32 (P, 4); words int32 (P, 8); mask float32 (P, h, w) area share; kind
+    int64 (P,).
     """
     height, width = sample.ids.shape
     view = draw_view(width, height, rng) if augment else whole_view(width, height)
@@ -168,22 +175,25 @@ def example(
     if augment:
         picture = degrade(picture.astype(np.uint8), rng)
     ids = _nearest(seen.ids, OUTPUT_HEIGHT, OUTPUT_WIDTH)
-    asked = [_prompt(seen, view.width * view.height / (width * height), rng, shares) for _ in range(prompts)]
+    asked = [_prompt(seen, rng, shares) for _ in range(prompts)]
     return {
-        "picture": picture,
-        "disparity": canonical_disparity(seen),
-        "objects": ids > 0,
-        "boundary": _boundary_target(seen.boundary),
-        "words_at": _word_targets(seen),
-        "box": np.stack([prompt.box for prompt in asked]),
-        "words": np.array([prompt.words for prompt in asked], np.int32),
-        "mask": np.stack([prompt.mask for prompt in asked]),
-        "kind": np.array([prompt.kind for prompt in asked], np.int64),
+        'picture': picture,
+        'disparity': canonical_disparity(seen),
+        'objects': ids > 0,
+        'boundary': _boundary_target(seen.boundary),
+        'words_at': _word_targets(seen),
+        'box': np.stack([prompt.box for prompt in asked]),
+        'words': np.array([prompt.words for prompt in asked], np.int32),
+        'mask': np.stack([prompt.mask for prompt in asked]),
+        'kind': np.array([prompt.kind for prompt in asked], np.int64),
     }
 
 
 def canonical_disparity(sample: Sample) -> NDArray[np.float32]:
-    """f / (f_c Z) on the output grid, f = sqrt(fx fy) of the picture stretched to the network's input; 0 = unknown."""
+    """Inverse depth of the canonical camera on the output grid, f / (f_c Z); 0 = unknown.
+
+    f = sqrt(fx fy) of the picture stretched to the network's input, px.
+    """
     height, width = sample.depth_m.shape
     stretch = (WIDTH / width) * (HEIGHT / height)
     focal_px = float(np.sqrt(sample.K[0, 0] * sample.K[1, 1] * stretch))
@@ -201,9 +211,7 @@ class _Prompt:
     mask: NDArray[np.float32]
 
 
-def _prompt(
-    seen: Sample, window_share: float, rng: np.random.Generator, shares: PromptShares
-) -> _Prompt:
+def _prompt(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> _Prompt:
     """One random question about the picture, with its true answer."""
     no_box, no_words = np.zeros(4, np.float32), [0] * MAX_WORDS
     empty = np.zeros((OUTPUT_HEIGHT, OUTPUT_WIDTH), np.float32)
@@ -221,11 +229,8 @@ def _prompt(
         for item in _shuffled(seen.objects, rng):
             mask = _target_mask(seen, item)
             if mask is not None:
-                words = no_words
-                if item.captions and rng.random() < shares.words_with_box:
-                    words = caption_words(item.captions[rng.integers(len(item.captions))])
                 box = jittered(tight_box(seen.ids == item.id), rng, shares.jitter)
-                return _Prompt(BOX_PROMPT, box, words, mask)
+                return _Prompt(BOX_PROMPT, box, no_words, mask)
     return _Prompt(NO_PROMPT, no_box, no_words, empty)
 
 
@@ -235,15 +240,17 @@ def caption_words(caption: str) -> list[int]:
 
 
 def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """xyxy / picture size of a mask's pixels; right and lower edge exclusive."""
+    """Xyxy / picture size of a mask's pixels; right and lower edge exclusive."""
     height, width = mask.shape
     columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     sides = columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
     return np.array(sides, np.float32)
 
 
-def jittered(box: NDArray[np.float32], rng: np.random.Generator, largest: float) -> NDArray[np.float32]:
-    """A box as a detector would give it: each side off by up to a random share of the box's size."""
+def jittered(
+    box: NDArray[np.float32], rng: np.random.Generator, largest: float
+) -> NDArray[np.float32]:
+    """A box as a detector gives it: each side off by up to a random share of its size."""
     size = np.tile(box[2:] - box[:2], 2)
     moved = box + rng.uniform(-1, 1, 4) * rng.uniform(0, largest) * size
     return np.clip(moved, 0, 1).astype(np.float32)
@@ -278,7 +285,10 @@ def _boundary_target(boundary: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _word_targets(seen: Sample) -> NDArray[np.uint8]:
-    """Which words hold at each cell of the stride-8 grid: (V, 21, 28), 1 / 0, 255 = not asked (sizes are relative)."""
+    """Which words hold at each cell of the stride-8 grid: (V, 21, 28).
+
+    1 / 0, and 255 = not asked: sizes are relative to what else is in view.
+    """
     table = np.zeros((256, len(VOCABULARY)), np.uint8)
     for item in seen.objects:
         nouns = CLASS_WORDS.get(item.class_name, ())
@@ -295,4 +305,4 @@ def _nearest(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """The image's value at the centre of each cell of a (height, width) grid."""
     rows = ((np.arange(height) + 0.5) * image.shape[0] / height).astype(np.intp)
     columns = ((np.arange(width) + 0.5) * image.shape[1] / width).astype(np.intp)
-    return image[rows[:, None], columns]
+    return np.asarray(image[rows[:, None], columns])

@@ -1,6 +1,7 @@
-"""`focus-depth export`: a checkpoint's averaged weights -> a model folder (two ONNX graphs and `model.json`).
+"""`focus-depth export`: a checkpoint's averaged weights -> a model folder.
 
-The graphs are checked against torch on a picture and prompts other than those they were traced with.
+The graphs are checked against torch on a picture and prompts other than those they were traced
+with.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from focus_depth_ros.training.dataset import (
 from focus_depth_ros.training.train import normalised
 
 OPSET = 17
-OUTPUT_NAMES = ("inverse_depth", "mask", "boundary", "confidence", "metric")
+OUTPUT_NAMES = ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
 TOLERANCE = 1e-4
 
 
@@ -50,6 +51,7 @@ class EncoderGraph(nn.Module):
         self.encoder = encoder
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
         return tuple(self.encoder(normalised(image)).values())
 
 
@@ -61,6 +63,7 @@ class FocusGraph(nn.Module):
         self.focus = focus
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
         *features, box, words = inputs
         output = self.focus(dict(zip(FEATURE_NAMES, features, strict=True)), box, words)
         return (
@@ -74,10 +77,10 @@ class FocusGraph(nn.Module):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth export`."""
-    parser.add_argument("checkpoint", type=Path, help="checkpoint.pt of a training run")
-    parser.add_argument("--output", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--version", default="0.1.0", help="version written into model.json")
-    parser.add_argument("--measured", type=Path, help="JSON of `focus-depth evaluate` to include")
+    parser.add_argument('checkpoint', type=Path, help='checkpoint.pt of a training run')
+    parser.add_argument('--output', type=Path, required=True, help='model folder to write')
+    parser.add_argument('--version', default='0.1.0', help='version written into model.json')
+    parser.add_argument('--measured', type=Path, help='JSON of `focus-depth evaluate` to include')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,32 +88,35 @@ def run(arguments: argparse.Namespace) -> int:
     network, training = load_checkpoint(arguments.checkpoint)
     measured = json.loads(arguments.measured.read_text()) if arguments.measured else {}
     worst = export_model(network, arguments.output, arguments.version, training, measured)
-    print(f"{arguments.output}: written; largest difference from torch {worst:.1e}")
+    print(f'{arguments.output}: written; largest difference from torch {worst:.1e}')
     return 0
 
 
 def load_checkpoint(path: Path) -> tuple[CompactNetwork, dict[str, Any]]:
-    """The averaged network of a checkpoint and the manifest's `training` entry. Raises ValueError if unfit."""
+    """The averaged network of a checkpoint and the manifest's `training` entry.
+
+    Raises ValueError if unfit.
+    """
     state = torch.load(path, weights_only=True)
-    if state.get("vocabulary") != VOCABULARY:
-        raise ValueError(f"{path}: trained with another vocabulary; export it with that version")
+    if state.get('vocabulary') != VOCABULARY:
+        raise ValueError(f'{path}: trained with another vocabulary; export it with that version')
     network = CompactNetwork(CompactShape(vocabulary_size=len(VOCABULARY)))
-    prefix = "module."
+    prefix = 'module.'
     weights = {
         name.removeprefix(prefix): value
-        for name, value in state["average"].items()
+        for name, value in state['average'].items()
         if name.startswith(prefix)
     }
     network.load_state_dict(weights)
-    config = state["config"]
+    config = state['config']
     training = {
-        "command": "focus-depth train focus_depth_ros/training/compact.yaml",
-        "seed": int(config["seed"]),
-        "steps": int(state["step"]),
-        "pictures": int(state["step"]) * int(config["batch"]),
-        "scenes": len({name for names in state["passes"] for name in names}),
-        "scenes_unit": "shards of frames rendered by `focus-depth render`",
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        'command': 'focus-depth train focus_depth_ros/training/compact.yaml',
+        'seed': int(config['seed']),
+        'steps': int(state['step']),
+        'pictures': int(state['step']) * int(config['batch']),
+        'scenes': len({name for names in state['passes'] for name in names}),
+        'scenes_unit': 'shards of frames rendered by `focus-depth render`',
+        'date': datetime.now(timezone.utc).date().isoformat(),
     }
     return network, training
 
@@ -122,68 +128,74 @@ def export_model(
     training: dict[str, Any],
     measured: dict[str, Any],
 ) -> float:
-    """Write the folder; returns the largest |ONNX Runtime - torch|. Raises ValueError beyond `TOLERANCE`."""
+    """Write the folder; returns the largest |ONNX Runtime - torch|.
+
+    Raises ValueError beyond `TOLERANCE`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    network = network.to(memory_format=torch.contiguous_format).eval()
+    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     encoder, focus = EncoderGraph(network.encoder).eval(), FocusGraph(network.focus).eval()
     picture, box, words = _inputs(seed=0, targets=2)
-    paths = {"encoder": folder / "encoder.onnx", "focus": folder / "focus.onnx"}
+    paths = {'encoder': folder / 'encoder.onnx', 'focus': folder / 'focus.onnx'}
     with torch.no_grad(), warnings.catch_warnings():
-        # The tracing exporter announces its age and every shape it freezes; sizes are fixed on purpose.
-        warnings.simplefilter("ignore")
+        # The tracing exporter announces its age and every shape it freezes; sizes are fixed on
+        # purpose.
+        warnings.simplefilter('ignore')
         features = encoder(picture)
         torch.onnx.export(
             encoder,
             (picture,),
-            paths["encoder"],
-            input_names=["image"],
+            paths['encoder'],
+            input_names=['image'],
             output_names=list(FEATURE_NAMES),
             opset_version=OPSET,
             dynamo=False,
         )
-        per_target = ("box", "words", *OUTPUT_NAMES)
+        per_target = ('box', 'words', *OUTPUT_NAMES)
         torch.onnx.export(
             focus,
             (*features, box, words),
-            paths["focus"],
-            input_names=[*FEATURE_NAMES, "box", "words"],
+            paths['focus'],
+            input_names=[*FEATURE_NAMES, 'box', 'words'],
             output_names=list(OUTPUT_NAMES),
             opset_version=OPSET,
             dynamo=False,
-            dynamic_axes={name: {0: "targets"} for name in per_target},
+            dynamic_axes={name: {0: 'targets'} for name in per_target},
         )
     worst = parity(encoder, focus, paths)
     if worst > TOLERANCE:
-        raise ValueError(f"{folder}: the graphs differ from torch by {worst:.1e}, over {TOLERANCE}")
+        raise ValueError(f'{folder}: the graphs differ from torch by {worst:.1e}, over {TOLERANCE}')
     manifest = {
-        "format": 1,
-        "name": "compact",
-        "version": version,
-        "license": "Apache-2.0",
-        "family": "compact",
-        "files": {part: _file_entry(path) for part, path in paths.items()},
-        "input": {"width": WIDTH, "height": HEIGHT},
-        "output": {"width": OUTPUT_WIDTH, "height": OUTPUT_HEIGHT},
-        "features": list(FEATURE_NAMES),
-        "canonical_focal_px": CANONICAL_FOCAL_PX,
-        "max_words": MAX_WORDS,
-        "vocabulary": VOCABULARY,
-        "training": training,
-        "measured": measured,
+        'format': 1,
+        'name': 'compact',
+        'version': version,
+        'license': 'Apache-2.0',
+        'family': 'compact',
+        'files': {part: _file_entry(path) for part, path in paths.items()},
+        'input': {'width': WIDTH, 'height': HEIGHT},
+        'output': {'width': OUTPUT_WIDTH, 'height': OUTPUT_HEIGHT},
+        'features': list(FEATURE_NAMES),
+        'canonical_focal_px': CANONICAL_FOCAL_PX,
+        'max_words': MAX_WORDS,
+        'vocabulary': VOCABULARY,
+        'training': training,
+        'measured': measured,
     }
-    (folder / "model.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (folder / 'model.json').write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')
     return worst
 
 
 @torch.no_grad()
 def parity(encoder: EncoderGraph, focus: FocusGraph, paths: dict[str, Path]) -> float:
-    """Largest absolute difference of the focus outputs, relative to 1 or the output's size, on new inputs."""
+    """Largest difference of the focus outputs, relative to their size, on new inputs."""
     picture, box, words = _inputs(seed=1, targets=3)
     expected = focus(*encoder(picture), box, words)
-    names = {"image": picture.numpy()}
-    features = _session(paths["encoder"]).run(None, names)
+    names = {'image': picture.numpy()}
+    features = _session(paths['encoder']).run(None, names)
     inputs = dict(zip(FEATURE_NAMES, features, strict=True))
-    actual = _session(paths["focus"]).run(None, {**inputs, "box": box.numpy(), "words": words.numpy()})
+    actual = _session(paths['focus']).run(
+        None, {**inputs, 'box': box.numpy(), 'words': words.numpy()}
+    )
     return max(
         float(np.abs(got - want.numpy()).max() / max(1.0, float(want.abs().max())))
         for got, want in zip(actual, expected, strict=True)
@@ -191,7 +203,7 @@ def parity(encoder: EncoderGraph, focus: FocusGraph, paths: dict[str, Path]) -> 
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
 
 
 def _inputs(seed: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,7 +212,9 @@ def _inputs(seed: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
     patches: NDArray[np.uint8] = rng.integers(0, 256, (1, 21, 28, 3), dtype=np.uint8)
     picture = patches.repeat(8, 1).repeat(8, 2)
     corner = rng.uniform(0, 0.5, (targets, 2))
-    box = np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (targets, 2))], 1).astype(np.float32)
+    box = np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (targets, 2))], 1).astype(
+        np.float32
+    )
     words = rng.integers(0, len(VOCABULARY), (targets, MAX_WORDS), dtype=np.int32)
     words[:, 4:] = 0
     box[-1], words[0] = 0, 0
@@ -209,4 +223,4 @@ def _inputs(seed: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _file_entry(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
-    return {"path": path.name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    return {'path': path.name, 'sha256': hashlib.sha256(content).hexdigest(), 'bytes': len(content)}

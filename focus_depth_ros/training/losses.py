@@ -1,9 +1,10 @@
-"""What the network is asked for, as sums of plain terms. h, w is the output grid; all inputs float32.
+"""What the network is asked for, as sums of plain terms.
 
-Depth is compared in disparity after both sides were freed of offset and scale (mean and mean absolute deviation
-over the valid pixels). FocusDepth's foreground and boundary terms are taken on the target and on the band round
-it; an aligned term inside the target's box asks for shape where objects touch. Boundaries use MoDOT's
-class-balanced cross entropy.
+Shapes: h, w is the output grid, T prompts, B pictures; everything is float32.
+Depth is compared in disparity after both sides were freed of offset and scale (mean and mean
+absolute deviation over the valid pixels). FocusDepth's foreground and boundary terms are taken on
+the target and on the band round it; an aligned term inside the target's box asks for shape where
+objects touch. Boundaries use MoDOT's class-balanced cross entropy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FINAL_BOUNDARY_WEIGHT = 2.3
 
 
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over the last two axes, (T, h, w) -> (T,); 0 where the weight is zero everywhere."""
+    """Weighted mean over the last two axes, (T, h, w) -> (T,); no weight: 0."""
     return (values * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
 
 
@@ -36,7 +37,10 @@ def centred(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradient_loss(error: Tensor, weight: Tensor) -> Tensor:
-    """Mean L1 of the error's finite differences at strides 1, 2, 4, 8, both pixels weighted, (T, h, w) -> (T,)."""
+    """Mean L1 of the error's finite differences at strides 1, 2, 4, 8, (T, h, w) -> (T,).
+
+    A difference counts by the product of its two pixels' weights.
+    """
     total = error.new_zeros(error.shape[0])
     for stride in (1, 2, 4, 8):
         for axis in (-2, -1):
@@ -48,13 +52,17 @@ def gradient_loss(error: Tensor, weight: Tensor) -> Tensor:
 
 
 def aligned_error(prediction: Tensor, truth: Tensor, region: Tensor) -> Tensor:
-    """|a prediction + b - truth| with a, b least squares over the region (detached), mean over it: (T,)."""
+    """|a prediction + b - truth| with a, b least squares over the region (detached).
+
+    Mean over it: (T,).
+    """
     with torch.no_grad():
         mean_p = masked_mean(prediction, region)[:, None, None]
         mean_t = masked_mean(truth, region)[:, None, None]
         spread = masked_mean((prediction - mean_p) ** 2, region).clamp(min=1e-3)
         slope = masked_mean((prediction - mean_p) * (truth - mean_t), region) / spread
-        # A target predicted flat or inside out must be pushed to the right sign, not scaled to nothing.
+        # A target predicted flat or inside out must be pushed to the right sign, not scaled to
+        # nothing.
         slope = slope.clamp(0.3, 3.0)[:, None, None]
     shifted = slope * prediction + (mean_t - slope * mean_p)
     return masked_mean((shifted - truth).abs(), region)
@@ -69,11 +77,13 @@ def band(mask: Tensor) -> Tensor:
     return (grown - shrunk).squeeze(1)
 
 
-def depth_loss(prediction: Tensor, disparity: Tensor, objects: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def depth_loss(
+    prediction: Tensor, disparity: Tensor, objects: Tensor, mask: Tensor
+) -> dict[str, Tensor]:
     """Terms of the relative depth, each a scalar.
 
-    prediction, disparity (T, h, w), disparity 0 = unknown; objects (T, h, w) bool; mask (T, h, w) area share,
-    empty where there is no target.
+    prediction, disparity (T, h, w), disparity 0 = unknown; objects (T, h, w) bool; mask (T, h, w)
+    area share, empty where there is no target.
     """
     valid = (disparity > 0).float()
     truth, _ = centred(disparity, valid)
@@ -86,12 +96,12 @@ def depth_loss(prediction: Tensor, disparity: Tensor, objects: Tensor, mask: Ten
     edge = band(mask) * valid
     near = (edge + target).clamp(max=1)
     return {
-        "global": masked_mean(error.abs(), weight).mean(),
-        "raw": 0.2 * masked_mean((prediction - truth).abs(), weight).mean(),
-        "gradient": 0.5 * gradient_loss(error, valid).mean(),
-        "foreground": 0.5 * (masked_mean(error.abs(), target) * there).sum() / count,
-        "band": 0.5 * (masked_mean(error.abs(), edge) * there).sum() / count,
-        "shape": 0.5 * (aligned_error(prediction, truth, near) * there).sum() / count,
+        'global': masked_mean(error.abs(), weight).mean(),
+        'raw': 0.2 * masked_mean((prediction - truth).abs(), weight).mean(),
+        'gradient': 0.5 * gradient_loss(error, valid).mean(),
+        'foreground': 0.5 * (masked_mean(error.abs(), target) * there).sum() / count,
+        'band': 0.5 * (masked_mean(error.abs(), edge) * there).sum() / count,
+        'shape': 0.5 * (aligned_error(prediction, truth, near) * there).sum() / count,
     }
 
 
@@ -102,15 +112,18 @@ def dice(probability: Tensor, mask: Tensor) -> Tensor:
 
 
 def soft_iou(probability: Tensor, mask: Tensor) -> Tensor:
-    """Intersection over union of (T, h, w) with shares in [0, 1]; 0 where the mask is empty: (T,)."""
+    """Intersection over union of (T, h, w) with shares in [0, 1]: (T,); no truth: 0."""
     overlap = torch.minimum(probability, mask).sum((-2, -1))
     union = torch.maximum(probability, mask).sum((-2, -1))
     return torch.where(mask.sum((-2, -1)) > 0, overlap / union.clamp(min=1e-6), 0.0)
 
 
 def mask_loss(logits: Tensor, mask: Tensor, inside_box: Tensor, asked: Tensor) -> Tensor:
-    """0.5 (BCE + BCE inside the box + Dice), mean over the prompts asked (T,) 0/1; no box: the box term is absent."""
-    entropy = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    """0.5 (BCE + BCE inside the box + Dice), mean over the prompts asked (T,) 0/1.
+
+    No box: the box term is absent.
+    """
+    entropy = functional.binary_cross_entropy_with_logits(logits, mask, reduction='none')
     terms = (
         entropy.mean((-2, -1))
         + masked_mean(entropy, inside_box)
@@ -126,7 +139,7 @@ def balanced_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
     negative = asked - positive
     total = asked.sum().clamp(min=1)
     weight = positive * (negative.sum() / total) + negative * (1.21 * positive.sum() / total)
-    entropy = functional.binary_cross_entropy_with_logits(logits, positive, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(logits, positive, reduction='none')
     return (entropy * weight).sum() / total
 
 
@@ -141,11 +154,14 @@ def boundary_loss(output: FocusOutput, target: Tensor) -> Tensor:
 
 
 def word_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """BCE of every word at every cell, (B, V, h, w); positives and negatives weigh the same in sum."""
+    """BCE of every word at every cell, (B, V, h, w), averaged over hits and misses apart.
+
+    A word is absent from most cells, so the mean over misses weighs four times.
+    """
     asked = (target != 255).float()
     positive = (target == 1).float()
     negative = asked - positive
-    entropy = functional.binary_cross_entropy_with_logits(logits, positive, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(logits, positive, reduction='none')
     hits = (entropy * positive).sum() / positive.sum().clamp(min=1)
     misses = (entropy * negative).sum() / negative.sum().clamp(min=1)
     return hits + 4 * misses
@@ -171,24 +187,24 @@ def total_loss(
 ) -> dict[str, Tensor]:
     """All terms, weighted, by name; T = B x P prompts, picture-wise truth repeated to match.
 
-    `batch` holds disparity, objects, boundary (T, ...); mask, box, kind per prompt; words_at (B, V, 21, 28).
+    `batch` holds disparity, objects, boundary (T, ...); mask, box, kind per prompt; words_at (B,
+    V, 21, 28).
     """
-    mask, kind = batch["mask"], batch["kind"]
+    mask, kind = batch['mask'], batch['kind']
     asked = (kind != NO_PROMPT).float()
-    inside = boxes(batch["box"])[:, 0] * (kind == BOX_PROMPT).float()[:, None, None]
-    coarse_truth = functional.adaptive_avg_pool2d(
-        mask.unsqueeze(1), output.mask_coarse.shape[-2:]
-    ).squeeze(1)
+    inside = boxes(batch['box'])[:, 0] * (kind == BOX_PROMPT).float()[:, None, None]
+    height, width = output.mask_coarse.shape[-2:]
+    coarse_truth = functional.adaptive_avg_pool2d(mask.unsqueeze(1), (height, width)).squeeze(1)
     no_box = torch.zeros_like(output.mask_coarse)
     quality = soft_iou(torch.sigmoid(output.mask.detach()), mask)
     confidence = functional.binary_cross_entropy_with_logits(
-        output.confidence, quality, reduction="none"
+        output.confidence, quality, reduction='none'
     )
-    terms = depth_loss(output.inverse_depth, batch["disparity"], batch["objects"], mask)
-    terms["mask"] = mask_loss(output.mask, mask, inside, asked)
-    terms["mask_coarse"] = 0.5 * mask_loss(output.mask_coarse, coarse_truth, no_box, asked)
-    terms["boundary"] = 0.5 * boundary_loss(output, batch["boundary"])
-    terms["confidence"] = 0.2 * (confidence * asked).sum() / asked.sum().clamp(min=1)
-    terms["metric"] = 0.3 * metric_loss(output, batch["disparity"], mask)
-    terms["words"] = 0.3 * word_loss(word_logits, batch["words_at"])
+    terms = depth_loss(output.inverse_depth, batch['disparity'], batch['objects'], mask)
+    terms['mask'] = mask_loss(output.mask, mask, inside, asked)
+    terms['mask_coarse'] = 0.5 * mask_loss(output.mask_coarse, coarse_truth, no_box, asked)
+    terms['boundary'] = 0.5 * boundary_loss(output, batch['boundary'])
+    terms['confidence'] = 0.2 * (confidence * asked).sum() / asked.sum().clamp(min=1)
+    terms['metric'] = 0.3 * metric_loss(output, batch['disparity'], mask)
+    terms['words'] = 0.3 * word_loss(word_logits, batch['words_at'])
     return terms

@@ -1,0 +1,142 @@
+"""The compact network: shapes, prompts that matter, finite gradients, export parity."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason='the networks need torch (extra: train)')
+torch.set_num_threads(1)
+
+from focus_depth_ros.networks.compact import CompactNetwork, CompactShape  # noqa: E402
+from focus_depth_ros.networks.modot import CASM  # noqa: E402
+from focus_depth_ros.networks.prompt import BoxMaps  # noqa: E402
+from focus_depth_ros.networks.text import model_vocabulary, word_indices  # noqa: E402
+
+SMALL = CompactShape(
+    stem=8,
+    stages=(8, 8, 16, 16),
+    blocks=(1, 1, 1, 1),
+    detail=8,
+    decoder=16,
+    fine=8,
+    boundary=8,
+    grounding=16,
+    experts_hidden=4,
+    vocabulary_size=60,
+)
+
+
+@pytest.fixture(scope='module')
+def network() -> CompactNetwork:
+    torch.manual_seed(0)
+    return CompactNetwork(SMALL).eval()
+
+
+def prompts() -> 'tuple[torch.Tensor, torch.Tensor]':
+    box = torch.tensor([[0.2, 0.3, 0.5, 0.7], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    words = torch.zeros(3, 8, dtype=torch.int32)
+    words[1, :3] = torch.tensor([2, 7, 30])
+    return box, words
+
+
+def test_outputs_have_the_promised_shapes(network: CompactNetwork) -> None:
+    box, words = prompts()
+    output = network.focus(network.encoder(torch.randn(1, 3, 168, 224)), box, words)
+    assert output.inverse_depth.shape == output.mask.shape == output.boundary.shape == (3, 84, 112)
+    assert output.confidence.shape == (3,)
+    assert output.metric.shape == (3, 2)
+    assert (output.metric > 0).all()
+    assert [tuple(side.shape) for side in output.boundary_sides] == [
+        (3, 11, 14), (3, 21, 28), (3, 42, 56)
+    ]  # fmt: skip
+
+
+def test_prompts_of_a_batch_do_not_see_each_other(network: CompactNetwork) -> None:
+    features = network.encoder(torch.randn(1, 3, 168, 224))
+    box, words = prompts()
+    together = network.focus(features, box, words)
+    for row in range(3):
+        alone = network.focus(features, box[row : row + 1], words[row : row + 1])
+        assert torch.allclose(together.mask[row], alone.mask[0], atol=1e-5)
+    assert not torch.allclose(together.mask[0], together.mask[1], atol=1e-3)
+    assert not torch.allclose(together.mask[1], together.mask[2], atol=1e-3)
+
+
+def test_every_parameter_gets_a_finite_gradient() -> None:
+    torch.manual_seed(0)
+    network = CompactNetwork(SMALL).train()
+    # Layers that start at zero block what lies before them at the very first step.
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.02)
+    box, words = prompts()
+    output = network.focus(network.encoder(torch.randn(3, 3, 168, 224)), box, words)
+    total = sum(
+        value.square().mean()
+        for value in (
+            output.inverse_depth, output.mask, output.boundary, output.confidence, output.metric,
+            *output.boundary_sides,
+        )
+    )  # fmt: skip
+    total.backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_box_map_is_one_inside_and_zero_outside() -> None:
+    maps = BoxMaps(21, 28)(torch.tensor([[0.25, 1 / 3, 0.75, 2 / 3], [0.0, 0.0, 0.0, 0.0]]))
+    inside = maps[0, 0]
+    assert inside[10, 14] > 0.99
+    assert inside[2, 14] < 0.01
+    assert inside[10, 2] < 0.01
+    assert inside.sum() == pytest.approx(14 * 7, rel=0.03)  # half the columns, a third of the rows
+    assert maps[0, 3:].mean((1, 2)).tolist() == pytest.approx([1.0, 0.5, 1 / 3], abs=1e-5)
+    assert not maps[1].any()
+
+
+def test_casm_keeps_shapes_and_swaps_attention() -> None:
+    torch.manual_seed(1)
+    module = CASM(16).eval()
+    boundary, depth = torch.randn(2, 16, 9, 13), torch.randn(2, 16, 9, 13)
+    new_boundary, new_depth = module(boundary, depth)
+    assert new_boundary.shape == new_depth.shape == (2, 16, 9, 13)
+    # O' = O (1 + CA_d(D)): a channel weight in (1, 2) that depends on the depth features alone.
+    weight = new_boundary / boundary
+    assert torch.allclose(weight, weight[..., :1, :1].expand_as(weight), atol=1e-4)
+    assert (weight > 1).all()
+    assert (weight < 2).all()
+    assert not torch.allclose(module(boundary, 2 * depth)[0], new_boundary, atol=1e-3)
+
+
+def test_captions_become_indices() -> None:
+    vocabulary = model_vocabulary(['the', 'red', 'mug'])
+    assert vocabulary[:2] == ['<pad>', '<unknown>']
+    assert word_indices('The red, shiny MUG!', vocabulary, 6) == [2, 3, 1, 4, 0, 0]
+    assert word_indices('the ' * 9, vocabulary, 8) == [2] * 8
+
+
+def test_export_equals_torch_on_another_picture(tmp_path: Path) -> None:
+    pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
+    from focus_depth_ros.inference.focus_model import FocusModel
+    from focus_depth_ros.training.dataset import VOCABULARY
+    from focus_depth_ros.training.export import export_model
+
+    torch.manual_seed(0)
+    network = CompactNetwork(SMALL)
+    assert len(VOCABULARY) <= SMALL.vocabulary_size
+    worst = export_model(network, tmp_path, '0.0.1', {'seed': 0}, {})
+    assert worst <= 1e-4
+    manifest = json.loads((tmp_path / 'model.json').read_text())
+    assert manifest['vocabulary'] == VOCABULARY
+    assert manifest['files']['focus']['bytes'] == (tmp_path / 'focus.onnx').stat().st_size
+    model = FocusModel(tmp_path, 'onnxruntime')
+    picture = np.zeros((168, 224, 3), np.uint8)
+    maps = model.focus(
+        model.encode(picture), np.zeros((5, 4), np.float32), np.zeros((5, 8), np.int32)
+    )
+    assert maps.mask.shape == (5, 84, 112)
+    assert (maps.mask >= 0).all()
+    assert (maps.mask <= 1).all()

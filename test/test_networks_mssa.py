@@ -1,0 +1,78 @@
+"""MSSA: identity when closed, token-wise, and as large as the paper's."""
+
+import pytest
+
+torch = pytest.importorskip('torch', reason='the networks need torch (extra: train)')
+torch.set_num_threads(1)
+
+from focus_depth_ros.networks.mssa import MSSA, fuse_maps  # noqa: E402
+
+
+def tokens(seed: int, channels: int, count: int = 30) -> 'torch.Tensor':
+    return torch.randn(2, count, channels, generator=torch.Generator().manual_seed(seed))
+
+
+def open_adapter(**options: object) -> MSSA:
+    """An adapter whose experts do something, as after training."""
+    torch.manual_seed(3)
+    adapter = MSSA(16, 12, **options).eval()
+    torch.nn.init.normal_(adapter.mixture.outer.weight)
+    return adapter
+
+
+def test_untrained_adapter_is_the_identity() -> None:
+    geometry = tokens(0, 16)
+    assert torch.allclose(MSSA(16, 12).eval()(geometry, tokens(1, 12)), geometry, atol=1e-6)
+
+
+def test_closed_gate_is_the_identity() -> None:
+    adapter = open_adapter()
+    torch.nn.init.zeros_(adapter.gate.weight)
+    torch.nn.init.constant_(adapter.gate.bias, -40.0)
+    geometry = tokens(0, 16)
+    assert torch.allclose(adapter(geometry, tokens(1, 12)), geometry, atol=1e-6)
+
+
+@pytest.mark.parametrize('literal', [False, True])
+def test_tokens_are_treated_alike_and_kept_in_pairs(literal: bool) -> None:
+    adapter = open_adapter(paper_literal=literal)
+    geometry, prompt = tokens(0, 16), tokens(1, 12)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(2))
+    fused = adapter(geometry, prompt)
+    both = adapter(geometry[:, order], prompt[:, order])
+    assert torch.allclose(both, fused[:, order], atol=1e-5)
+    assert not torch.allclose(adapter(geometry, prompt[:, order]), fused[:, order], atol=1e-2)
+
+
+def test_mixture_is_the_routed_sum_of_its_experts() -> None:
+    mixture = open_adapter(hidden=5).mixture
+    torch.nn.init.normal_(mixture.outer_bias.weight)
+    joined = tokens(4, 32)
+    weights = torch.softmax(mixture.router(joined), -1)
+    inner = torch.nn.functional.gelu(mixture.inner(joined))
+    expected = torch.zeros(2, 30, 16)
+    for expert in range(4):
+        part = slice(5 * expert, 5 * expert + 5)
+        out = inner[..., part] @ mixture.outer.weight[:, part].T
+        out = out + mixture.outer_bias.weight[:, expert]
+        expected += weights[..., expert : expert + 1] * out
+    assert torch.allclose(mixture(joined), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(('width', 'millions'), [(384, 7.5), (1024, 51.4)])
+def test_parameter_count_is_the_published_size(width: int, millions: float) -> None:
+    """Four scales on Depth Anything V2-Small and on a ViT-L, with SAM3's 256-channel tokens."""
+    one_scale = MSSA(width, 256, paper_literal=True)
+    count = 4 * sum(parameter.numel() for parameter in one_scale.parameters())
+    assert count / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+def test_maps_and_tokens_agree() -> None:
+    adapter = open_adapter()
+    geometry, prompt = tokens(0, 16), tokens(1, 12)
+    maps = fuse_maps(
+        adapter,
+        geometry.transpose(1, 2).reshape(2, 16, 5, 6),
+        prompt.transpose(1, 2).reshape(2, 12, 5, 6),
+    )
+    assert torch.allclose(maps.flatten(2).transpose(1, 2), adapter(geometry, prompt), atol=1e-6)

@@ -1,0 +1,245 @@
+"""Training: data in a known order, losses worked out by hand, resuming after a kill."""
+
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason='training needs torch (extra: train)')
+torch.set_num_threads(1)
+
+from focus_depth_ros.synthesis.sample import Sample, SceneObject, write_sample  # noqa: E402
+from focus_depth_ros.training import losses, train  # noqa: E402
+from focus_depth_ros.training.augmentation import View, apply_view, draw_view  # noqa: E402
+from focus_depth_ros.training.dataset import (  # noqa: E402
+    ABSENT_PROMPT,
+    BOX_PROMPT,
+    TEXT_PROMPT,
+    VOCABULARY,
+    DrawOrder,
+    PromptShares,
+    canonical_disparity,
+    example,
+    jittered,
+    read_frame,
+    tight_box,
+)
+from focus_depth_ros.training.muon import orthogonalised  # noqa: E402
+
+
+def sample(seed: int = 0) -> Sample:
+    """A red block before a far wall."""
+    rng = np.random.default_rng(seed)
+    ids = np.zeros((240, 320), np.uint8)
+    left, top = int(rng.integers(20, 180)), int(rng.integers(20, 120))
+    ids[top : top + 80, left : left + 100] = 4
+    rgb = np.full((240, 320, 3), 150, np.uint8)
+    rgb[ids == 4] = (200, 20, 20)
+    depth_m = np.where(ids == 4, 0.8, 1.6).astype(np.float32)
+    depth_m[:6, :6] = np.nan
+    edges = ids - cv2.erode(ids, np.ones((3, 3), np.uint8))
+    box = (float(left), float(top), left + 100.0, top + 80.0)
+    item = SceneObject(4, 'block', 'red', 'plastic', box, 8000, ['the red block'])
+    calibration = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
+    return Sample(
+        rgb, depth_m, ids, (edges > 0).astype(np.uint8), calibration, [item], ['the blue mug']
+    )
+
+
+@pytest.fixture(scope='module')
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('shards')
+    for shard in range(2):
+        with tarfile.open(folder / f'train-{shard:06d}.tar', 'w') as archive:
+            for number in range(5):
+                write_sample(archive, f'{number:06d}', sample(10 * shard + number))
+    return folder
+
+
+def test_order_visits_every_frame_once_a_pass_and_can_be_replayed(shards: Path) -> None:
+    order = DrawOrder(shards, seed=3, batch=4)
+    batches = iter(order)
+    drawn = [next(batches) for _ in range(5)]  # two passes of ten frames
+    flat = [(draw.shard, draw.number) for batch in drawn for draw in batch]
+    assert len(set(flat[:10])) == len(set(flat[10:])) == 10
+    assert flat[:10] != flat[10:]
+    assert len({draw.seed for batch in drawn for draw in batch}) == 20
+    later = DrawOrder(shards, seed=3, batch=4, passes=order.passes, first_batch=3)
+    assert next(iter(later)) == drawn[3]
+
+
+def test_a_frame_is_read_by_offset(shards: Path) -> None:
+    frame = read_frame(str(shards / 'train-000001.tar'), 3)
+    expected = sample(13)
+    assert np.array_equal(frame.ids, expected.ids)
+    assert frame.objects == expected.objects
+
+
+def test_example_answers_each_kind_of_prompt() -> None:
+    frame = sample()
+    for kind, shares in (
+        (BOX_PROMPT, PromptShares(box=1.0, text=0.0, jitter=0.0)),
+        (TEXT_PROMPT, PromptShares(box=0.0, text=1.0, absent_of_text=0.0)),
+        (ABSENT_PROMPT, PromptShares(box=0.0, text=1.0, absent_of_text=1.0)),
+    ):
+        made = example(frame, np.random.default_rng(0), 2, shares, augment=False)
+        assert made['kind'].tolist() == [kind, kind]
+        area = made['mask'].sum((1, 2)) * (320 / 112) * (240 / 84)
+        assert area == pytest.approx(0 if kind == ABSENT_PROMPT else 8000, rel=1e-3)
+        assert made['words'].any() == (kind != BOX_PROMPT)
+        assert made['box'].any() == (kind == BOX_PROMPT)
+    hits = {VOCABULARY[index] for index in np.flatnonzero((made['words_at'] == 1).any((1, 2)))}
+    assert hits == {'the', 'a', 'object', 'red', 'plastic', 'block'}
+
+
+def test_canonical_disparity_survives_crop_mirror_and_stretch() -> None:
+    """f / (f_c Z): a half-width, full-height window doubles fx after the stretch to 224 px."""
+    frame = sample()
+    whole = canonical_disparity(frame)
+    assert whole.max() == pytest.approx(300 * 0.7 / (200 * 0.8), rel=1e-4)
+    assert whole.min() == 0.0  # unknown
+    half = apply_view(frame, View(160, 0, 160, 240, mirrored=True))
+    assert canonical_disparity(half)[40, 5] == pytest.approx(
+        300 * 0.7 * np.sqrt(2) / (200 * half.depth_m[115, 7]), rel=1e-4
+    )
+    assert np.array_equal(half.ids, frame.ids[:, 160:][:, ::-1])
+    assert half.K[0, 2] == pytest.approx(159 - (159.5 - 160))
+
+
+def test_views_stay_inside() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        view = draw_view(320, 240, rng)
+        assert 0 <= view.left <= 320 - view.width
+        assert 0 <= view.top <= 240 - view.height
+        assert view.width >= 100
+        assert view.height >= 75
+
+
+def test_boxes_are_tight_and_jitter_is_bounded() -> None:
+    mask = np.zeros((100, 200), np.bool_)
+    mask[20:40, 50:150] = True
+    box = tight_box(mask)
+    assert box.tolist() == pytest.approx([0.25, 0.2, 0.75, 0.4])
+    moved = jittered(box, np.random.default_rng(0), 0.1)
+    assert np.abs(moved - box)[[0, 2]].max() <= 0.05
+    assert np.abs(moved - box)[[1, 3]].max() <= 0.02
+
+
+def test_depth_loss_ignores_scale_and_shift_but_not_shape() -> None:
+    torch.manual_seed(0)
+    truth = torch.rand(1, 84, 112) + 0.5
+    truth[0, 0, 0] = 0  # unknown
+    mask = torch.zeros(1, 84, 112)
+    mask[0, 30:50, 40:60] = 1
+    objects = mask.bool()
+    scaled = losses.depth_loss(3 * truth + 2, truth, objects, mask)
+    for name in ('global', 'gradient', 'foreground', 'band'):
+        assert float(scaled[name]) == pytest.approx(0, abs=1e-4)
+    wrong = losses.depth_loss(-truth, truth, objects, mask)
+    assert float(wrong['global']) > 1
+
+
+def test_gradient_loss_of_a_ramp() -> None:
+    """Error x / 10 differs by s / 10 at stride s across, by 0 down: (1 + 2 + 4 + 8) / 40."""
+    error = (torch.arange(20.0) / 10).expand(1, 20, 20)
+    assert float(losses.gradient_loss(error, torch.ones(1, 20, 20))) == pytest.approx(0.375)
+
+
+def test_aligned_error_is_zero_for_the_right_shape() -> None:
+    truth = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    region = torch.ones(1, 8, 8)
+    assert float(losses.aligned_error(truth / 2 + 1, truth, region)) == pytest.approx(0, abs=1e-5)
+    assert float(losses.aligned_error(-truth, truth, region)) > 0.2
+
+
+def test_mask_terms_by_hand() -> None:
+    mask = torch.zeros(1, 2, 2)
+    mask[0, 0] = 1
+    assert float(losses.dice(mask, mask)) == pytest.approx(0)
+    assert float(losses.dice(1 - mask, mask)) == pytest.approx(1 - 1 / 5)
+    assert float(losses.soft_iou(torch.full((1, 2, 2), 0.5), mask)) == pytest.approx(1 / 3)
+    assert float(losses.soft_iou(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))) == 0
+
+
+def test_boundary_loss_balances_the_classes_and_skips_the_unasked() -> None:
+    """One positive, two negatives, one unasked, all logits 0: ln 2 (2/3 + 2 x 1.21/3) / 3."""
+    target = torch.tensor([[[1, 0], [0, 255]]])
+    loss = losses.balanced_boundary_loss(torch.zeros(1, 2, 2), target)
+    assert float(loss) == pytest.approx(np.log(2) * (2 / 3 + 2 * 1.21 / 3) / 3, rel=1e-5)
+
+
+def test_muon_steps_are_nearly_orthogonal() -> None:
+    torch.manual_seed(0)
+    step = orthogonalised(torch.randn(12, 40))
+    values = torch.linalg.svdvals(step)
+    assert values.min() > 0.5
+    assert values.max() < 1.4
+
+
+def config(shards: Path, output: Path) -> train.TrainConfig:
+    settings = Path(train.__file__).with_name('compact.yaml')
+    return replace(
+        train.read_config(settings),
+        train=shards,
+        validation=shards,
+        output=output,
+        steps=4,
+        batch=2,
+        threads=1,
+        workers=0,
+        checkpoint_every=2,
+        validate_every=4,
+        validation_frames=2,
+    )
+
+
+def test_learning_rate_rises_holds_and_ends_at_zero(shards: Path) -> None:
+    settings = replace(config(shards, shards), steps=100, warm_up=10, decay_from=0.4)
+    share = [train.learning_rate_share(step, settings) for step in range(101)]
+    assert share[0] == pytest.approx(0.1)
+    assert share[20] == share[40] == 1
+    assert share[70] == pytest.approx(0.5)
+    assert share[100] == 0
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = config(shards, tmp_path / 'whole'), config(shards, tmp_path / 'parts')
+    train.train(whole)
+
+    class KilledError(Exception):
+        pass
+
+    original = train.save_checkpoint
+
+    def save_then_die(*arguments: object) -> None:
+        original(*arguments)
+        raise KilledError
+
+    monkeypatch.setattr(train, 'save_checkpoint', save_then_die)
+    with pytest.raises(KilledError):
+        train.train(parts)
+    monkeypatch.setattr(train, 'save_checkpoint', original)
+    train.train(parts)
+    first, second = (
+        torch.load(folder / 'checkpoint.pt', weights_only=True)
+        for folder in (whole.output, parts.output)
+    )
+    assert first['step'] == second['step'] == 4
+    for name, value in first['average'].items():
+        assert torch.equal(value, second['average'][name]), name
+    assert (parts.output / 'validation_000004.png').is_file()
+
+
+def test_settings_with_a_wrong_name_are_refused(tmp_path: Path) -> None:
+    settings = tmp_path / 'bad.yaml'
+    settings.write_text('train: x\nlearning_rate: 1\n')
+    with pytest.raises(
+        ValueError, match=r"missing settings .*'adam_lr'.*unknown \['learning_rate'\]"
+    ):
+        train.read_config(settings)
