@@ -31,7 +31,12 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float64
-from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesis, ObjectHypothesisWithPose
+from vision_msgs.msg import (
+    Detection2D,
+    Detection2DArray,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+)
 
 from focus_depth_ros.inference.model_folder import BUILT_IN
 from focus_depth_ros.node.image_codec import image_from_array
@@ -57,7 +62,9 @@ def camera(rate: float, seconds: float) -> None:
     info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model='plumb_bob', d=[0.0] * 5)
     info.k = [525.0, 0.0, 320.0, 0.0, 525.0, 240.0, 0.0, 0.0, 1.0]
     pictures = [
-        image_from_array(np.ascontiguousarray(world[shift : shift + HEIGHT, shift : shift + WIDTH]), 'rgb8')
+        image_from_array(
+            np.ascontiguousarray(world[shift : shift + HEIGHT, shift : shift + WIDTH]), 'rgb8'
+        )
         for shift in [*range(0, 100, 2), *range(100, 0, -2)]
     ]
     while not images.get_subscription_count():
@@ -92,7 +99,7 @@ class Node:
     """The node in a process of its own, its start timed, its memory read."""
 
     def __init__(self, model: Path) -> None:
-        self._log = tempfile.NamedTemporaryFile('r', suffix='.log')
+        self._log = tempfile.NamedTemporaryFile('r', suffix='.log')  # noqa: SIM115 - lives as long as self
         start = time.monotonic()
         command = [sys.executable, '-m', 'focus_depth_ros', 'run', '--ros-args']
         with open(self._log.name, 'w') as sink:
@@ -130,7 +137,9 @@ def one_round(model: Path, outputs: list[str], rate: float, seconds: float) -> d
         heard.create_subscription(
             TOPICS[name],
             f'/focus_depth/{name}',
-            (lambda _: answers.append(time.monotonic())) if name == 'depth/image' else (lambda _: None),
+            (lambda _: answers.append(time.monotonic()))
+            if name == 'depth/image'
+            else (lambda _: None),
             QoSProfile(depth=20),
             raw=True,
         )
@@ -173,7 +182,9 @@ def one_round(model: Path, outputs: list[str], rate: float, seconds: float) -> d
         'latency_ms': _quantiles(latency),
         'overhead_ms': _quantiles(overhead),
         'processing_without_inference_ms': _quantiles(processing[:count] - inference[:count]),
-        'latency_p90_in_inferences': round(float(np.quantile(latency, 0.9) / np.median(inference)), 2),
+        'latency_p90_in_inferences': round(
+            float(np.quantile(latency, 0.9) / np.median(inference)), 2
+        ),
         'start_s': round(process.start_s, 2),
         'memory_peak_mb': round(peak),
         'memory_growth_mb': round(float(np.median(end) - np.median(middle)), 1),
@@ -187,9 +198,13 @@ def _quantiles(values: np.ndarray) -> dict[str, float]:
 
 def main() -> int:
     """Run the rounds, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument('--model', type=Path, default=BUILT_IN)
-    parser.add_argument('--rate', type=float, default=15.0, help='a rate that the network can hold, Hz')
+    parser.add_argument(
+        '--rate', type=float, default=15.0, help='a rate that the network can hold, Hz'
+    )
     parser.add_argument('--seconds', type=float, default=20.0)
     parser.add_argument('--out', type=Path)
     parser.add_argument('--camera', action='store_true', help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""`focus-depth COMMAND`: one door to everything; each command's module is imported only when used."""
+"""`focus-depth COMMAND`: one door to everything; a command's module is imported when used."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from collections.abc import Sequence
 from focus_depth_ros import __version__
 
 COMMANDS = {
-    'demo': ('focus_depth_ros.evaluation.demo', 'play the bundled recording through the node, score it'),
-    'predict': ('focus_depth_ros.pipeline.predict', 'depth, mask, boundary and cloud of picture files'),
+    'demo': (
+        'focus_depth_ros.evaluation.demo',
+        'play the bundled recording through the node, score it',
+    ),
+    'predict': (
+        'focus_depth_ros.pipeline.predict',
+        'depth, mask, boundary and cloud of picture files',
+    ),
     'run': ('focus_depth_ros.node.run', 'start the node (for machines without ros2 launch)'),
-    'play': ('focus_depth_ros.node.bag_player', 'publish a recording (for machines without ros2 bag)'),
+    'play': (
+        'focus_depth_ros.node.bag_player',
+        'publish a recording (for machines without ros2 bag)',
+    ),
     'record': ('focus_depth_ros.node.recorder', "write the node's outputs into a recording"),
     'evaluate': ('focus_depth_ros.evaluation.evaluate', 'score a model on scenes or real frames'),
     'render': ('focus_depth_ros.synthesis.render', 'render labelled training scenes'),

@@ -100,7 +100,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Target:
-    """What to look at: a box (pixels) or words. `score` is the detector's, NaN where none gave one."""
+    """What to look at: a box (pixels) or words. `score` is the detector's, or NaN."""
 
     id: str
     label: str
@@ -127,7 +127,10 @@ def clip_box(box: Box, width: int, height: int) -> Box:
     if box[2] <= box[0] or box[3] <= box[1]:
         raise InvalidInput('box', f'box {_text(box)} has no area')
     clipped = (
-        max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height))
+        max(box[0], 0.0),
+        max(box[1], 0.0),
+        min(box[2], float(width)),
+        min(box[3], float(height)),
     )
     if clipped[2] - clipped[0] < 2 or clipped[3] - clipped[1] < 2:
         raise InvalidInput('box', f'box {_text(box)} lies outside the {width}x{height} picture')

@@ -1,4 +1,4 @@
-"""Every test run has a ROS domain of its own, so that runs on one machine do not hear each other."""
+"""Every test run has a ROS domain of its own, so that no two runs hear each other."""
 
 from __future__ import annotations
 

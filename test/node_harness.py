@@ -61,7 +61,7 @@ class NodeProcess:
     """The node as users start it; its output is kept."""
 
     def __init__(self, *ros_arguments: str) -> None:
-        self._log = tempfile.NamedTemporaryFile('w+', prefix='focus_depth_', suffix='.log')
+        self._log = tempfile.NamedTemporaryFile('w+', prefix='focus_depth_', suffix='.log')  # noqa: SIM115
         self.started_s = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'focus_depth_ros', 'run', '--ros-args', *ros_arguments],
@@ -156,12 +156,14 @@ class Robot:
         """Wait until node and robot have found each other."""
         publisher = pictures or self.images
         self.wait_for(
-            lambda: publisher.get_subscription_count()
-            and self.camera_infos.get_subscription_count()
-            and self.detections.get_subscription_count()
-            and self.texts.get_subscription_count()
-            and self.node.count_publishers(f'{self._name}/depth/image')
-            and all(client.service_is_ready() for client in self._clients.values()),
+            lambda: (
+                publisher.get_subscription_count()
+                and self.camera_infos.get_subscription_count()
+                and self.detections.get_subscription_count()
+                and self.texts.get_subscription_count()
+                and self.node.count_publishers(f'{self._name}/depth/image')
+                and all(client.service_is_ready() for client in self._clients.values())
+            ),
             'the node to be found',
         )
         self.spin(0.3)
@@ -178,7 +180,12 @@ class Robot:
     def send_camera_info(self, width: int = WIDTH, height: int = HEIGHT, **changes: Any) -> None:
         """Publish a calibration (300 px focal length) and give it time to arrive."""
         k = [300.0, 0.0, width / 2, 0.0, 300.0, height / 2, 0.0, 0.0, 1.0]
-        fields: dict[str, Any] = {'k': k, 'd': [0.0] * 5, 'distortion_model': 'plumb_bob', **changes}
+        fields: dict[str, Any] = {
+            'k': k,
+            'd': [0.0] * 5,
+            'distortion_model': 'plumb_bob',
+            **changes,
+        }
         message = CameraInfo(width=width, height=height, **fields)
         message.header.stamp = self.now()
         self.camera_infos.publish(message)
@@ -198,7 +205,9 @@ class Robot:
             stamp = self.now()
             try:
                 return self.wait_for(
-                    lambda: next((m for m in self.heard[output] if _stamp(m) == stamp), None),
+                    lambda stamp=stamp: next(
+                        (m for m in self.heard[output] if _stamp(m) == stamp), None
+                    ),
                     f'{output} for a good picture',
                     timeout_s=3.0,
                 )
@@ -212,7 +221,9 @@ class Robot:
             lambda: next((m for m in self.heard[output] if m.header == answer.header), None), output
         )
 
-    def send_detections(self, *boxes: tuple[str, float, float, float, float, float], stamp: Time | None = None) -> None:
+    def send_detections(
+        self, *boxes: tuple[str, float, float, float, float, float], stamp: Time | None = None
+    ) -> None:
         """Publish (class, score, x0, y0, x1, y1) px for the newest picture, or that of `stamp`."""
         message = Detection2DArray()
         message.header.stamp = stamp or self.now()
@@ -240,6 +251,7 @@ class Robot:
 
     def problem(self, kind: str, count: int = 1) -> int:
         """Wait until /diagnostics has counted this kind of problem so often; the count."""
+
         def counted() -> int:
             if self.diagnostics is None:
                 return 0

@@ -41,12 +41,19 @@ def fresh(robot: Robot) -> None:
 
 
 def pixels(message, dtype: str, channels: int = 1) -> np.ndarray:
-    return np.frombuffer(message.data, dtype).reshape(message.height, message.width, channels)[..., 0]
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width, channels)[
+        ..., 0
+    ]
 
 
 def test_depth_is_metres_under_the_pictures_own_header(robot: Robot) -> None:
     depth = robot.answer()
-    assert (depth.encoding, depth.width, depth.height, depth.step) == ('32FC1', WIDTH, HEIGHT, 4 * WIDTH)
+    assert (depth.encoding, depth.width, depth.height, depth.step) == (
+        '32FC1',
+        WIDTH,
+        HEIGHT,
+        4 * WIDTH,
+    )
     assert depth.header.frame_id == 'camera_optical'
     metres = pixels(depth, 'f4')
     # the tiny model says inverse depth 1 + y; f = 300 * 0.7 px at its input, canonical 200 px
@@ -91,7 +98,9 @@ def test_a_detection_becomes_mask_points_and_centroid(robot: Robot) -> None:
     assert np.isfinite(inside).all()
     assert np.allclose(inside[..., 2], pixels(depth, 'f4')[90:190, 110:210])
     row, column = 140, 160
-    assert points[row, column, 0] == pytest.approx((column - WIDTH / 2) / 300 * points[row, column, 2], abs=1e-5)
+    assert points[row, column, 0] == pytest.approx(
+        (column - WIDTH / 2) / 300 * points[row, column, 2], abs=1e-5
+    )
     assert target.centroid.z == pytest.approx(float(np.nanmean(points[..., 2])), rel=0.02)
     (box,) = robot.beside(depth, 'target/detections_3d').detections
     assert box.results[0].hypothesis.class_id == 'mug'
@@ -101,7 +110,9 @@ def test_a_detection_becomes_mask_points_and_centroid(robot: Robot) -> None:
 def test_class_filter_score_threshold_and_several_at_once(robot: Robot) -> None:
     robot.answer()
     robot.send_detections(
-        ('mug', 0.9, 20, 20, 120, 120), ('mug', 0.1, 40, 40, 90, 90), ('bowl', 0.8, 150, 80, 300, 220)
+        ('mug', 0.9, 20, 20, 120, 120),
+        ('mug', 0.1, 40, 40, 90, 90),
+        ('bowl', 0.8, 150, 80, 300, 220),
     )
     targets = robot.answer(output='targets')
     assert [target.label for target in targets.targets] == ['mug', 'bowl']
@@ -110,7 +121,9 @@ def test_class_filter_score_threshold_and_several_at_once(robot: Robot) -> None:
 def test_a_box_follows_the_moving_picture(robot: Robot) -> None:
     big = texture(400, 320, seed=3)
     robot.answer(image_from_array(np.ascontiguousarray(big[:HEIGHT, :WIDTH]), 'rgb8'))
-    reply = robot.call('set_box_target', box=RegionOfInterest(x_offset=120, y_offset=90, width=80, height=80))
+    reply = robot.call(
+        'set_box_target', box=RegionOfInterest(x_offset=120, y_offset=90, width=80, height=80)
+    )
     assert reply.success, reply.message
     for shift in range(3, 31, 3):
         window = np.ascontiguousarray(big[shift : shift + HEIGHT, shift : shift + WIDTH])
@@ -121,7 +134,10 @@ def test_a_box_follows_the_moving_picture(robot: Robot) -> None:
 
 def test_text_by_service_and_by_topic(robot: Robot) -> None:
     reply = robot.call('set_text_target', text='the red mug, please')
-    assert reply.success and reply.message == 'looking at: the red mug (not known and left out: please)'
+    assert (
+        reply.success
+        and reply.message == 'looking at: the red mug (not known and left out: please)'
+    )
     targets = robot.answer(output='targets')
     assert [target.label for target in targets.targets] == ['the red mug']
     reply = robot.call('set_text_target', text='missing', append=True)
@@ -268,7 +284,12 @@ def test_lifecycle_and_parameters(robot: Robot) -> None:
 def test_jpeg_pictures_and_two_cameras_under_namespaces(ros: None, tiny_model: Path) -> None:
     nodes = [
         NodeProcess(
-            '-p', f'model:={tiny_model}', '-p', 'image_transport:=compressed', '-r', f'__ns:=/{side}'
+            '-p',
+            f'model:={tiny_model}',
+            '-p',
+            'image_transport:=compressed',
+            '-r',
+            f'__ns:=/{side}',
         )
         for side in ('left', 'right')
     ]

@@ -1,4 +1,4 @@
-"""Bad input: the node says what was wrong, once per kind, stays up and answers the next good frame."""
+"""Bad input: the node says what was wrong, once per kind, and answers the next good frame."""
 
 from __future__ import annotations
 
@@ -68,7 +68,12 @@ IMAGES = {
     '20000 px': (lambda: broken(width=20_000, height=20_000, step=60_000), 'image_size'),
     '4 px': (lambda: broken(width=4, height=4, step=12, data=picture().data[:48]), 'image_size'),
     'odd width of paired pixels': (
-        lambda: broken(encoding='yuv422', width=WIDTH - 1, step=2 * WIDTH, data=picture().data[: 2 * WIDTH * HEIGHT]),
+        lambda: broken(
+            encoding='yuv422',
+            width=WIDTH - 1,
+            step=2 * WIDTH,
+            data=picture().data[: 2 * WIDTH * HEIGHT],
+        ),
         'image_size',
     ),
 }
@@ -91,7 +96,9 @@ def _count(robot: Robot, kind: str) -> int:
 
 
 def _count_now(robot: Robot, kind: str) -> int:
-    values = {v.key: v.value for v in robot.diagnostics.status[0].values} if robot.diagnostics else {}
+    values = (
+        {v.key: v.value for v in robot.diagnostics.status[0].values} if robot.diagnostics else {}
+    )
     return int(values.get(f'problem {kind}', 0))
 
 
@@ -105,7 +112,9 @@ def test_a_fault_thirty_times_a_second_is_said_once(robot: Robot, node: NodeProc
 
 def test_pictures_may_change_their_size(robot: Robot) -> None:
     robot.answer()
-    robot.call('set_box_target', box=RegionOfInterest(x_offset=20, y_offset=20, width=80, height=80))
+    robot.call(
+        'set_box_target', box=RegionOfInterest(x_offset=20, y_offset=20, width=80, height=80)
+    )
     robot.send_camera_info(640, 480)
     depth = robot.answer(picture(640, 480))
     assert (depth.width, depth.height) == (640, 480)
@@ -144,7 +153,10 @@ def test_distortion_is_said_and_points_are_undistorted(robot: Robot) -> None:
     bent = robot.beside(robot.answer(), 'target/points')
     robot.problem('distortion')
     corner = slice(70, 71)
-    x = [np.frombuffer(m.data, '<f4').reshape(HEIGHT, WIDTH, 4)[corner, 100, 0] for m in (straight, bent)]
+    x = [
+        np.frombuffer(m.data, '<f4').reshape(HEIGHT, WIDTH, 4)[corner, 100, 0]
+        for m in (straight, bent)
+    ]
     assert np.isfinite(x).all() and abs(x[1] / x[0]).max() > 1.01
 
 
@@ -284,11 +296,17 @@ def test_compressed_pictures(ros: None, tiny_model: Path) -> None:
     try:
         node.wait_for_output('active; pictures')
         robot.connect(robot.compressed)
-        reply = robot.call('set_box_target', box=RegionOfInterest(x_offset=5, y_offset=5, width=50, height=50))
+        reply = robot.call(
+            'set_box_target', box=RegionOfInterest(x_offset=5, y_offset=5, width=50, height=50)
+        )
         assert reply.success, 'a box before the first picture waits for it'
         robot.send_camera_info()
         jpeg = cv2.imencode('.jpg', texture())[1].tobytes()
-        huge = b'\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR' + (20_000).to_bytes(4, 'big') * 2 + b'\x08\x02\x00\x00\x00'
+        huge = (
+            b'\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR'
+            + (20_000).to_bytes(4, 'big') * 2
+            + b'\x08\x02\x00\x00\x00'
+        )
         good = CompressedImage(format='jpeg', data=jpeg)
         for data, kind in (
             (jpeg[: len(jpeg) // 2], 'compressed'),

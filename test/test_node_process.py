@@ -24,7 +24,8 @@ from focus_depth_ros.node.parameters import SPECIFICATIONS
 def test_the_running_node_imports_no_torch() -> None:
     code = (
         'import sys; import focus_depth_ros.node.focus_depth; import onnxruntime; '
-        'print([m for m in ("torch", "mujoco", "matplotlib", "rosbags", "scipy") if m in sys.modules])'
+        'heavy = ("torch", "mujoco", "matplotlib", "rosbags", "scipy"); '
+        'print([name for name in heavy if name in sys.modules])'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '[]'

@@ -1,7 +1,7 @@
 """A model folder made at test time: the shipped model's bindings, with answers that are known.
 
-A box is its own mask, words are the middle of the picture, the word "missing" is never found; depth is
-a ramp down the picture, nearer inside the mask.
+A box is its own mask, words are the middle of the picture, the word "missing" is never found;
+depth is a ramp down the picture, nearer inside the mask.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ FOCUS = """
 focus (float[1,3,84,112] colour, float[T,4] box, int32[T,8] words) =>
   (float[T,84,112] inverse_depth, float[T,84,112] mask, float[T,84,112] boundary,
    float[T] confidence, float[T,2] metric)
-<float[1,1,112] x, float[1,84,1] y, float[1,4] middle, float one, float steep, float four, float tenth,
- float nothing, int32 absent, int64[1] last, float[1,2] unit>
+<float[1,1,112] x, float[1,84,1] y, float[1,4] middle, float one, float steep, float four,
+ float tenth, float nothing, int32 absent, int64[1] last, float[1,2] unit>
 {
   number = Cast <to = 1> (words)
   any_word = ReduceMax <axes = [1], keepdims = 1> (number)

@@ -1,4 +1,4 @@
-"""`focus-depth demo`: a recorded camera, the node and a recorder as three processes; then the score."""
+"""`focus-depth demo`: a recorded camera, the node and a recorder as processes; then the score."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ class DemoFailed(ValueError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('--bag', type=Path, default=BUNDLED_RECORDING, help='another recording with truth')
+    parser.add_argument(
+        '--bag', type=Path, default=BUNDLED_RECORDING, help='another recording with truth'
+    )
     parser.add_argument('--model', type=Path, help='another model folder')
     parser.add_argument('--out', type=Path, default=Path('output/demo'), metavar='DIR')
 
@@ -74,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
     recording = read_recording(arguments.bag)
     console.print(
-        f'Three processes over ROS 2 topics: a camera ({arguments.bag.name}, {len(recording.pictures)} '
-        'pictures), the node focus_depth, a recorder.'
+        f'Three processes over ROS 2 topics: a camera ({len(recording.pictures)} pictures of '
+        f'{arguments.bag.name}), the node focus_depth, a recorder.'
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix='focus_depth_demo_'))
@@ -92,7 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
     (arguments.out / 'summary.json').write_text(json.dumps(summary, indent=1), encoding='utf-8')
     draw_results(recording, answers, scores, arguments.out)
     console.print(table_of(summary))
-    console.print(f'Look at {arguments.out}/overview.png; the target cloud is {arguments.out}/target.ply')
+    console.print(
+        f'Look at {arguments.out}/overview.png; the target cloud is {arguments.out}/target.ply'
+    )
     for problem in problems:
         console.print(f'[red]{problem}[/red]')
     return 1 if problems else 0
@@ -102,7 +106,9 @@ def play(bag: Path, model: Path | None, scratch: Path) -> dict[str, Any]:
     """Run the three processes; returns the player's report. Raises DemoFailed."""
     command = [sys.executable, '-m', 'focus_depth_ros']
     model_arguments = ['-p', f'model:={model}'] if model else []
-    node = Process('node', [*command, 'run', '--ros-args', *NODE_ARGUMENTS, *model_arguments], scratch)
+    node = Process(
+        'node', [*command, 'run', '--ros-args', *NODE_ARGUMENTS, *model_arguments], scratch
+    )
     answers = ['-p', f'output:={scratch / "answers"}']
     recorder = Process('recorder', [*command, 'record', '--ros-args', *answers], scratch)
     try:
@@ -110,7 +116,15 @@ def play(bag: Path, model: Path | None, scratch: Path) -> dict[str, Any]:
         recorder.wait_for_words('recording')
         time.sleep(0.5)
         played = subprocess.run(
-            [*command, 'play', '--ros-args', '-p', f'bag:={bag}', '-p', f'report:={scratch / "sent.json"}'],
+            [
+                *command,
+                'play',
+                '--ros-args',
+                '-p',
+                f'bag:={bag}',
+                '-p',
+                f'report:={scratch / "sent.json"}',
+            ],
             check=False,
         )
         if played.returncode:
@@ -154,7 +168,9 @@ class Process:
             return self._process.wait()
 
 
-def summarise(report: dict[str, Any], answers: Answers, scores: list[TargetScore]) -> dict[str, Any]:
+def summarise(
+    report: dict[str, Any], answers: Answers, scores: list[TargetScore]
+) -> dict[str, Any]:
     """Every figure of the run as plain values."""
     sent = sum(count for topic, count in report['sent'].items() if topic.endswith('/compressed'))
     arrivals = answers.arrivals_ns
@@ -203,9 +219,7 @@ def faults(summary: dict[str, Any]) -> list[str]:
     """What is wrong with a run; empty when it is as it should be."""
     problems = []
     sent = summary['frames_sent']
-    explained = (
-        summary['frames_answered'] + summary['frames_dropped'] + summary['frames_refused']
-    )
+    explained = summary['frames_answered'] + summary['frames_dropped'] + summary['frames_refused']
     if abs(sent - explained) > LOST_SHARE_ALLOWED * sent:
         problems.append(f'{sent} frames were sent, {explained} answered, dropped or refused')
     if summary['frames_answered'] < sent / 2:
@@ -246,7 +260,16 @@ def row_of_answers(title: str, recording: Recording, answers: Answers, stamp_ns:
     marks = [_mark(target, mask) for target in targets]
     with np.errstate(invalid='ignore'):
         inverse_depth = np.asarray(1.0 / depth, np.float32)
-    return Row(title, rgb, draw(rgb, boundary, marks), inverse_depth, boundary, mask, depth, recording.camera)
+    return Row(
+        title,
+        rgb,
+        draw(rgb, boundary, marks),
+        inverse_depth,
+        boundary,
+        mask,
+        depth,
+        recording.camera,
+    )
 
 
 def _mark(target: Any, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Mark:
@@ -278,11 +301,14 @@ def table_of(summary: dict[str, Any]) -> Table:
         ('overhead_ms', 'of that everything else, ms'),
     ):
         values = summary[name]
-        table.add_row(f'{title} (p50 / p90 / p99)', f'{values["p50"]} / {values["p90"]} / {values["p99"]}')
+        table.add_row(
+            f'{title} (p50 / p90 / p99)', f'{values["p50"]} / {values["p90"]} / {values["p99"]}'
+        )
     for label, target in summary['targets'].items():
         table.add_row(
             f'{label}: mask IoU, depth AbsRel, centroid',
             f'{target["mask_iou"]:.2f}, {100 * target["abs_rel_metric"]:.1f} % '
-            f'(aligned {100 * target["abs_rel_aligned"]:.1f} %), {100 * target["centroid_error_m"]:.1f} cm',
+            f'(aligned {100 * target["abs_rel_aligned"]:.1f} %), '
+            f'{100 * target["centroid_error_m"]:.1f} cm',
         )
     return table

@@ -1,4 +1,4 @@
-"""A recording and the answers to it, read from bags: what was shown, what is true, what came out."""
+"""A recording and the answers to it, from bags: what was shown, what is true, what came out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Truth:
 
 @dataclass
 class Recording:
-    """What was played. Pictures are JPEG bytes by stamp (ns); truth is there for some stamps only."""
+    """What was played. Pictures are JPEG bytes by stamp (ns); truth is there for some stamps."""
 
     camera: Camera
     pictures: dict[int, bytes] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Answers:
 
 
 def read_recording(path: Path) -> Recording:
-    """Read pictures, calibration and truth. Raises ValueError when there is no calibration."""
+    """Read pictures, calibration and truth. Raises ValueError when it is incomplete."""
     camera = None
     recording = Recording(Camera(1, 1, 1.0, 1.0, 0.0, 0.0))
     depths: dict[int, NDArray[np.float32]] = {}
@@ -79,10 +79,10 @@ def read_recording(path: Path) -> Recording:
                 k = message.k
                 camera = Camera(message.width, message.height, k[0], k[4], k[2], k[5])
             elif connection.topic == '/truth/depth':
-                counts = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED).astype(np.float32)
+                counts = _decoded(message, cv2.IMREAD_UNCHANGED).astype(np.float32)
                 depths[_stamp_ns(message)] = np.where(counts > 0, counts * DEPTH_UNIT_M, np.nan)
             elif connection.topic == '/truth/ids':
-                ids[_stamp_ns(message)] = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED)
+                ids[_stamp_ns(message)] = _decoded(message, cv2.IMREAD_UNCHANGED)
             elif connection.topic == '/truth/objects':
                 recording.objects = tuple(
                     TrueObject(row['id'], row['class'], tuple(row['captions']))
@@ -114,6 +114,13 @@ def read_answers(path: Path, offset_ns: int) -> Answers:
                 if name == 'depth/image':
                     answers.arrivals_ns[stamp] = arrival_ns - offset_ns
     return answers
+
+
+def _decoded(message: Any, mode: int) -> NDArray[Any]:
+    pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), mode)
+    if pixels is None:
+        raise ValueError(f'a compressed picture of {len(message.data)} bytes cannot be read')
+    return np.asarray(pixels)
 
 
 def _stamp_ns(message: Any) -> int:

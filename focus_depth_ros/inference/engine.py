@@ -58,5 +58,5 @@ def warm_up(engine: Engine) -> None:
     )
 
 
-def _dtype_of(name: str) -> type[np.generic]:
-    return {'image': np.uint8, 'words': np.int32}.get(name, np.float32)
+def _dtype_of(name: str) -> str:
+    return {'image': 'uint8', 'words': 'int32'}.get(name, 'float32')

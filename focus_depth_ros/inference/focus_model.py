@@ -68,7 +68,8 @@ class FocusModel:
         shape = self._encoder.input_shapes['image']
         if shape != (1, height, width, 3):
             raise ModelError(
-                f'{folder.encoder}: its picture is {shape}, the manifest says (1, {height}, {width}, 3)'
+                f'{folder.encoder}: its picture is {shape}, '
+                f'the manifest says (1, {height}, {width}, 3)'
             )
 
 
@@ -77,5 +78,3 @@ def _expect(graph: Path, what: str, found: set[str], wanted: set[str]) -> None:
         raise ModelError(
             f'{graph}: the graph has {what} {sorted(found)}, the manifest asks for {sorted(wanted)}'
         )
-
-

@@ -40,8 +40,10 @@ class OnnxRuntimeEngine:
             self._session = onnxruntime.InferenceSession(
                 str(graph), options, providers=[*providers, 'CPUExecutionProvider']
             )
-        except Exception as error:  # noqa: BLE001 - the bindings raise a dozen unrelated types
-            raise EngineError(f'{graph}: not a graph that ONNX Runtime can load: {error}') from error
+        except Exception as error:
+            raise EngineError(
+                f'{graph}: not a graph that ONNX Runtime can load: {error}'
+            ) from error
         self.name = 'onnxruntime ' + self._session.get_providers()[0].removesuffix(
             'ExecutionProvider'
         )
@@ -55,7 +57,7 @@ class OnnxRuntimeEngine:
         """Run the graph once; raises EngineError when the runtime refuses the inputs."""
         try:
             outputs = self._session.run(None, dict(inputs))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise EngineError(f'inference failed: {error}') from error
         return dict(zip(self.output_names, outputs, strict=True))
 

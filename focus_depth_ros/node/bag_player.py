@@ -44,7 +44,7 @@ IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
 STAMP = struct.Struct('<iI')
 STAMP_OFFSET = 4
-"""A CDR message that begins with a Header has its stamp right after the 4 bytes of encapsulation."""
+"""A CDR message that begins with a Header has its stamp after the 4 bytes of encapsulation."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_bag(path: Path) -> list[Message]:
                 Message(time_ns, connection.topic, connection.msgtype, bytes(data))
                 for connection, time_ns, data in reader.messages()
             ]
-    except Exception as error:  # noqa: BLE001 - rosbags raises a different type per storage
+    except Exception as error:
         raise ValueError(f'{path} is not a readable rosbag2 recording: {error}') from error
 
 
@@ -88,7 +88,7 @@ def begins_with_header(kind: Any) -> bool:
 
 
 class BagPlayer(Node):
-    """Parameters: bag (default: the bundled recording), rate, loop, report (a JSON file for scoring)."""
+    """Parameters: bag (default: the bundled recording), rate, loop, report (a JSON file)."""
 
     def __init__(self) -> None:
         super().__init__('bag_player')
@@ -112,7 +112,9 @@ class BagPlayer(Node):
         self._offset_ns = 0
 
     def _qos(self, topic: str) -> QoSProfile:
-        return qos_profile_sensor_data if self._types[topic] in SENSOR_TYPES else QoSProfile(depth=10)
+        return (
+            qos_profile_sensor_data if self._types[topic] in SENSOR_TYPES else QoSProfile(depth=10)
+        )
 
     def play(self) -> None:
         """Wait for a subscriber of the pictures, then publish everything; again when looping."""

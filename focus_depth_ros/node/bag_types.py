@@ -1,4 +1,4 @@
-"""Message definitions for bags: those of rosbags, and this environment's own where it lacks them."""
+"""Message definitions for bags: those of rosbags, and this environment's where it lacks them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def message_class(name: str) -> Any:
 
 def _definition(name: str) -> Path:
     package, _, message = name.split('/')
-    prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
+    prefixes = [
+        *filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)),
+        sys.prefix,
+    ]
     for prefix in prefixes:
         path = Path(prefix) / 'share' / package / 'msg' / f'{message}.msg'
         if path.is_file():

@@ -1,4 +1,4 @@
-"""One object owns one camera: its topics, its calibration, its newest picture and the count of drops."""
+"""One object owns one camera: its topics, its calibration, its newest picture, its drops."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def camera_from_info(info: CameraInfo, is_rectified: bool) -> Camera:
     distortion = tuple(float(value) for value in info.d)
     if len(distortion) not in (0, 4, 5, 8, 12, 14):
         raise InvalidInput(
-            'camera_info', f'camera_info has {len(distortion)} distortion coefficients; 4, 5 or 8 are usual'
+            'camera_info',
+            f'camera_info has {len(distortion)} distortion coefficients; 4, 5 or 8 are usual',
         )
     return Camera(info.width, info.height, fx, fy, cx, cy, info.distortion_model, distortion)
 
@@ -134,17 +135,17 @@ class CameraInput:
             self._complain(
                 InvalidInput(
                     'camera_info_missing',
-                    f'no usable camera_info on {self._node.resolve_topic_name("camera_info")}: depth '
-                    'stays relative and there are no points',
+                    f'no usable camera_info on {self._node.resolve_topic_name("camera_info")}: '
+                    'depth stays relative and there are no points',
                 )
             )
         elif camera.is_distorted:
             self._complain(
                 InvalidInput(
                     'distortion',
-                    f'camera_info has {camera.distortion_model or "unnamed"} distortion: pictures are '
-                    'taken as not rectified (rays are undistorted, the network sees the bent '
-                    'picture); subscribe to a rectified image and set image_is_rectified',
+                    f'camera_info has {camera.distortion_model} distortion: '
+                    'pictures are taken as not rectified (rays are undistorted, the network sees the '
+                    'bent picture); subscribe to a rectified image and set image_is_rectified',
                 )
             )
         try:
@@ -180,7 +181,8 @@ class CameraInput:
 
 def _same_calibration(one: CameraInfo, other: CameraInfo) -> bool:
     return bool(
-        (one.width, one.height, one.distortion_model) == (other.width, other.height, other.distortion_model)
+        (one.width, one.height, one.distortion_model)
+        == (other.width, other.height, other.distortion_model)
         and np.array_equal(one.k, other.k)
         and np.array_equal(one.p, other.p)
         and list(one.d) == list(other.d)

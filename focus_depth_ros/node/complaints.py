@@ -1,4 +1,4 @@
-"""Says what is wrong once per kind, not thirty times a second, and remembers it for /diagnostics."""
+"""Says what is wrong once per kind, not thirty times a second, and keeps it for /diagnostics."""
 
 from __future__ import annotations
 

@@ -22,8 +22,7 @@ def metres_from_float(pixels: NDArray[Any]) -> NDArray[np.float32]:
 def metres_from_millimetres(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """16UC1 pixels as metres, NaN invalid."""
     metres = pixels.astype(np.float32) / MILLIMETRES_PER_METRE
-    metres[pixels == 0] = np.nan
-    return metres
+    return np.asarray(np.where(pixels == 0, np.float32(np.nan), metres))
 
 
 def millimetres_from_metres(metres: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -29,7 +29,8 @@ def targets_from_detections(
         complain(
             InvalidInput(
                 'detections_count',
-                f'{len(message.detections)} detections in one message; the first {MAX_DETECTIONS} count',
+                f'{len(message.detections)} detections in one message; '
+                f'the first {MAX_DETECTIONS} count',
             )
         )
     targets = []

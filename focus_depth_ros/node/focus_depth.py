@@ -47,8 +47,9 @@ from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.targets import TargetsInView
 from focus_depth_ros.srv import SetBoxTarget, SetTextTarget
 
-
-Response = TypeVar('Response', SetTextTarget.Response, SetBoxTarget.Response, Trigger.Response, SetBool.Response)
+Response = TypeVar(
+    'Response', SetTextTarget.Response, SetBoxTarget.Response, Trigger.Response, SetBool.Response
+)
 
 
 class FocusDepth(LifecycleNode):
@@ -91,7 +92,7 @@ class FocusDepth(LifecycleNode):
         try:
             check_choices(parameters)
             model = FocusModel(parameters.model_path, parameters.backend, parameters.thread_count)
-        except Exception as error:  # noqa: BLE001 - rclpy would swallow it without a word
+        except Exception as error:
             self._state = 'failed'
             self.get_logger().error(f'cannot configure: {error}')
             self._complaints(InvalidInput('model', str(error)))
@@ -188,7 +189,7 @@ class FocusDepth(LifecycleNode):
             except EngineError as error:
                 camera.counts.refused += 1
                 self._complaints(InvalidInput('inference', str(error)))
-            except Exception as error:  # noqa: BLE001 - a node never dies of a message
+            except Exception as error:
                 if not self.context.ok():
                     return
                 camera.counts.refused += 1
@@ -281,7 +282,7 @@ class FocusDepth(LifecycleNode):
             target = Target(id=request.label or 'box', label=request.label, box=edges)
             self._targets.command(target, request.append, stamp.sec * 1_000_000_000 + stamp.nanosec)
             response.success = True
-            response.message = f'looking at box ({edges[0]:.0f}, {edges[1]:.0f}) to ({edges[2]:.0f}, {edges[3]:.0f})'
+            response.message = 'looking at box ({:.0f}, {:.0f}) to ({:.0f}, {:.0f})'.format(*edges)
         except InvalidInput as problem:
             response.success, response.message = False, str(problem)
         return self._say(response)

@@ -25,7 +25,7 @@ ToRgb = Callable[[NDArray[Any]], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class _Layout:
-    """How one encoding lies in memory: `channels` values of `dtype` a pixel; rows = height * `rows`."""
+    """How one encoding lies in memory: `channels` of `dtype` a pixel; height * `rows` rows."""
 
     dtype: str
     channels: int
@@ -112,7 +112,10 @@ def _announced_size(head: bytes) -> tuple[int, int] | None:
         return int.from_bytes(head[16:20], 'big'), int.from_bytes(head[20:24], 'big')
     position = 2 if head[:2] == b'\xff\xd8' else len(head)
     while position + 9 <= len(head) and head[position] == 0xFF:
-        marker, length = head[position + 1], int.from_bytes(head[position + 2 : position + 4], 'big')
+        marker, length = (
+            head[position + 1],
+            int.from_bytes(head[position + 2 : position + 4], 'big'),
+        )
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return (
                 int.from_bytes(head[position + 7 : position + 9], 'big'),
@@ -133,7 +136,8 @@ def _pixels(message: Image, dtype: str, channels: int, rows: float = 1.0) -> NDA
     row_bytes = width * channels * np.dtype(dtype).itemsize
     if step < row_bytes:
         raise InvalidInput(
-            'step', f'step {step} is shorter than a row: {width} px of {message.encoding} need {row_bytes}'
+            'step',
+            f'step {step} is shorter than a row: {width} px of {message.encoding} need {row_bytes}',
         )
     data = np.frombuffer(message.data, np.uint8)
     if data.size != step * row_count:
@@ -142,11 +146,12 @@ def _pixels(message: Image, dtype: str, channels: int, rows: float = 1.0) -> NDA
             f'{data.size} bytes of data, but step {step} x {row_count} rows are {step * row_count}',
         )
     table = data.reshape(row_count, step)[:, :row_bytes]
-    order = '>' if message.is_bigendian else '<'
-    pixels = np.ascontiguousarray(table).view(np.dtype(dtype).newbyteorder(order))
+    pixels = np.ascontiguousarray(table).view(
+        np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
+    )
     if np.dtype(dtype).itemsize > 1:
         pixels = pixels.astype(np.dtype(dtype), copy=False)
-    return pixels if channels == 1 else pixels.reshape(row_count, width, channels)
+    return np.asarray(pixels if channels == 1 else pixels.reshape(row_count, width, channels))
 
 
 def depth_from_image(message: Image) -> NDArray[np.float32]:
@@ -174,5 +179,5 @@ def image_from_array(pixels: NDArray[Any], encoding: str) -> Image:
 def byte_array(pixels: NDArray[Any]) -> array.array[int]:
     """The array's memory in the one type that rclpy takes without converting it item by item."""
     data = array.array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast('B'))
+    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
     return data

@@ -17,9 +17,9 @@ from vision_msgs.msg import Detection3DArray
 
 from focus_depth_ros.core import Box, Camera
 from focus_depth_ros.msg import FocusTarget, FocusTargetArray
+from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
 from focus_depth_ros.node.depth_encoding import millimetres_from_metres
 from focus_depth_ros.node.detections import detections_3d
-from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
 from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.parameters import Parameters
 from focus_depth_ros.pipeline.overlay import draw_result
@@ -37,6 +37,7 @@ TOPICS: dict[str, type] = {
     'overlay/image': Image,
 }
 TIMINGS = ('inference_time_ms', 'processing_time_ms', 'pipeline_latency_ms')
+
 
 class Outputs:
     """The node's publishers. Reliable, so that RViz reads them; depth 1: newest or nothing."""
@@ -69,7 +70,10 @@ class Outputs:
             ('depth/image', lambda: depth_message(result, parameters.depth_encoding)),
             ('depth/camera_info', lambda: _camera_info_message(result)),
             ('depth/relative', lambda: _relative_message(result)),
-            ('targets', lambda: FocusTargetArray(targets=list(map(target_message, result.targets)))),
+            (
+                'targets',
+                lambda: FocusTargetArray(targets=list(map(target_message, result.targets))),
+            ),
             ('target/detections_3d', lambda: detections_3d(result)),
             ('boundary/image', lambda: image_from_array(result.boundary, 'mono8')),
             (

@@ -52,7 +52,9 @@ SPECIFICATIONS: dict[str, Specification] = {
         'True when the pictures are rectified although camera_info holds distortion: '
         'then its projection matrix P counts instead of K and D.',
     ),
-    'autostart': Specification(True, 'Configure and activate at start, without a lifecycle manager.'),
+    'autostart': Specification(
+        True, 'Configure and activate at start, without a lifecycle manager.'
+    ),
     'scale_source': Specification(
         'auto',
         'Where metres come from; auto prefers reference_depth, then the model.',
@@ -83,7 +85,10 @@ SPECIFICATIONS: dict[str, Specification] = {
         high=10.0,
     ),
     'detection_timeout_s': Specification(
-        1.0, 'A detected target not detected again for so long is dropped, s.', low=0.05, high=3600.0
+        1.0,
+        'A detected target not detected again for so long is dropped, s.',
+        low=0.05,
+        high=3600.0,
     ),
     'depth_encoding': Specification(
         '32FC1',
@@ -142,7 +147,7 @@ class Parameters:
 
 
 def declare_parameters(node: Node) -> None:
-    """Declare every parameter with its descriptor. Raises rclpy's errors for values out of range."""
+    """Declare every parameter with its descriptor. Raises rclpy's ParameterException."""
     for name, specification in SPECIFICATIONS.items():
         node.declare_parameter(name, specification.default, _descriptor(specification))
 
@@ -162,7 +167,9 @@ def check_change(changed: list[Parameter], is_configured: bool) -> SetParameters
         if specification is None:
             continue
         if specification.choices and item.value not in specification.choices:
-            return _refused(f'{item.name} is {item.value!r}; allowed: {", ".join(specification.choices)}')
+            return _refused(
+                f'{item.name} is {item.value!r}; allowed: {", ".join(specification.choices)}'
+            )
         if is_configured and not specification.live:
             return _refused(f'{item.name} is read when the node is configured: clean it up first')
     return SetParametersResult(successful=True)
@@ -196,6 +203,8 @@ def _descriptor(specification: Specification) -> ParameterDescriptor:
             ]
         else:
             descriptor.integer_range = [
-                IntegerRange(from_value=int(specification.low), to_value=int(specification.high), step=1)
+                IntegerRange(
+                    from_value=int(specification.low), to_value=int(specification.high), step=1
+                )
             ]
     return descriptor

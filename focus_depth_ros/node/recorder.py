@@ -1,4 +1,4 @@
-"""The node `recorder`: writes topics into a rosbag2 MCAP recording as they arrive, without ros2 bag."""
+"""The node `recorder`: writes topics into a rosbag2 recording (MCAP), without ros2 bag."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class Recorder(Node):
         output = str(self.declare_parameter('output', '').value)
         topics = list(self.declare_parameter('topics', DEFAULT_TOPICS).value)
         if not output or Path(output).exists():
-            raise ValueError(f'parameter output names a folder to make; {output!r} is none or exists')
+            raise ValueError(
+                f'parameter output names a folder to make; {output!r} is none or exists'
+            )
         types = dict(_topic_and_type(entry) for entry in topics)
         store = typestore_for(list(types.values()))
         self._topics = list(types)
@@ -52,7 +54,11 @@ class Recorder(Node):
         for topic, name in types.items():
             connection = self._writer.add_connection(topic, name, typestore=store)
             self.create_subscription(
-                message_class(name), topic, self._write_to(connection), QoSProfile(depth=20), raw=True
+                message_class(name),
+                topic,
+                self._write_to(connection),
+                QoSProfile(depth=20),
+                raw=True,
             )
         self._waiting = self.create_timer(0.1, self._say_when_ready)
 

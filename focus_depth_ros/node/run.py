@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--default-transport',
         action='store_true',
-        help='leave the middleware as it is (default: a Fast DDS profile that carries large pictures)',
+        help='leave the middleware as it is, without the profile that carries large pictures',
     )
     parser.set_defaults(ros_arguments=[])
 

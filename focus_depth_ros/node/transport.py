@@ -1,4 +1,4 @@
-"""What large messages need from the process that carries them: a transport profile and a calm heap."""
+"""What large messages need from their process: a transport profile and a calm heap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def use_large_message_profile() -> None:
 
 
 def profile_variable() -> str:
-    """The environment variable that names a profile. Fast DDS 3 (Kilted, rclpy 9) renamed the variable and warns of the old name."""
+    """The environment variable that names a profile.
+
+    Fast DDS 3 (Kilted, rclpy 9) renamed it and warns of the old name.
+    """
     major = int(importlib.metadata.version('rclpy').split('.')[0])
     return f'FAST{"DDS" if major >= 9 else "RTPS"}_DEFAULT_PROFILES_FILE'
 
@@ -32,7 +35,10 @@ def shared_file(name: str) -> Path:
     The ament index alone would not do: with ROS from wheels nothing sets AMENT_PREFIX_PATH.
     Raises FileNotFoundError.
     """
-    prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
+    prefixes = [
+        *filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)),
+        sys.prefix,
+    ]
     for prefix in prefixes:
         path = Path(prefix) / 'share' / 'focus_depth_ros' / name
         if path.is_file():

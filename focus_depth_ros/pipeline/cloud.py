@@ -33,14 +33,14 @@ def viewing_rays(camera: Camera) -> NDArray[np.float32]:
         rays = cv2.fisheye.undistortPoints(pixels, matrix, coefficients[:4])
     else:
         rays = cv2.undistortPoints(pixels, matrix, coefficients)
-    return rays.reshape(camera.height, camera.width, 2).astype(np.float32)
+    return np.asarray(rays.reshape(camera.height, camera.width, 2), np.float32)
 
 
 def pack_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Colours (..., 3) as the float32 that PointCloud2's `rgb` field holds (0x00RRGGBB)."""
     wide = rgb.astype(np.uint32)
     packed = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
-    return packed.view(np.float32)
+    return np.asarray(packed.view(np.float32))
 
 
 Region = tuple[slice, slice]

@@ -16,7 +16,7 @@ from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
 from focus_depth_ros.pipeline.layers import separate
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
-from focus_depth_ros.pipeline.result import FocusResult, TargetResult, measure
+from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 from focus_depth_ros.pipeline.scale import (
     RELATIVE,
     Scale,
@@ -71,7 +71,9 @@ class FocusPipeline:
         if not (np.isfinite(maps.inverse_depth).all() and np.isfinite(maps.confidence).all()):
             raise InvalidInput('network', 'the network answered NaN; the picture is left out')
         if not targets:
-            return self._result(frame, (), self._answer(frame, NO_TARGET, maps, 0, reference_depth_m), maps)
+            return self._result(
+                frame, (), self._answer(frame, NO_TARGET, maps, 0, reference_depth_m), maps
+            )
         answers = tuple(
             self._answer(frame, target, maps, row, reference_depth_m)
             for row, target in enumerate(targets)
@@ -103,10 +105,6 @@ class FocusPipeline:
         found = target is not NO_TARGET and confidence >= self.settings.min_confidence
         mask = maps.mask[row] if found else np.zeros_like(maps.mask[row])
         layers = separate(inverse_depth, mask)
-        geometry = None
-        if found and scale.is_metric and frame.camera is not None:
-            inside = layers.inside * np.float32(scale.scale) + np.float32(scale.shift)
-            geometry = measure(inside, layers.mask, frame.camera, self.settings.max_depth_m)
         return TargetResult(
             target=target,
             confidence=confidence,
@@ -114,7 +112,8 @@ class FocusPipeline:
             scale=scale,
             layers=layers,
             box=_tight_box(layers.mask, frame.size) if found else None,
-            geometry=geometry,
+            camera=frame.camera,
+            max_depth_m=self.settings.max_depth_m,
         )
 
     def _scale(

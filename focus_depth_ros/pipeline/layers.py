@@ -29,7 +29,7 @@ class Layers:
 
 
 def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> Layers:
-    """Split one map (h, w) by its mask in [0, 1] into two layers that are complete near the edge."""
+    """Split one map (h, w) by its mask in [0, 1] into two layers, complete near the edge."""
     surely_inside = np.clip(4.0 * mask - 2.8, 0.0, 1.0)
     surely_outside = np.clip(1.2 - 4.0 * mask, 0.0, 1.0)
     return Layers(

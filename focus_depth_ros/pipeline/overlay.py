@@ -1,4 +1,4 @@
-"""Results as colours: depth, boundaries and targets drawn so that people see what the robot sees."""
+"""Results as colours: depth, boundaries and targets drawn for people to see."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def draw(
     rgb: NDArray[np.uint8], boundary: NDArray[np.uint8], marks: Sequence[Mark]
 ) -> NDArray[np.uint8]:
     """A copy of `rgb` with boundaries (probability x 255) in red, targets tinted and named."""
-    picture = rgb.copy()
+    picture: NDArray[np.uint8] = np.array(rgb)
     colours = [
         TARGET_COLOURS[index % len(TARGET_COLOURS)] if mark.found else NOT_FOUND_COLOUR
         for index, mark in enumerate(marks)
@@ -96,7 +96,14 @@ def _name(picture: NDArray[np.uint8], mark: Mark, colour: tuple[int, int, int]) 
         corner = (x0, max(14, y0 - 5))
     for ink, thickness in (((0, 0, 0), 3), (colour, 1)):
         cv2.putText(
-            picture, mark.caption, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, ink, thickness, cv2.LINE_AA
+            picture,
+            mark.caption,
+            corner,
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.45,
+            ink,
+            thickness,
+            cv2.LINE_AA,
         )
 
 

@@ -1,4 +1,4 @@
-"""One picture that shows a result to people: image, depth, boundary, mask and cloud side by side."""
+"""A sheet that shows results to people: image, depth, boundary, mask and cloud side by side."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ INK = (40, 40, 40)
 
 @dataclass(frozen=True)
 class Row:
-    """What one row of the sheet shows, all (H, W): the picture, the same with targets drawn, inverse
-    depth, boundary x 255, mask, and metres with the camera where there are."""
+    """What one row of the sheet shows, all arrays (H, W).
+
+    `drawn` is the picture with its targets, `boundary` a probability x 255; metres and camera are
+    None where there are none.
+    """
 
     title: str
     rgb: NDArray[np.uint8]
@@ -59,7 +62,10 @@ def overview(rows: Sequence[Row]) -> NDArray[np.uint8]:
 def _strip(row: Row) -> NDArray[np.uint8]:
     panels = [
         (row.title, row.drawn),
-        ('depth' if row.depth_m is not None else 'depth (relative)', colour_inverse_depth(row.inverse_depth)),
+        (
+            'depth' if row.depth_m is not None else 'depth (relative)',
+            colour_inverse_depth(row.inverse_depth),
+        ),
         ('occlusion boundary', cv2.cvtColor(255 - row.boundary, cv2.COLOR_GRAY2RGB)),
         ('target mask', _masked(row)),
         ('cloud, seen from the side', cloud_view(row)),
@@ -83,7 +89,9 @@ def _masked(row: Row) -> NDArray[np.uint8]:
     return panel
 
 
-def cloud_view(row: Row, yaw_degrees: float = 40.0, pitch_degrees: float = 15.0) -> NDArray[np.uint8]:
+def cloud_view(
+    row: Row, yaw_degrees: float = 40.0, pitch_degrees: float = 15.0
+) -> NDArray[np.uint8]:
     """The scene's points, targets in colour and the rest pale, seen from beside the camera.
 
     RGB uint8 at the picture's size; a plain panel when there are no metres.
@@ -126,4 +134,4 @@ def _rotation(yaw_degrees: float, pitch_degrees: float) -> NDArray[np.float64]:
     about_x = np.array(
         [[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]]
     )
-    return about_x @ about_y
+    return np.asarray(about_x @ about_y)

@@ -1,4 +1,4 @@
-"""`focus-depth predict`: picture files through the node's own pipeline, results as files, no ROS."""
+"""`focus-depth predict`: picture files through the node's own pipeline, without ROS."""
 
 from __future__ import annotations
 
@@ -45,14 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('pictures', nargs='+', type=Path, metavar='PICTURE')
     parser.set_defaults(targets=[])
     parser.add_argument(
-        '--box', nargs=4, type=float, action=_Append, metavar=('X0', 'Y0', 'X1', 'Y1'),
+        '--box',
+        nargs=4,
+        type=float,
+        action=_Append,
+        metavar=('X0', 'Y0', 'X1', 'Y1'),
         help='look at this box, px; may be given several times',
     )
     parser.add_argument(
         '--text', action=_Append, metavar='WORDS', help='look at what these words name; likewise'
     )
     parser.add_argument(
-        '--intrinsics', nargs=4, type=float, metavar=('FX', 'FY', 'CX', 'CY'),
+        '--intrinsics',
+        nargs=4,
+        type=float,
+        metavar=('FX', 'FY', 'CX', 'CY'),
         help="the camera's, px; without them depth stays relative",
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
@@ -61,12 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the results of every picture; pictures that cannot be used are named, the rest go on."""
+    """Write the results of every picture; unusable ones are named, the rest go on."""
     if not arguments.targets:
         raise ValueError('nothing to look at: give --box X0 Y0 X1 Y1 or --text WORDS')
     stems = [path.stem for path in arguments.pictures]
     if len(set(stems)) < len(stems):
-        raise ValueError('two pictures have the same name; their results would overwrite each other')
+        raise ValueError(
+            'two pictures have the same name; their results would overwrite each other'
+        )
     try:
         pipeline = FocusPipeline(FocusModel(arguments.model, arguments.backend))
     except (ModelError, EngineError) as error:
@@ -96,7 +105,10 @@ def _look(
         raise InvalidInput('picture', 'no such file, or no picture that can be read')
     rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
     height, width = rgb.shape[:2]
-    camera = Camera(width, height, *intrinsics) if intrinsics else None
+    camera = None
+    if intrinsics is not None:
+        fx, fy, cx, cy = intrinsics
+        camera = Camera(width, height, fx, fy, cx, cy)
     targets = []
     for index, (kind, value) in enumerate(wanted):
         if kind == 'box':

@@ -29,7 +29,9 @@ class PromptEncoder:
     """Encodes targets for one vocabulary of a model folder."""
 
     def __init__(self, vocabulary: Sequence[str], max_words: int) -> None:
-        self._index = {word: index for index, word in enumerate(vocabulary) if index > UNKNOWN_INDEX}
+        self._index = {
+            word: index for index, word in enumerate(vocabulary) if index > UNKNOWN_INDEX
+        }
         self._max_words = max_words
 
     def read(self, text: str) -> Words:

@@ -37,8 +37,8 @@ class Geometry:
 class TargetResult:
     """One target's answer. `found` is False when the network is not confident of it.
 
-    `box` is tight on the mask in px of the picture (None when not found), `geometry` None without
-    a metric scale, a camera or a single valid cell.
+    `box` is tight on the mask in px of the picture (None when not found). `camera` and
+    `max_depth_m` are what `geometry` needs beside the maps.
     """
 
     target: Target
@@ -47,7 +47,16 @@ class TargetResult:
     scale: Scale
     layers: Layers
     box: Box | None
-    geometry: Geometry | None
+    camera: Camera | None
+    max_depth_m: float
+
+    @cached_property
+    def geometry(self) -> Geometry | None:
+        """Where the target is; None when not found, without a metric scale or a camera."""
+        if not self.found or not self.scale.is_metric or self.camera is None:
+            return None
+        inside, _ = self.inverse_depth_layers()
+        return measure(inside, self.layers.mask, self.camera, self.max_depth_m)
 
     def inverse_depth_layers(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(inside, outside) at network size: 1/m with a metric scale, else affine-invariant."""
@@ -57,8 +66,10 @@ class TargetResult:
 
 @dataclass(frozen=True)
 class FocusResult:
-    """One frame's answer. `view` is the answer that sets the background: the surest target's,
-    or that of the empty prompt when there is no target. `max_depth_m` bounds what counts as valid.
+    """One frame's answer.
+
+    `view` sets the background: the surest target's answer, or that of the empty prompt when
+    there is no target. Farther than `max_depth_m` counts as invalid.
     """
 
     frame: Frame
@@ -109,7 +120,7 @@ class FocusResult:
     def grasp_mask(self) -> NDArray[np.bool_]:
         """The mask less its rim: pixels that become points."""
         window = np.ones((GRASP_MARGIN_PX, GRASP_MARGIN_PX), np.uint8)
-        return cv2.erode(self.mask.view(np.uint8), window).view(np.bool_)
+        return np.asarray(cv2.erode(self.mask.view(np.uint8), window).view(np.bool_))
 
     def fill_cloud(self, points: NDArray[np.float32]) -> cloud.Region | None:
         """Write x y z rgb into a NaN cloud float32 (H, W, 4); the region written, None if nothing.
@@ -119,7 +130,7 @@ class FocusResult:
         return cloud.fill_cloud(points, *self._cloud_parts())
 
     def target_points(self) -> NDArray[np.float32]:
-        """x y z rgb float32 (N, 4) of the targets only. Raises InvalidInput like `fill_cloud`."""
+        """X y z rgb float32 (N, 4) of the targets only. Raises InvalidInput like `fill_cloud`."""
         return cloud.target_points(*self._cloud_parts())
 
     @property

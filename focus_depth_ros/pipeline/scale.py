@@ -1,4 +1,4 @@
-"""Where metres come from: affine-invariant inverse depth gets a scale and a shift, or stays relative.
+"""Where metres come from: inverse depth gets a scale and a shift, or stays relative.
 
 1/Z = scale * inverse_depth + shift, Z in metres along the optical axis.
 """
@@ -53,7 +53,7 @@ def scale_from_reference(
 ) -> Scale | None:
     """Robust least squares of `inverse_depth` (h, w) to 1/reference (H, W metres, NaN invalid).
 
-    Both show the same view; the reference is sampled at the map's cells. Huber weights at 1.35
+    Both show the same view; the reference is sampled at the map's cells. Cauchy weights at 2.385
     sigma keep holes' rims and moved things out. None when under 100 cells are valid or the fit
     is not increasing.
     """
@@ -66,7 +66,7 @@ def scale_from_reference(
     y = 1.0 / sampled[valid].astype(np.float64)
     weight = np.ones_like(x)
     scale = shift = 0.0
-    for _ in range(4):
+    for _ in range(8):
         mean_x, mean_y = np.average(x, weights=weight), np.average(y, weights=weight)
         variance = np.average((x - mean_x) ** 2, weights=weight)
         if variance < 1e-12:
@@ -75,5 +75,5 @@ def scale_from_reference(
         shift = float(mean_y - scale * mean_x)
         residual = np.abs(scale * x + shift - y)
         sigma = max(1.4826 * float(np.median(residual)), 1e-9)
-        weight = np.minimum(1.0, 1.35 * sigma / np.maximum(residual, 1e-12))
+        weight = 1.0 / (1.0 + (residual / (2.385 * sigma)) ** 2)
     return Scale('reference_depth', scale, shift) if scale > 0 else None

@@ -34,7 +34,7 @@ class _View:
 
 @dataclass(frozen=True)
 class _Anchored:
-    """A target with the view in which its box holds. `confirmed_ns`: when last seen by a detector."""
+    """A target with the view in which its box holds. `confirmed_ns`: last detected then."""
 
     target: Target
     view: _View | None
@@ -83,7 +83,9 @@ class TargetsInView:
                 target = target.with_box(clip_box(target.box, *view.size))
             others = self._commanded if append else []
             if len(others) >= self._max_targets:
-                raise InvalidInput('targets', f'there are already {len(others)} targets (the maximum)')
+                raise InvalidInput(
+                    'targets', f'there are already {len(others)} targets (the maximum)'
+                )
             self._commanded = [*others, _Anchored(target, view, 0)]
 
     def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
@@ -202,7 +204,9 @@ class TargetsInView:
             box = _carry_box(box, seen.view, view)
             if box is None:
                 self._complain(
-                    InvalidInput('tracking', f'target {seen.target.label or seen.target.id!r} was lost')
+                    InvalidInput(
+                        'tracking', f'target {seen.target.label or seen.target.id!r} was lost'
+                    )
                 )
                 return None
         try:

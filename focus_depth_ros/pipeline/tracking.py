@@ -10,11 +10,6 @@ from focus_depth_ros.core import Box
 
 MIN_POINTS = 6
 MAX_RETURN_ERROR_PX = 1.0
-FLOW = {
-    'winSize': (13, 13),
-    'maxLevel': 3,
-    'criteria': (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03),
-}
 
 
 def propagate_box(before: NDArray[np.uint8], after: NDArray[np.uint8], box: Box) -> Box | None:
@@ -32,13 +27,24 @@ def propagate_box(before: NDArray[np.uint8], after: NDArray[np.uint8], box: Box)
     if corners is None or len(corners) < MIN_POINTS:
         return None
     start = (corners + np.array([[[x0, y0]]], np.float32)).astype(np.float32)
-    end, found, _ = cv2.calcOpticalFlowPyrLK(before, after, start, None, **FLOW)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, end, None, **FLOW)
+    end, found = _follow(before, after, start)
+    back, returned = _follow(after, before, end)
     error = np.linalg.norm((back - start)[:, 0], axis=1)
-    good = (found[:, 0] == 1) & (returned[:, 0] == 1) & (error < MAX_RETURN_ERROR_PX)
+    good = found & returned & (error < MAX_RETURN_ERROR_PX)
     if int(good.sum()) < MIN_POINTS:
         return None
     return _moved(box, start[good, 0], end[good, 0])
+
+
+def _follow(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], points: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Points (N, 1, 2) in the other picture, and which were found (Lucas-Kanade, pyramidal)."""
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03)
+    end, found, _ = cv2.calcOpticalFlowPyrLK(
+        before, after, points, points.copy(), winSize=(13, 13), maxLevel=3, criteria=stop
+    )
+    return np.asarray(end, np.float32), np.asarray(found[:, 0] == 1)
 
 
 def _moved(box: Box, start: NDArray[np.float32], end: NDArray[np.float32]) -> Box:
@@ -53,5 +59,8 @@ def _moved(box: Box, start: NDArray[np.float32], end: NDArray[np.float32]) -> Bo
     half_width = (box[2] - box[0]) / 2 * growth
     half_height = (box[3] - box[1]) / 2 * growth
     return (
-        centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height
+        centre_x - half_width,
+        centre_y - half_height,
+        centre_x + half_width,
+        centre_y + half_height,
     )

@@ -1,0 +1,107 @@
+"""Engines and model folders: the same contract for every backend, every fault a clear message."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from focus_depth_ros.inference.engine import EngineError, load_engine
+from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, read_model_folder
+
+
+@pytest.mark.parametrize('backend', ['auto', 'onnxruntime'])
+def test_load_infer_close(tiny_model: Path, backend: str) -> None:
+    engine = load_engine(tiny_model / 'encoder.onnx', backend, threads=1)
+    assert engine.input_shapes == {'image': (1, 168, 224, 3)}
+    assert engine.output_names == ('colour',)
+    outputs = engine.infer({'image': np.full((1, 168, 224, 3), 51, np.uint8)})
+    assert outputs['colour'].shape == (1, 3, 84, 112)
+    assert np.allclose(outputs['colour'], 0.2)
+    with pytest.raises(EngineError):
+        engine.infer({'image': np.zeros((1, 3), np.uint8)})
+    with pytest.raises(EngineError):
+        engine.infer({})
+    engine.close()
+
+
+def test_unknown_or_absent_backends_are_named(tiny_model: Path) -> None:
+    with pytest.raises(EngineError, match='there are: auto'):
+        load_engine(tiny_model / 'encoder.onnx', 'abacus', 1)
+    from focus_depth_ros.inference.onnxruntime_engine import cuda_is_offered
+
+    if not cuda_is_offered():
+        with pytest.raises(EngineError, match='no CUDA provider'):
+            load_engine(tiny_model / 'encoder.onnx', 'onnxruntime_cuda', 1)
+
+
+@pytest.mark.parametrize('content', [b'', b'not a graph', bytes(1000)])
+def test_files_that_are_no_graphs(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / 'x.onnx'
+    path.write_bytes(content)
+    with pytest.raises(EngineError, match=r'x\.onnx'):
+        load_engine(path, 'onnxruntime', 1)
+
+
+def test_prompts_share_one_encoding(tiny_model: Path) -> None:
+    model = FocusModel(tiny_model)
+    features = model.encode(np.zeros((168, 224, 3), np.uint8))
+    boxes = np.array([[0.1, 0.1, 0.5, 0.5], [0, 0, 0, 0]], np.float32)
+    words = np.array([[0] * 8, [3, 4, 0, 0, 0, 0, 0, 0]], np.int32)
+    maps = model.focus(features, boxes, words)
+    assert maps.mask.shape == (2, 84, 112) and maps.metric.shape == (2, 2)
+    one = model.focus(features, boxes[:1], words[:1])
+    assert np.array_equal(one.mask[0], maps.mask[0])
+    assert maps.mask[0, 10:40, 13:54].min() > 0.9 and maps.mask[1, 25:60, 30:80].min() > 0.9
+    model.close()
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'format': 2}, 'format 2'),
+        ({'features': ['other']}, 'asks for'),
+        ({'input': {'width': 64, 'height': 64}}, 'the manifest says'),
+        ({'files': {}}, 'malformed'),
+        ({'vocabulary': 3}, 'malformed'),
+    ],
+)
+def test_manifests_that_disagree(
+    tiny_model: Path, tmp_path: Path, change: dict, words: str
+) -> None:
+    folder = tmp_path / 'model'
+    shutil.copytree(tiny_model, folder)
+    manifest = json.loads((folder / 'model.json').read_text())
+    (folder / 'model.json').write_text(json.dumps(manifest | change))
+    with pytest.raises(ModelError, match=words):
+        FocusModel(folder)
+
+
+def test_a_manifest_cannot_point_outside_its_folder(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'model'
+    shutil.copytree(tiny_model, folder)
+    manifest = json.loads((folder / 'model.json').read_text())
+    manifest['files']['focus']['path'] = '../../etc/focus.onnx'
+    (folder / 'model.json').write_text(json.dumps(manifest))
+    assert read_model_folder(folder).focus == folder / 'focus.onnx'
+
+
+@pytest.mark.skipif(
+    not (BUILT_IN / 'model.json').is_file(), reason='no built-in model in this checkout'
+)
+def test_the_built_in_model() -> None:
+    folder = read_model_folder(BUILT_IN)
+    assert folder.licence == 'Apache-2.0'
+    assert sum(path.stat().st_size for path in (folder.encoder, folder.focus)) < 20e6
+    model = FocusModel(BUILT_IN)
+    picture = np.random.default_rng(0).integers(0, 255, (168, 224, 3), np.uint8)
+    boxes = np.array([[0.2, 0.2, 0.6, 0.7], [0, 0, 0, 0]], np.float32)
+    maps = model.focus(model.encode(picture), boxes, np.zeros((2, folder.max_words), np.int32))
+    for name in ('inverse_depth', 'mask', 'boundary'):
+        values = getattr(maps, name)
+        assert values.shape == (2, 84, 112) and np.isfinite(values).all()
+    assert maps.mask.min() >= 0 and maps.mask.max() <= 1

@@ -1,0 +1,344 @@
+"""One frame in, one result out, without ROS: prompts, scale, layers, clouds, tracking, files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from focus_depth_ros.core import Camera, Frame, InvalidInput, Target, clip_box
+from focus_depth_ros.pipeline.cloud import (
+    fill_cloud,
+    pack_rgb,
+    target_points,
+    viewing_rays,
+    write_ply,
+)
+from focus_depth_ros.pipeline.layers import separate, upsample, upsample_mask
+from focus_depth_ros.pipeline.picture import stretch
+from focus_depth_ros.pipeline.prompts import PromptEncoder
+from focus_depth_ros.pipeline.result import to_depth
+from focus_depth_ros.pipeline.scale import scale_from_model, scale_from_reference
+from focus_depth_ros.pipeline.targets import TargetsInView
+from focus_depth_ros.pipeline.tracking import propagate_box
+
+CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    blocks = np.random.default_rng(seed).integers(
+        0, 255, (height // 4 + 1, width // 4 + 1), np.uint8
+    )
+    return np.ascontiguousarray(np.kron(blocks, np.ones((4, 4), np.uint8))[:height, :width])
+
+
+class TestCore:
+    def test_a_frame_checks_its_picture_and_its_camera(self) -> None:
+        rgb = np.zeros((48, 64, 3), np.uint8)
+        assert Frame(rgb, CAMERA).size == (64, 48)
+        for wrong in (rgb.astype(np.float32), rgb[..., :1], rgb[:8]):
+            with pytest.raises(InvalidInput):
+                Frame(wrong)
+        with pytest.raises(InvalidInput, match='64x48 px, the picture has 32x24'):
+            Frame(np.zeros((24, 32, 3), np.uint8), CAMERA)
+
+    def test_boxes_are_clipped_or_refused(self) -> None:
+        assert clip_box((-5, -5, 20, 20), 64, 48) == (0, 0, 20, 20)
+        for box in ((0, 0, 0, 10), (70, 0, 90, 10), (float('nan'), 0, 5, 5), (9, 9, 3, 3)):
+            with pytest.raises(InvalidInput):
+                clip_box(box, 64, 48)
+
+    def test_a_target_is_a_box_or_words(self) -> None:
+        for wrong in ({}, {'box': (0, 0, 1, 1), 'text': 'mug'}):
+            with pytest.raises(InvalidInput):
+                Target('a', 'a', **wrong)
+
+
+class TestPrompts:
+    encoder = PromptEncoder(['<pad>', '<unknown>', 'the', 'red', 'mug'], 4)
+
+    def test_known_and_unknown_words(self) -> None:
+        words = self.encoder.read('The RED, mug-thing!')
+        assert words.known == ('the', 'red', 'mug') and words.unknown == ('thing',)
+
+    @pytest.mark.parametrize('text', ['', ' ,', 'the', 'foo', 'pad', 'x' * 201])
+    def test_texts_without_meaning_are_refused(self, text: str) -> None:
+        with pytest.raises(InvalidInput):
+            self.encoder.read(text)
+
+    def test_boxes_and_words_become_rows(self) -> None:
+        targets = [Target('a', 'a', box=(16, 12, 32, 48)), Target('b', 'b', text='red mug')]
+        boxes, words = self.encoder.encode(targets, 64, 48)
+        assert boxes.tolist() == [[0.25, 0.25, 0.5, 1.0], [0, 0, 0, 0]]
+        assert words.tolist() == [[0, 0, 0, 0], [3, 4, 0, 0]]
+        boxes, words = self.encoder.encode([], 64, 48)
+        assert boxes.shape == (1, 4) and not boxes.any() and not words.any()
+
+
+class TestScale:
+    def test_the_models_metres_follow_the_focal_length(self) -> None:
+        metric = np.array([2.0, 0.5], np.float32)
+        one = scale_from_model(metric, Camera(224, 168, 200, 200, 112, 84), (224, 168), 200.0)
+        two = scale_from_model(metric, Camera(448, 336, 800, 800, 224, 168), (224, 168), 200.0)
+        assert (one.scale, one.shift) == pytest.approx((2.0, 0.5))
+        assert (two.scale, two.shift) == pytest.approx((1.0, 0.25))
+
+    def test_a_reference_with_holes_and_outliers(self) -> None:
+        rng = np.random.default_rng(1)
+        inverse_depth = rng.uniform(0.5, 2.0, (84, 112)).astype(np.float32)
+        reference = 1.0 / (0.7 * inverse_depth + 0.2)
+        reference[rng.random(reference.shape) < 0.3] = np.nan
+        reference[:8] = 0.3
+        scale = scale_from_reference(inverse_depth, reference.astype(np.float32))
+        assert scale is not None and scale.source == 'reference_depth'
+        assert (scale.scale, scale.shift) == pytest.approx((0.7, 0.2), abs=0.01)
+
+    def test_useless_references(self) -> None:
+        ramp = np.linspace(1, 2, 84 * 112, dtype=np.float32).reshape(84, 112)
+        assert scale_from_reference(ramp, np.full((84, 112), np.nan, np.float32)) is None
+        assert scale_from_reference(ramp, ramp) is None  # farther where the map says nearer
+        assert scale_from_reference(np.ones_like(ramp), ramp) is None
+
+
+class TestLayers:
+    def test_a_blurred_step_becomes_sharp_and_the_rest_stays(self) -> None:
+        step = np.where(np.arange(112) < 50, 2.0, 1.0).astype(np.float32)
+        truth = np.repeat(step[None], 84, axis=0)
+        blurred = cv2.GaussianBlur(truth, (0, 0), 1.2)
+        mask = cv2.GaussianBlur((truth > 1.5).astype(np.float32), (0, 0), 0.8)
+        layers = separate(blurred, mask)
+        size = (560, 420)
+        inside, outside = upsample(layers.inside, size), upsample(layers.outside, size)
+        sharp = np.where(upsample_mask(layers.mask, size), inside, outside)
+        between = lambda picture: float(((picture > 1.2) & (picture < 1.8)).mean())  # noqa: E731
+        assert between(upsample(blurred, size)) > 0.01
+        assert between(sharp) < 0.2 * between(upsample(blurred, size))
+        assert np.allclose(sharp[:, :200], 2.0, atol=0.01) and np.allclose(
+            sharp[:, 300:], 1.0, atol=0.01
+        )
+
+    def test_without_a_mask_nothing_changes(self) -> None:
+        values = np.random.default_rng(0).uniform(size=(84, 112)).astype(np.float32)
+        layers = separate(values, np.zeros_like(values))
+        assert np.allclose(layers.outside, values, atol=1e-6) and not layers.mask.any()
+
+    def test_invalid_inverse_depth_is_nan(self) -> None:
+        depth = to_depth(np.array([2.0, 0.1, 0.05, 0.0, -1.0, np.nan], np.float32), 10.0)
+        assert depth[:2].tolist() == pytest.approx([0.5, 10.0]) and np.isnan(depth[2:]).all()
+
+
+class TestClouds:
+    def test_rays_of_a_pinhole(self) -> None:
+        rays = viewing_rays(CAMERA)
+        assert rays[10, 20] == pytest.approx(((20 - 31.5) / 60, (10 - 23.5) / 60))
+
+    @pytest.mark.parametrize(
+        ('model', 'coefficients'),
+        [
+            ('plumb_bob', (-0.2, 0.05, 0.001, -0.002, 0.0)),
+            ('rational_polynomial', (-0.2, 0.05, 0.001, -0.002, 0.0, 0.01, 0.0, 0.0)),
+            ('equidistant', (0.05, -0.01, 0.0, 0.0)),
+        ],
+    )
+    def test_rays_of_a_distorting_lens_project_back(self, model: str, coefficients: tuple) -> None:
+        camera = Camera(64, 48, 60.0, 60.0, 31.5, 23.5, model, coefficients)
+        rays = viewing_rays(camera)[::6, ::6].reshape(-1, 2)
+        points = np.concatenate((rays, np.ones((len(rays), 1))), axis=1).astype(np.float64)[None]
+        matrix = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
+        project = cv2.fisheye.projectPoints if model == 'equidistant' else cv2.projectPoints
+        pixels, _ = project(points, np.zeros(3), np.zeros(3), matrix, np.array(coefficients))
+        rows, columns = np.mgrid[0:48:6, 0:64:6]
+        assert (
+            np.abs(pixels.reshape(-1, 2) - np.stack((columns, rows), -1).reshape(-1, 2)).max()
+            < 0.05
+        )
+
+    def test_points_of_the_mask_only(self, tmp_path: Path) -> None:
+        depth = np.full((48, 64), 2.0, np.float32)
+        depth[20, 20] = np.nan
+        rgb = np.zeros((48, 64, 3), np.uint8)
+        rgb[...] = (10, 20, 30)
+        mask = np.zeros((48, 64), np.bool_)
+        mask[18:22, 18:26] = True
+        cloud = np.full((48, 64, 4), np.nan, np.float32)
+        region = fill_cloud(cloud, depth, rgb, mask, viewing_rays(CAMERA))
+        assert region == (slice(18, 22), slice(18, 26))
+        assert np.array_equal(np.isfinite(cloud[..., 2]), mask & np.isfinite(depth))
+        points = target_points(depth, rgb, mask, viewing_rays(CAMERA))
+        assert points.shape == (31, 4)
+        assert np.array_equal(points, cloud[np.isfinite(cloud[..., 2])])
+        assert points[0, 3] == pack_rgb(np.array([10, 20, 30], np.uint8))
+        write_ply(tmp_path / 'a.ply', points)
+        data = (tmp_path / 'a.ply').read_bytes()
+        header, body = data.split(b'end_header\n')
+        assert b'element vertex 31' in header and len(body) == 31 * 15
+        assert body[12:15] == bytes([10, 20, 30])
+        assert np.frombuffer(body[:12], '<f4') == pytest.approx(points[0, :3])
+
+    def test_an_empty_mask(self) -> None:
+        nothing = np.zeros((48, 64), np.bool_)
+        rgb, depth = np.zeros((48, 64, 3), np.uint8), np.ones((48, 64), np.float32)
+        assert target_points(depth, rgb, nothing, viewing_rays(CAMERA)).shape == (0, 4)
+        assert (
+            fill_cloud(np.empty((48, 64, 4), np.float32), depth, rgb, nothing, viewing_rays(CAMERA))
+            is None
+        )
+
+
+class TestTracking:
+    @pytest.mark.parametrize(('dx', 'dy', 'growth'), [(0, 0, 1.0), (7, -4, 1.0), (2, 1, 1.1)])
+    def test_a_box_moves_and_grows_with_the_picture(
+        self, dx: float, dy: float, growth: float
+    ) -> None:
+        before = cv2.GaussianBlur(noise(168, 224), (0, 0), 1)
+        centre = np.array([110.0, 80.0])
+        move = np.array([[growth, 0, 0], [0, growth, 0]])
+        move[:, 2] = centre + np.array([dx, dy]) - growth * centre
+        after = cv2.warpAffine(before, move, (224, 168), borderMode=cv2.BORDER_REFLECT)
+        box = propagate_box(before, after, (80, 50, 140, 110))
+        half = 30 * growth
+        wanted = (110 + dx - half, 80 + dy - half, 110 + dx + half, 80 + dy + half)
+        assert box == pytest.approx(wanted, abs=1.5)
+
+    def test_what_cannot_be_seen_is_lost(self) -> None:
+        before = noise(168, 224)
+        assert propagate_box(before, np.full_like(before, 128), (80, 50, 140, 110)) is None
+        assert propagate_box(np.full_like(before, 128), before, (80, 50, 140, 110)) is None
+        assert propagate_box(before, before, (300, 300, 310, 310)) is None
+
+
+class TestTargets:
+    def make(self) -> tuple[TargetsInView, list[InvalidInput]]:
+        problems: list[InvalidInput] = []
+        return TargetsInView(problems.append, 2, 0.1, 1.0), problems
+
+    def test_a_late_detection_is_carried_to_the_newest_picture(self) -> None:
+        targets, problems = self.make()
+        world = cv2.GaussianBlur(noise(200, 300), (0, 0), 1)
+        step_ns = 33_000_000
+        for index in range(5):
+            grey = np.ascontiguousarray(world[:168, 3 * index : 224 + 3 * index])
+            assert targets.locate(10**9 + index * step_ns, grey, (448, 336)) == []
+        targets.detect(10**9 + step_ns, [Target('a', 'mug', box=(200, 100, 300, 200), score=0.9)])
+        grey = np.ascontiguousarray(world[:168, 15:239])
+        (target,) = targets.locate(10**9 + 5 * step_ns, grey, (448, 336))
+        assert target.box == pytest.approx((176, 100, 276, 200), abs=3)
+        assert not problems
+
+    def test_a_detection_that_comes_before_its_picture_waits(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        targets.locate(10**9, grey, (224, 168))
+        targets.detect(10**9 + 50_000_000, [Target('a', 'mug', box=(50, 50, 90, 90))])
+        assert targets.locate(10**9 + 20_000_000, grey, (224, 168)) == []
+        assert len(targets.locate(10**9 + 50_000_000, grey, (224, 168))) == 1
+
+    def test_detections_expire(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        targets.locate(10**9, grey, (224, 168))
+        targets.detect(10**9, [Target('a', 'mug', box=(50, 50, 90, 90))])
+        assert len(targets.locate(10**9 + 900_000_000, grey, (224, 168))) == 1
+        assert targets.locate(10**9 + 1_100_000_000, grey, (224, 168)) == []
+
+    def test_a_lost_target_is_said(self) -> None:
+        targets, problems = self.make()
+        targets.locate(10**9, noise(168, 224), (224, 168))
+        targets.command(Target('box', 'mug', box=(50, 50, 90, 90)), append=False)
+        assert targets.locate(10**9 + 1, np.full((168, 224), 99, np.uint8), (224, 168)) == []
+        assert [problem.kind for problem in problems] == ['tracking']
+
+
+def test_pictures_shrink_without_aliasing_or_shift() -> None:
+    ramp = (
+        np.repeat(np.linspace(0, 255, 640)[None, :, None], 480, axis=0)
+        .repeat(3, axis=2)
+        .astype(np.uint8)
+    )
+    wanted = cv2.resize(ramp, (224, 168), interpolation=cv2.INTER_AREA)
+    assert np.abs(stretch(ramp, (224, 168)).astype(int) - wanted).max() <= 1
+    checker = np.tile(np.array([[0, 255], [255, 0]], np.uint8), (960, 960))[..., None].repeat(
+        3, axis=2
+    )
+    assert np.abs(stretch(checker, (224, 168)).astype(int) - 127).max() <= 2
+    assert stretch(ramp[:100, :120], (224, 168)).shape == (168, 224, 3)
+
+
+class TestPredict:
+    def predict(self, *words: str) -> int:
+        from focus_depth_ros.cli import main
+
+        return main(['predict', *words])
+
+    def test_every_file_with_and_without_intrinsics(self, tmp_path: Path, tiny_model: Path) -> None:
+        picture = tmp_path / 'table.jpg'
+        cv2.imwrite(str(picture), cv2.merge([noise(96, 128)] * 3))
+        common = [
+            str(picture),
+            '--box',
+            '30',
+            '20',
+            '90',
+            '80',
+            '--text',
+            'red mug',
+            '--model',
+            str(tiny_model),
+        ]
+        assert (
+            self.predict(
+                *common, '--out', str(tmp_path / 'm'), '--intrinsics', '120', '120', '64', '48'
+            )
+            == 0
+        )
+        names = {path.name for path in (tmp_path / 'm').iterdir()}
+        assert names == {
+            *(f'table.target{k}.inverse_depth.npy' for k in (0, 1)),
+            *(f'table.target{k}.depth.npy' for k in (0, 1)),
+            *(f'table.target{k}.mask.png' for k in (0, 1)),
+            'table.boundary.png', 'table.overview.png', 'table.ply', 'table.targets.json',
+        }  # fmt: skip
+        inverse_depth = np.load(tmp_path / 'm/table.target0.inverse_depth.npy')
+        depth = np.load(tmp_path / 'm/table.target0.depth.npy')
+        assert inverse_depth.shape == depth.shape == (96, 128)
+        assert inverse_depth.dtype == depth.dtype == np.float32
+        focal_px = 120 * np.sqrt(224 / 128 * 168 / 96)
+        assert np.allclose(1 / depth, 200 / focal_px * inverse_depth, rtol=1e-4)
+        mask = cv2.imread(str(tmp_path / 'm/table.target0.mask.png'), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == (96, 128) and set(np.unique(mask)) == {0, 255}
+        assert mask[25:75, 35:85].all() and not mask[:15].any()
+        report = json.loads((tmp_path / 'm/table.targets.json').read_text())
+        assert [row['prompt'] for row in report['targets']] == [[30, 20, 90, 80], 'red mug']
+        assert report['targets'][0]['centroid_m'][2] == pytest.approx(
+            np.median(depth[25:75, 35:85]), rel=0.05
+        )
+
+        assert self.predict(*common, '--out', str(tmp_path / 'r')) == 0
+        assert not list((tmp_path / 'r').glob('*.depth.npy')) and not list(
+            (tmp_path / 'r').glob('*.ply')
+        )
+        assert len(list((tmp_path / 'r').glob('*.inverse_depth.npy'))) == 2
+
+    def test_mistakes_get_a_sentence(
+        self, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        picture = tmp_path / 'a.png'
+        cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+        out = ['--out', str(tmp_path / 'o'), '--model', str(tiny_model)]
+        for words, status, said in (
+            ([str(picture)], 2, 'nothing to look at'),
+            ([str(picture), '--box', '90', '90', '99', '99'], 1, 'outside the 64x48 picture'),
+            ([str(picture), '--text', 'quux'], 1, "no known word in 'quux'"),
+            ([str(tmp_path / 'none.png'), '--text', 'mug'], 1, 'no such file'),
+            (
+                [str(picture), '--text', 'mug', '--intrinsics', '0', '0', '1', '1'],
+                1,
+                'not calibrated',
+            ),
+            ([str(picture), '--text', 'mug', '--model', str(tmp_path)], 2, 'no model.json'),
+        ):
+            assert self.predict(*words, *(out if '--model' not in words else out[:2])) == status
+            assert said in capsys.readouterr().err
