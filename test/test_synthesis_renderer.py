@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from focus_depth_ros.synthesis.boundaries import find_boundaries
 from focus_depth_ros.synthesis.cameras import Camera, look_at
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting
@@ -24,7 +25,7 @@ def camera_at(eye_m, target_m, focal_px=277.0, cx_px=163.2, cy_px=112.7) -> Came
 
 
 def rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Eye (3,) and directions (H,W,3) in the world with unit optical z, through the pixel centres."""
+    """Eye (3,) and directions (H,W,3) in the world, optical z 1, through the pixel centres."""
     rows, columns = np.mgrid[: camera.height, : camera.width]
     local = np.stack(
         [
@@ -100,10 +101,10 @@ def test_sphere_depth_is_exact(renderer):
     a, b, c = (directions**2).sum(axis=2), directions @ eye, eye @ eye - radius**2
     discriminant = b**2 - a * c
     expected = (-b - np.sqrt(np.maximum(discriminant, 0))) / a
-    # facets and sphere part at the limb, where the ray grazes: look where it meets within 60 degrees
-    facing = np.sqrt(np.maximum(discriminant, 0) / a) > 0.5 * radius
-    assert facing.sum() > 5000
-    assert np.abs(labels.depth_m - expected)[facing].max() < 1.5 * TOLERANCE_M
+    # facets and sphere part where rays graze: look where they meet within 45 degrees
+    facing = np.sqrt(np.maximum(discriminant, 0) / a) > 0.7 * radius
+    assert facing.sum() > 2000
+    assert np.abs(labels.depth_m - expected)[facing].max() < TOLERANCE_M
     assert np.median(np.abs(labels.depth_m - expected)[facing]) < 0.5 * TOLERANCE_M
 
 
@@ -111,7 +112,13 @@ def test_picture_and_labels_are_aligned(renderer):
     camera = camera_at([0.0, -0.5, 0.6], [0, 0, 0])
     renderer.load([part(box(np.array([0.2, 0.12, 0.05])), 1, 255), part(ground(), 2, 0)])
     lamp = Lamp(
-        np.tile([0.0, 0.0, -1.0], (4, 1)), np.zeros(3), 2.0, np.ones(3), np.zeros(3), np.zeros(3), False
+        np.tile([0.0, 0.0, -1.0], (4, 1)),
+        np.zeros(3),
+        2.0,
+        np.ones(3),
+        np.zeros(3),
+        np.zeros(3),
+        False,
     )
     bright = renderer.picture(camera, Lighting((lamp,)))[..., 1] / 255.0
     inside = (renderer.labels(camera).parts == 1).astype(float)

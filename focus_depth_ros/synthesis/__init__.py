@@ -1,5 +1,8 @@
-"""Scenes made for training: pictures with exact depth, instance masks, occlusion boundaries and captions.
+"""Scenes made for training.
 
-One frame travels `splits` (what may appear) -> `objects`, `themes` (what stands where) -> `renderer` (pixels) ->
-`boundaries`, `captions` (labels) -> `sample` (one file format). Only `renderer` knows MuJoCo and OpenGL.
+Pictures with exact depth, instance masks, occlusion boundaries and captions.
+
+One frame travels `splits` (what may appear) -> `objects`, `themes` (what stands where) ->
+`renderer` (pixels) -> `boundaries`, `captions` (labels) -> `sample` (one file format). Only
+`renderer` knows MuJoCo and OpenGL.
 """

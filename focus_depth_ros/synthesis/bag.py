@@ -142,4 +142,3 @@ class Bag:
         """A std_msgs/String."""
         name = 'std_msgs/msg/String'
         self._write(topic, name, at_ns, self._make(name, data=content))
-

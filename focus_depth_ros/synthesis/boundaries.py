@@ -1,7 +1,10 @@
-"""Occlusion boundaries from geometry: a jump of depth between neighbouring pixels that no surface slope explains.
+"""Occlusion boundaries from geometry.
 
-Inverse depth of a plane is linear in the picture, so each side is extrapolated to the border between two pixels from
-its own next pixel inward; what then remains is the true gap. Picture gradients play no part.
+A jump of depth between neighbouring pixels that no surface slope explains.
+
+Inverse depth of a plane is linear in the picture, so each side is extrapolated to the border
+between two pixels from its own next pixel inward; what then remains is the true gap. Picture
+gradients play no part.
 """
 
 from __future__ import annotations
@@ -18,7 +21,10 @@ _ENDLESS = 1e6
 
 
 def _gentler(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The smaller of two slopes (NaN = unknown), 0 where they disagree in sign: limbs of round things explain less."""
+    """The smaller of two slopes (NaN = unknown), 0 where they disagree in sign.
+
+    Limbs of round things explain less.
+    """
     first = np.nan_to_num(first)
     second = np.where(np.isnan(second), first, second)
     agree = np.sign(first) == np.sign(second)
@@ -28,10 +34,13 @@ def _gentler(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray
 def _pair_gaps(
     inverse: NDArray[np.float64], parts: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Between columns c and c+1: the depth gap in metres after extrapolating both sides, and whether c is nearer.
+    """Between columns c and c+1.
 
-    A side is extrapolated half a pixel when its inner neighbour is of the same part; the smaller of the plain and
-    the extrapolated gap counts, so a slope can explain a jump but never make one.
+    The depth gap in metres after extrapolating both sides, and whether c is nearer.
+
+    A side is extrapolated half a pixel when its inner neighbour is of the same part; the
+    smaller of the plain and the extrapolated gap counts, so a slope can explain a jump but
+    never make one.
     """
     left, right = inverse[:, :-1], inverse[:, 1:]
     step = np.where(parts[:, 1:] == parts[:, :-1], right - left, np.nan)
@@ -61,9 +70,12 @@ def _pair_gaps(
 def _limb(
     inverse: NDArray[np.float64], parts: NDArray[np.int32], left_nearer: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Pairs within one part that only run round a curved surface: the far side falls away at least as steeply.
+    """Pairs within one part that only run round a curved surface.
 
-    A far pixel that ends its part is the last of such a limb: one pixel cannot show a second surface.
+    The far side falls away at least as steeply.
+
+    A far pixel that ends its part is the last of such a limb: one pixel cannot show a second
+    surface.
     """
     step = inverse[:, 1:] - inverse[:, :-1]
     same = parts[:, 1:] == parts[:, :-1]
@@ -83,7 +95,10 @@ def _mark(
     parts: NDArray[np.int32],
     labels: NDArray[np.int32],
 ) -> None:
-    """Mark owner pixels of all gaps between horizontal neighbours; call again on transposes for vertical ones."""
+    """Mark owner pixels of all gaps between horizontal neighbours.
+
+    Call again on transposes for vertical ones.
+    """
     inverse = np.where(np.isfinite(depth_m), 1 / np.maximum(depth_m, 1e-6), 0.0)
     gap, left_nearer = _pair_gaps(inverse, parts)
     nearest_m = 1 / np.maximum(np.maximum(inverse[:, :-1], inverse[:, 1:]), _FAR)
@@ -105,8 +120,9 @@ def find_boundaries(
 ) -> NDArray[np.uint8]:
     """Boundary image uint8 (H,W), see sample.BOUNDARY_*: one pixel thin, on the nearer surface.
 
-    depth_m (H,W) metres, NaN = nothing; parts (H,W) tells surfaces apart (structure too); ids (H,W) objects, 0 =
-    structure. Gaps between two structure parts (a table's edge before the floor) count as occlusion.
+    depth_m (H,W) metres, NaN = nothing; parts (H,W) tells surfaces apart (structure too); ids
+    (H,W) objects, 0 = structure. Gaps between two structure parts (a table's edge before the
+    floor) count as occlusion.
     """
     out = np.zeros(depth_m.shape, np.uint8)
     metres = depth_m.astype(np.float64)
@@ -121,7 +137,10 @@ def find_boundaries(
 
 
 def _only_structure(ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Pixels whose neighbourhood holds no object: there a contact edge is only a wall meeting a floor."""
+    """Pixels whose neighbourhood holds no object.
+
+    There a contact edge is only a wall meeting a floor.
+    """
     touched = ids > 0
     near = touched.copy()
     near[1:] |= touched[:-1]

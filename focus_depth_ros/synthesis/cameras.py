@@ -11,7 +11,10 @@ from focus_depth_ros.synthesis.meshes import Array
 
 @dataclass(frozen=True)
 class Camera:
-    """pose: (4,4) world_T_optical, metres; optical axes x right, y down, z forward (REP 103). Square pixels."""
+    """pose: (4,4) world_T_optical, metres; optical axes x right, y down, z forward (REP 103).
+
+    Square pixels.
+    """
 
     pose: Array
     focal_px: float
@@ -21,12 +24,11 @@ class Camera:
     height: int = 240
 
     @property
-    def K(self) -> Array:
+    def K(self) -> Array:  # noqa: N802 - the name of the camera matrix in this field
         """(3,3) intrinsics, pixel centres at integers."""
         return np.array(
             [[self.focal_px, 0, self.cx_px], [0, self.focal_px, self.cy_px], [0, 0, 1.0]]
         )
-
 
     def halved(self) -> Camera:
         """The same view at half the width and height."""
@@ -41,7 +43,10 @@ class Camera:
 
 
 def look_at(eye_m: Array, target_m: Array, roll_rad: float = 0.0) -> Array:
-    """(4,4) world_T_optical of a camera at `eye_m` that sees `target_m` in its middle; world z is up."""
+    """(4,4) world_T_optical of a camera at `eye_m` that sees `target_m` in its middle.
+
+    World z is up.
+    """
     forward = target_m - eye_m
     forward = forward / np.linalg.norm(forward)
     upward = np.array([0.0, 0, 1]) if abs(forward[2]) < 0.999 else np.array([0.0, 1, 0])
@@ -58,7 +63,10 @@ def look_at(eye_m: Array, target_m: Array, roll_rad: float = 0.0) -> Array:
 
 
 def random_focal_px(rng: np.random.Generator, width: int = 320) -> float:
-    """Focal length: four in ten near a Kinect's 57-63 degrees across, the rest anywhere from 40 to 75."""
+    """Focal length.
+
+    Four in ten near a Kinect's 57-63 degrees across, the rest anywhere from 40 to 75.
+    """
     degrees = rng.uniform(56, 64) if rng.random() < 0.4 else rng.uniform(40, 75)
     return float(width / 2 / np.tan(np.radians(degrees) / 2))
 
@@ -70,7 +78,10 @@ def orbit_camera(
     tilt_deg: tuple[float, float],
     azimuth_deg: tuple[float, float],
 ) -> Camera:
-    """A camera round a target: distance, tilt below the horizon (90 looks straight down) and azimuth (-90 is the front)."""
+    """A camera round a target.
+
+    Distance, tilt below the horizon (90 looks straight down) and azimuth (-90 is the front).
+    """
     focal = random_focal_px(rng)
     # a long lens stands farther back: the ranges given hold for 60 degrees across
     reach = rng.uniform(*distance_m) * (focal / 277.0) ** 0.7

@@ -1,7 +1,7 @@
 """Captions from attributes: which phrases single one visible object out, and which fit none.
 
-A phrase is (size, colour, material, noun); each of the first three may be missing. `fits` is the meaning of a
-phrase, and every caption is checked by it against all visible objects.
+A phrase is (size, colour, material, noun); each of the first three may be missing. `fits` is the
+meaning of a phrase, and every caption is checked by it against all visible objects.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def _fits_plainly(phrase: Phrase, item: Described) -> bool:
 def fits(phrase: Phrase, item: Described, visible: list[Described]) -> bool:
     """Whether the phrase is true of an object among the visible ones.
 
-    Sizes compare with the others the rest of the phrase fits: big is 1.3 times the next, small the reverse, and
-    tall is much higher than wide and 1.3 times as high as the next.
+    Sizes compare with the others the rest of the phrase fits: big is 1.3 times the next, small
+    the reverse, and tall is much higher than wide and 1.3 times as high as the next.
     """
     if not _fits_plainly(phrase, item):
         return False
@@ -99,7 +99,10 @@ def _phrases(item: Described) -> list[Phrase]:
 
 
 def captions_of(item: Described, visible: list[Described]) -> list[str]:
-    """Phrases that fit this object and no other visible one, the most natural first; may be empty."""
+    """Phrases that fit this object and no other visible one, the most natural first.
+
+    May be empty.
+    """
     single = (
         p for p in _phrases(item) if fits(p, item, visible) and not _fits_another(p, item, visible)
     )

@@ -23,7 +23,10 @@ _TRIES = 6
 
 
 def parts_of(scene: Scene) -> list[Part]:
-    """Objects are parts 1..n (their id), fixtures 256 and up; transparent ones come last so that they blend."""
+    """Objects are parts 1..n (their id), fixtures 256 and up.
+
+    Transparent ones come last so that they blend.
+    """
     fixtures = [
         Part(
             fixture.mesh,
@@ -89,11 +92,15 @@ def describe(
 
 
 def make_frame(
-    renderer: Renderer, scene: Scene, camera: Camera, lighting: Lighting, rng: np.random.Generator, seed: int,
-    labels: Labels | None = None,
-) -> Sample:  # fmt: skip
-    """One labelled frame of a loaded scene; labels already drawn from this camera are used again."""
-    labels = labels or renderer.labels(camera)
+    renderer: Renderer,
+    scene: Scene,
+    view: tuple[Camera, Lighting],
+    labels: Labels,
+    rng: np.random.Generator,
+    seed: int,
+) -> Sample:
+    """One labelled frame of a loaded scene; labels are those drawn from the view's camera."""
+    camera, lighting = view
     ids = object_ids(labels)
     depth = np.where(labels.depth_m <= FARTHEST_M, labels.depth_m, np.nan).astype(np.float32)
     objects, absent = describe(scene, ids, rng)
@@ -114,7 +121,7 @@ def make_frame(
 def _worth_seeing(labels: Labels) -> bool:
     """Whether some object is in view and nothing is closer than 15 cm."""
     seen = np.count_nonzero((labels.parts > 0) & (labels.parts < FIRST_FIXTURE_PART))
-    return seen >= 4 * MIN_VISIBLE_PX and float(np.nanmin(labels.depth_m)) > 0.15
+    return bool(seen >= 4 * MIN_VISIBLE_PX) and float(np.nanmin(labels.depth_m)) > 0.15
 
 
 def scene_frames(
@@ -126,8 +133,8 @@ def scene_frames(
     renderer.load(parts_of(scene))
     for _ in range(VIEWS_PER_SCENE):
         for _ in range(_TRIES):
-            camera, lighting = scene.view(rng)
-            labels = renderer.labels(camera)
+            view = scene.view(rng)
+            labels = renderer.labels(view[0])
             if _worth_seeing(labels):
                 break
-        yield make_frame(renderer, scene, camera, lighting, rng, scene_number, labels)
+        yield make_frame(renderer, scene, view, labels, rng, scene_number)

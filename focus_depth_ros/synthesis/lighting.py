@@ -1,4 +1,7 @@
-"""Lamps and exposure. A lamp is a small surface: each render pass sees another point of it, so shadows are soft."""
+"""Lamps and exposure.
+
+A lamp is a small surface: each render pass sees another point of it, so shadows are soft.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,12 @@ TRAINING_PASSES = 4
 
 @dataclass(frozen=True)
 class Lamp:
-    """directions: (passes,3) unit vectors the light travels along. centre: the point it aims at, metres.
+    """directions: (passes,3) unit vectors the light travels along.
 
-    far lamps light like a window or ceiling (parallel); near ones are spots with a fall-off. Colours are RGB gains.
+    centre: the point it aims at, metres.
+
+    far lamps light like a window or ceiling (parallel); near ones are spots with a fall-off.
+    Colours are RGB gains.
     """
 
     directions: Array
@@ -44,7 +50,10 @@ class Lighting:
 
 
 def spread(rng: np.random.Generator, direction: Array, radius: float, passes: int) -> Array:
-    """(passes,3) unit directions about one, on a ring of the given radius (tangent of the half angle)."""
+    """(passes,3) unit directions about one.
+
+    They lie on a ring of the given radius (tangent of the half angle).
+    """
     side = np.cross(direction, [1.0, 0, 0] if abs(direction[0]) < 0.8 else [0, 1.0, 0])
     side /= np.linalg.norm(side)
     other = np.cross(direction, side)
@@ -65,7 +74,10 @@ def _down(rng: np.random.Generator, least_deg: float, most_deg: float) -> Array:
 def random_lighting(
     rng: np.random.Generator, centre: Array, softness: tuple[float, float]
 ) -> Lighting:
-    """One main lamp with shadows, one or two fills without, ambient; total brightness from dim to over-exposed."""
+    """One main lamp with shadows, one or two fills without, ambient.
+
+    Total brightness from dim to over-exposed.
+    """
     exposure = rng.uniform(0.85, 1.25) if rng.random() < 0.88 else rng.uniform(0.45, 0.85)
     ambient_share = rng.uniform(0.42, 0.72)
     tint = np.clip(1 + rng.normal(0, 0.05) * np.array([1.0, 0.1, -1.0]), 0.8, 1.2)
@@ -82,7 +94,7 @@ def random_lighting(
         specular=np.full(3, exposure * rng.uniform(0.3, 0.9)),
     )
     left = 1 - ambient_share - main_share
-    # the ambient light hangs on a lamp without shadows: MuJoCo darkens all of a lamp that casts them
+    # ambient light hangs on a lamp without shadows: MuJoCo darkens all of a lamp that casts them
     fills = []
     for turn in range(int(rng.integers(1, 3))):
         near = turn > 0 and rng.random() < 0.6

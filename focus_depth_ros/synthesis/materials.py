@@ -1,7 +1,8 @@
 """Procedural textures: colours by name, printed labels, wood, cloth, metal, walls.
 
-Textures are uint8 (H,W,3) RGB. An object's texture is an atlas: the lower half wraps round its sides, the upper
-half holds four plain patches (see the cells). All of them are drawn from one random generator, so a seed is a texture.
+Textures are uint8 (H,W,3) RGB. An object's texture is an atlas: the lower half wraps round its
+sides, the upper half holds four plain patches (see the cells). All of them are drawn from one
+random generator, so a seed is a texture.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ def named_colour(name: str, rng: np.random.Generator) -> Colour:
 def smooth_noise(
     rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int], octaves: int = 3
 ) -> NDArray[np.float32]:
-    """Noise in about [-1, 1], (H,W), that repeats without a seam, with `cells` (rows, columns) bumps and finer octaves at half the height."""
+    """Noise in about [-1, 1], (H,W), that repeats without a seam, with `cells` bumps.
+
+    cells: (rows, columns); finer octaves come at half the height.
+    """
     total = np.zeros(size, np.float32)
     for octave in range(octaves):
         rows, columns = (
@@ -193,7 +197,10 @@ def _print_line(area: Texture, rng: np.random.Generator, tone: list[float], scal
 
 
 def print_label(area: Texture, rng: np.random.Generator, colour: Colour) -> None:
-    """Draw on an area in place as packaging is printed: bands, pictures, big words, small print, a bar code."""
+    """Draw on an area in place as packaging is printed.
+
+    Bands, pictures, big words, small print, a bar code.
+    """
     height, width = area.shape[:2]
 
     def tone() -> list[float]:
@@ -272,7 +279,10 @@ def object_texture(
     printed: tuple[Cell, ...],
     accent: Colour,
 ) -> Texture:
-    """The atlas of one object: body everywhere, prints on some cells, a tone inside, an accent colour for lids."""
+    """The atlas of one object.
+
+    Body everywhere, prints on some cells, a tone inside, an accent colour for lids.
+    """
     texture = base_texture(material, colour, rng)
     if rng.random() < 0.35 and material in ('ceramic', 'plastic'):
         part(texture, INSIDE)[:] = (255 * named_colour('white', rng)).astype(np.uint8)

@@ -1,7 +1,8 @@
 """Triangle meshes and the few ways objects are built: parameter grids, lathes, sweeps, boxes.
 
-Every surface carries texture coordinates inside a `Cell` of its object's picture, so one object needs one mesh and
-one texture. Surfaces face outward (counter-clockwise); hollow things have their inner wall as a surface of its own.
+Every surface carries texture coordinates inside a `Cell` of its object's picture, so one object
+needs one mesh and one texture. Surfaces face outward (counter-clockwise); hollow things have their
+inner wall as a surface of its own.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def grid_surface(points: Array, cell: Cell = WHOLE, closed: bool = False) -> Mes
 
 
 def lathe(profile: Array, cell: Cell = WHOLE, segments: int = 24, squareness: float = 2.0) -> Mesh:
-    """Turn a profile (P,2) of (radius, z) about z. Going up an outer wall faces outward, going down inward.
+    """Turn a profile (P,2) of (radius, z) about z.
+
+    Going up an outer wall faces outward, going down inward.
 
     squareness: exponent of the superellipse section; 2 is round, 6 nearly square.
     """
@@ -105,7 +108,10 @@ def lathe(profile: Array, cell: Cell = WHOLE, segments: int = 24, squareness: fl
 def sweep(
     path: Array, radii: Array, cell: Cell = WHOLE, sides: int = 10, flatness: float = 1.0
 ) -> Mesh:
-    """A tube along a path (P,3) with radii (P,), closed at both ends; flatness scales its section along one axis."""
+    """A tube along a path (P,3) with radii (P,), closed at both ends.
+
+    Flatness scales its section along one axis.
+    """
     tangent = np.gradient(path, axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-12)
     side = np.cross(tangent[0], [0.0, 0.0, 1.0] if abs(tangent[0, 2]) < 0.9 else [1.0, 0.0, 0.0])
@@ -127,25 +133,35 @@ def sweep(
 def sheet(
     corner: Array, along: Array, up: Array, cell: Cell = WHOLE, rows: int = 2, columns: int = 2
 ) -> Mesh:
-    """A flat parallelogram from `corner`, facing along x up, as a grid of rows x columns vertices."""
+    """A flat parallelogram from `corner`, facing along x up.
+
+    It is a grid of rows x columns vertices.
+    """
     v, u = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing='ij')
     return grid_surface(corner + u[..., None] * along + v[..., None] * up, cell)
 
 
 def box(size_m: Array, cells: tuple[Cell, ...] = (WHOLE,) * 6, divisions: int = 2) -> Mesh:
-    """A cuboid standing on z = 0, centred in x and y. cells: front (-y), back, right (+x), left, top, bottom."""
+    """A cuboid standing on z = 0, centred in x and y.
+
+    cells: front (-y), back, right (+x), left, top, bottom.
+    """
     w, d, h = np.asarray(size_m, float)
     x, y, z = np.array([w, 0, 0]), np.array([0, d, 0]), np.array([0, 0, h])
     low = np.array([-w / 2, -d / 2, 0.0])
     corners = (
-        (low, x, z), (low + x + y, -x, z), (low + x, y, z), (low + y, -y, z), (low + z, x, y), (low + y, x, -y),
+        (low, x, z), (low + x + y, -x, z), (low + x, y, z),
+        (low + y, -y, z), (low + z, x, y), (low + y, x, -y),
     )  # fmt: skip
     n = divisions
     return merge(*(sheet(*corner, cell, n, n) for corner, cell in zip(corners, cells, strict=True)))
 
 
 def surface_points(mesh: Mesh, spacing_m: float) -> Array:
-    """(N,3) points on the surface no farther apart than about spacing_m, on a regular pattern in each triangle."""
+    """(N,3) points on the surface no farther apart than about spacing_m.
+
+    They form a regular pattern in each triangle.
+    """
     a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
     longest = np.sqrt(np.max([((p - q) ** 2).sum(1) for p, q in ((a, b), (b, c), (c, a))], axis=0))
     steps = np.clip(np.ceil(longest / spacing_m).astype(int), 1, 400)

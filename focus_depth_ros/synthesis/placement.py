@@ -1,7 +1,10 @@
-"""Placing things on surfaces without physics: a height map of what is there, and objects dropped on it.
+"""Placing things on surfaces without physics.
 
-An object is a cloud of surface points. Its lower outline is laid over the map's tops; the largest overlap gives the
-height at which it rests. Sliding an object until it would climb gives exact touching and leaning.
+A height map of what is there, and objects dropped on it.
+
+An object is a cloud of surface points. Its lower outline is laid over the map's tops; the largest
+overlap gives the height at which it rests. Sliding an object until it would climb gives exact
+touching and leaning.
 """
 
 from __future__ import annotations
@@ -23,12 +26,20 @@ class Placed:
 
     thing: Thing
     mesh: Mesh
-    group: int = 0
+
+    @property
+    def middle_m(self) -> Array:
+        """(2,) middle of its bounds in x and y."""
+        bounds = self.mesh.vertices[:, :2]
+        return np.asarray((bounds.min(axis=0) + bounds.max(axis=0)) / 2)
 
 
 @dataclass(frozen=True)
 class _Footprint:
-    """Cells (N,2) relative to the object's origin with its lowest and highest z (N,) in each, metres."""
+    """Cells (N,2) relative to the object's origin with its lowest and highest z (N,) there.
+
+    Heights in metres.
+    """
 
     cells: Array
     low_m: Array
@@ -64,8 +75,21 @@ def centred(mesh: Mesh) -> Mesh:
     return mesh.moved(-float(middle[0]), -float(middle[1]), -float(low[2]))
 
 
-_LIES = {"carton": 0.6, "box": 0.1, "block": 0.3, "can": 0.3, "bottle": 0.25, "mug": 0.12, "cup": 0.15, "glass": 0.12,
-         "bowl": 0.08, "pot": 0.04, "book": 0.15, "ring": 0.1, "bag": 0.0}  # fmt: skip
+_LIES = {
+    'carton': 0.6,
+    'box': 0.1,
+    'block': 0.3,
+    'can': 0.3,
+    'bottle': 0.25,
+    'mug': 0.12,
+    'cup': 0.15,
+    'glass': 0.12,
+    'bowl': 0.08,
+    'pot': 0.04,
+    'book': 0.15,
+    'ring': 0.1,
+    'bag': 0.0,
+}
 
 
 def resting(thing: Thing, rng: np.random.Generator, may_lie: bool = True) -> Mesh:
@@ -108,7 +132,10 @@ class Surface:
         self._tops[x, y] = np.maximum(self._tops[x, y], print_.high_m[inside])
 
     def _rest(self, print_: _Footprint, at_m: Array) -> tuple[float, Array] | None:
-        """Height of rest and the gap below each cell, metres; None if it would stick out of the map."""
+        """Height of rest and the gap below each cell, metres.
+
+        None if it would stick out of the map.
+        """
         cells = print_.cells + np.round((at_m - self.low_m) / CELL_M).astype(int)
         if (cells < 0).any() or (cells >= self._tops.shape).any():
             return None
@@ -117,27 +144,30 @@ class Surface:
         return height, height - gaps
 
     def _settle(
-        self, thing: Thing, mesh: Mesh, print_: _Footprint, at_m: Array, height_m: float, group: int
+        self, thing: Thing, mesh: Mesh, print_: _Footprint, at_m: Array, height_m: float
     ) -> Placed:
         snapped = np.round((at_m - self.low_m) / CELL_M) * CELL_M + self.low_m
         moved = mesh.moved(float(snapped[0]), float(snapped[1]), height_m)
         cells = print_.cells + np.round((at_m - self.low_m) / CELL_M).astype(int)
         x, y = cells.T
         self._tops[x, y] = np.maximum(self._tops[x, y], print_.high_m + height_m)
-        placed = Placed(thing, moved, group)
+        placed = Placed(thing, moved)
         self.placed.append(placed)
         return placed
 
-    def stand(self, thing: Thing, mesh: Mesh, at_m: Array, group: int = 0) -> Placed | None:
+    def stand(self, thing: Thing, mesh: Mesh, at_m: Array) -> Placed | None:
         """On the bare ground at a point, touching nothing; None where there is no room."""
         print_ = _footprint(mesh)
         rest = self._rest(print_, at_m)
         if rest is None or rest[0] > self.ground_m + 1e-3:
             return None
-        return self._settle(thing, mesh, print_, at_m, rest[0], group)
+        return self._settle(thing, mesh, print_, at_m, rest[0])
 
-    def drop(self, thing: Thing, mesh: Mesh, at_m: Array, group: int = 0) -> Placed | None:
-        """From above on whatever is there; None unless the contacts lie on all sides of the centre."""
+    def drop(self, thing: Thing, mesh: Mesh, at_m: Array) -> Placed | None:
+        """From above on whatever is there.
+
+        None unless the contacts lie on all sides of the centre.
+        """
         print_ = _footprint(mesh)
         rest = self._rest(print_, at_m)
         if rest is None:
@@ -147,12 +177,15 @@ class Surface:
         spread = 0.15 * np.ptp(print_.cells * CELL_M, axis=0)
         if (contact.max(axis=0) < spread).any() or (contact.min(axis=0) > -spread).any():
             return None
-        return self._settle(thing, mesh, print_, at_m, height, group)
+        return self._settle(thing, mesh, print_, at_m, height)
 
     def sink(
         self, thing: Thing, mesh: Mesh, rng: np.random.Generator, half_m: Array, highest_m: float
     ) -> Placed | None:
-        """Dropped at the lowest of a few random points within +-half_m; None if it would still rise above highest_m."""
+        """Dropped at the lowest of a few random points within +-half_m.
+
+        None if it would still rise above highest_m.
+        """
         print_ = _footprint(mesh)
         spots = rng.uniform(-half_m, half_m, (8, 2))
         rests = [(self._rest(print_, spot), spot) for spot in spots]
@@ -162,12 +195,13 @@ class Surface:
         height, spot = min(found, key=lambda pair: pair[0])
         if height > highest_m:
             return None
-        return self._settle(thing, mesh, print_, spot, height, 0)
+        return self._settle(thing, mesh, print_, spot, height)
 
-    def slide(
-        self, thing: Thing, mesh: Mesh, start_m: Array, goal_m: Array, group: int = 0
-    ) -> Placed | None:
-        """Along the ground from a free place towards a goal until it touches something; None if it never does."""
+    def slide(self, thing: Thing, mesh: Mesh, start_m: Array, goal_m: Array) -> Placed | None:
+        """Along the ground from a free place towards a goal until it touches something.
+
+        None if it never does.
+        """
         print_ = _footprint(mesh)
         steps = max(int(np.linalg.norm(goal_m - start_m) / (CELL_M / 2)), 1)
         last = None
@@ -178,20 +212,16 @@ class Surface:
                 continue
             if rest[0] > self.ground_m + 1.5e-3:
                 return (
-                    None
-                    if last is None
-                    else self._settle(thing, mesh, print_, last, self.ground_m, group)
+                    None if last is None else self._settle(thing, mesh, print_, last, self.ground_m)
                 )
             last = at
         return None
 
     def lean(
-        self, thing: Thing, mesh: Mesh, against: Placed, rng: np.random.Generator, group: int = 0
+        self, thing: Thing, mesh: Mesh, against: Placed, rng: np.random.Generator
     ) -> Placed | None:
         """Tilted towards another object and slid up to it, so that the two touch."""
-        target = (
-            against.mesh.vertices[:, :2].min(axis=0) + against.mesh.vertices[:, :2].max(axis=0)
-        ) / 2
+        target = against.middle_m
         angle = rng.uniform(0, 2 * np.pi)
         direction = np.array([np.cos(angle), np.sin(angle)])
         turned = (
@@ -200,27 +230,23 @@ class Surface:
             @ rotation('z', -angle)
         )
         tilted = centred(mesh.transformed(turned))
-        return self.slide(thing, tilted, target - direction * 0.4, target, group)
+        return self.slide(thing, tilted, target - direction * 0.4, target)
 
     def touch(
-        self, thing: Thing, mesh: Mesh, beside: Placed, rng: np.random.Generator, group: int = 0
+        self, thing: Thing, mesh: Mesh, beside: Placed, rng: np.random.Generator
     ) -> Placed | None:
         """Pushed against the side of another object."""
-        target = (
-            beside.mesh.vertices[:, :2].min(axis=0) + beside.mesh.vertices[:, :2].max(axis=0)
-        ) / 2
+        target = beside.middle_m
         angle = rng.uniform(0, 2 * np.pi)
         away = np.array([np.cos(angle), np.sin(angle)])
-        return self.slide(thing, mesh, target + away * 0.4, target + rng.normal(0, 0.02, 2), group)
+        return self.slide(thing, mesh, target + away * 0.4, target + rng.normal(0, 0.02, 2))
 
     def stack(
-        self, thing: Thing, mesh: Mesh, upon: Placed, rng: np.random.Generator, group: int = 0
+        self, thing: Thing, mesh: Mesh, upon: Placed, rng: np.random.Generator
     ) -> Placed | None:
         """On top of (or inside) another object, if it stays there."""
-        vertices = upon.mesh.vertices[:, :2]
-        target = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-        offset = rng.normal(0, 0.15, 2) * np.ptp(vertices, axis=0)
-        return self.drop(thing, mesh, target + offset, group)
+        offset = rng.normal(0, 0.15, 2) * upon.mesh.extent_m[:2]
+        return self.drop(thing, mesh, upon.middle_m + offset)
 
 
 def recoloured(thing: Thing, twin: Thing) -> Thing:

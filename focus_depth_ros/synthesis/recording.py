@@ -1,9 +1,10 @@
-"""`focus-depth render-recording`: a camera moving over one table, as a ROS 2 recording with its truth.
+"""`focus-depth render-recording`: a camera moving over one table, as a ROS 2 recording.
 
-Topics: /camera/image_raw/compressed and /camera/camera_info at 15 Hz (640x480, one stamp for both),
-/detections at 3 Hz (boxes of a mug and a bowl, a little off, published 80-120 ms after the picture they
-were seen in), /text_target once, after 55 % of the time. Every fifth frame /truth/depth (16UC1 PNG, unit
-0.1 mm, 320x240) and /truth/ids (mono8 PNG, 320x240); /truth/objects once (JSON: id, class, caption).
+Topics: /camera/image_raw/compressed and /camera/camera_info at 15 Hz (640x480, one stamp for
+both), /detections at 3 Hz (boxes of a mug and a bowl, a little off, published 80-120 ms after the
+picture they were seen in), /text_target once, after 55 % of the time. Every fifth frame
+/truth/depth (16UC1 PNG, unit 0.1 mm, 320x240) and /truth/ids (mono8 PNG, 320x240); /truth/objects
+once (JSON: id, class, caption).
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Role:
-    """One object of the table: what it is and where it stands (metres, radians about the vertical)."""
+    """One object of the table.
+
+    What it is and where it stands (metres, radians about the vertical).
+    """
 
     class_name: str
     colour: str
@@ -210,7 +214,9 @@ def jittered(box: Box, rng: np.random.Generator) -> Box:
 
 def _truth_files(shot: Shot) -> tuple[bytes, bytes]:
     smallest = (cv2.IMWRITE_PNG_COMPRESSION, 9)
-    return encode_image('.png', shot.depth_counts, *smallest), encode_image('.png', shot.ids, *smallest)
+    return encode_image('.png', shot.depth_counts, *smallest), encode_image(
+        '.png', shot.ids, *smallest
+    )
 
 
 def _jpegs_within(most_bytes: int, pictures: list[NDArray[np.uint8]]) -> list[bytes]:

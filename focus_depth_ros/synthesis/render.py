@@ -1,12 +1,26 @@
-"""`focus-depth render`: make a data set of labelled scenes, resumable after a kill at any moment."""
+"""`focus-depth render`: make a data set of labelled scenes.
+
+It may be killed at any moment: the same command goes on from the finished shards.
+"""
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
 import sys
+from multiprocessing.pool import Pool
 from pathlib import Path
 
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from focus_depth_ros.synthesis.shards import missing, plan, remove_abandoned, render_shard
 from focus_depth_ros.synthesis.splits import SPLITS
 
 
@@ -25,31 +39,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Render what is missing. Returns 0 when all shards are there."""
-    from focus_depth_ros.synthesis.renderer import RendererError
-    from focus_depth_ros.synthesis.shards import missing, plan, render_shard
-
     if arguments.scenes < 1 or arguments.workers < 1 or arguments.seed < 0:
-        print(
-            'render: --scenes and --workers must be at least 1, --seed at least 0', file=sys.stderr
-        )
-        return 2
+        raise ValueError('--scenes and --workers must be at least 1, --seed at least 0')
     arguments.out.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(arguments.out)
     jobs = plan(arguments.out, arguments.split, arguments.seed, arguments.scenes)
     left = missing(jobs)
-    progress = tqdm(total=sum(job.frames for job in jobs), unit='frame', smoothing=0.05)
-    progress.update(sum(job.frames for job in jobs) - sum(job.frames for job in left))
+    frames = sum(job.frames for job in jobs)
+    columns = (
+        TextColumn('rendering'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeRemainingColumn(),
+    )
     try:
-        with multiprocessing.get_context('spawn').Pool(
-            min(arguments.workers, max(len(left), 1))
-        ) as pool:
+        with Progress(*columns) as progress, _workers(arguments.workers, len(left)) as pool:
+            task = progress.add_task('', total=frames)
+            progress.update(task, completed=frames - sum(job.frames for job in left))
             for job in pool.imap_unordered(render_shard, left):
-                progress.update(job.frames)
-    except (OSError, RuntimeError, RendererError) as error:
+                progress.advance(task, job.frames)
+    except (OSError, RuntimeError) as error:
         print(f'render: {error}', file=sys.stderr)
-        print(
-            'render: finished shards are kept; the same command goes on from them', file=sys.stderr
-        )
+        print('render: finished shards are kept; the same command goes on', file=sys.stderr)
         return 1
-    finally:
-        progress.close()
+    print(f'{frames} frames in {len(jobs)} shards under {arguments.out}')
     return 0
+
+
+def _workers(wanted: int, jobs: int) -> Pool:
+    """Fresh processes: each starts its own OpenGL."""
+    return multiprocessing.get_context('spawn').Pool(max(min(wanted, jobs), 1))

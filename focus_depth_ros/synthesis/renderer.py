@@ -1,8 +1,11 @@
-"""MuJoCo as a rasteriser: posed meshes with textures -> RGB with soft shadows, exact depth, part ids.
+"""MuJoCo as a rasteriser.
 
-One GL context and one compiled model serve a whole process. The model holds empty mesh and texture slots; for each
-scene their numbers are overwritten and uploaded again, and the list of things to draw is written straight into the
-visualiser's scene. That is what makes it fast; no physics runs here.
+Posed meshes with textures -> RGB with soft shadows, exact depth, part ids.
+
+One GL context and one compiled model serve a whole process. The model holds empty mesh and texture
+slots; for each scene their numbers are overwritten and uploaded again, and the list of things to
+draw is written straight into the visualiser's scene. That is what makes it fast; no physics runs
+here.
 
 Set MUJOCO_GL=egl for a GPU; osmesa (software) is the default on machines without a display.
 """
@@ -51,7 +54,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Labels:
-    """depth_m float32 (H,W) along Z, NaN where nothing was hit; parts int32 (H,W), 0 where nothing was hit."""
+    """depth_m float32 (H,W) along Z, NaN where nothing was hit.
+
+    parts int32 (H,W), 0 where nothing was hit.
+    """
 
     depth_m: NDArray[np.float32]
     parts: NDArray[np.int32]
@@ -74,8 +80,8 @@ class Renderer:
         except Exception as error:
             backend = os.environ['MUJOCO_GL']
             raise RendererError(
-                f'cannot start OpenGL through MUJOCO_GL={backend}: {error}. Install libosmesa6 for software rendering, '
-                'or set MUJOCO_GL=egl on a machine with a GPU driver'
+                f'cannot start OpenGL through MUJOCO_GL={backend}: {error}. Install libosmesa6 for '
+                'software rendering, or set MUJOCO_GL=egl on a machine with a GPU driver'
             ) from error
         atexit.register(self.close)  # OpenGL must go before the interpreter does
         self.width, self.height = width, height
@@ -223,7 +229,10 @@ class Renderer:
             light.cutoff, light.exponent = lamp.cutoff_deg, lamp.exponent
 
     def picture(self, camera: Camera, lighting: Lighting) -> NDArray[np.uint8]:
-        """RGB uint8 (H,W,3): the mean of passes that differ in sub-pixel offset and in the point of each lamp."""
+        """RGB uint8 (H,W,3).
+
+        The mean of passes that differ in sub-pixel offset and in the point of each lamp.
+        """
         rect = self._mujoco.MjrRect(0, 0, camera.width, camera.height)
         total = np.zeros((camera.height, camera.width, 3), np.uint16)
         buffer = np.empty((camera.height, camera.width, 3), np.uint8)
@@ -258,7 +267,10 @@ class Renderer:
 
 
 def _pass_offsets_px(passes: int) -> list[tuple[float, float]]:
-    """Sub-pixel offsets in columns and rows: a lattice without rows or columns, centred on the pixel."""
+    """Sub-pixel offsets in columns and rows.
+
+    A lattice without rows or columns, centred on the pixel.
+    """
     across = (np.arange(passes) + 0.5) / passes - 0.5
     down = np.arange(passes) * 0.6180339887 % 1.0
     down -= down.mean()

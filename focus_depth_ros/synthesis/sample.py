@@ -1,7 +1,10 @@
-"""One labelled frame and its form on disk: the only place that knows the names and units inside a shard.
+"""One labelled frame and its form on disk.
 
-A shard is an uncompressed tar in the WebDataset manner: the files of one frame share a key and differ in their
-ending (`KEY.rgb.jpg`, `KEY.depth.png`, `KEY.ids.png`, `KEY.boundary.png`, `KEY.json`).
+The only place that knows the names and units inside a shard.
+
+A shard is an uncompressed tar in the WebDataset manner: the files of one frame share a key and
+differ in their ending (`KEY.rgb.jpg`, `KEY.depth.png`, `KEY.ids.png`, `KEY.boundary.png`,
+`KEY.json`).
 """
 
 from __future__ import annotations
@@ -32,8 +35,9 @@ BOUNDARY_NONE, BOUNDARY_OCCLUSION, BOUNDARY_SELF, BOUNDARY_CONTACT = 0, 1, 2, 3
 class SceneObject:
     """One visible object.
 
-    id: value in the ids image (1..255). box: tight xyxy on the visible pixels, px, right and lower edge exclusive.
-    captions: each fits this object and no other visible one. extent_m: size along the object's own axes.
+    id: value in the ids image (1..255). box: tight xyxy on the visible pixels, px, right and
+    lower edge exclusive. captions: each fits this object and no other visible one. extent_m:
+    size along the world's axes, z up.
     """
 
     id: int
@@ -48,9 +52,11 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame: rgb uint8 (H,W,3); depth_m float32 (H,W) along Z, NaN = invalid; ids uint8 (H,W), 0 = structure;
-    boundary uint8 (H,W), see BOUNDARY_*; K float64 (3,3) px, pixel centres at integers; camera_pose float64 (4,4)
-    world_T_optical (x right, y down, z forward), metres.
+    """One frame: rgb uint8 (H,W,3); depth_m float32 (H,W) along Z, NaN = invalid.
+
+    ids uint8 (H,W), 0 = structure; boundary uint8 (H,W), see BOUNDARY_*; K float64 (3,3) px,
+    pixel centres at integers; camera_pose float64 (4,4) world_T_optical (x right, y down, z
+    forward), metres.
     """
 
     rgb: NDArray[np.uint8]
@@ -95,7 +101,10 @@ def _object_from_json(row: dict[str, Any]) -> SceneObject:
 
 
 def depth_to_counts(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Metres (NaN = invalid) -> uint16 counts of DEPTH_UNIT_M; invalid or beyond FARTHEST_M becomes 0."""
+    """Metres (NaN = invalid) -> uint16 counts of DEPTH_UNIT_M.
+
+    Invalid or beyond FARTHEST_M becomes 0.
+    """
     valid = np.isfinite(depth_m) & (depth_m > 0) & (depth_m <= FARTHEST_M)
     counts = np.rint(np.where(valid, depth_m, 0.0).astype(np.float64) / DEPTH_UNIT_M)
     return counts.astype(np.uint16)
@@ -117,7 +126,9 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
         'absent_captions': sample.absent_captions,
     }
     return {
-        'rgb.jpg': encode_image('.jpg', sample.rgb[:, :, ::-1], cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY),
+        'rgb.jpg': encode_image(
+            '.jpg', sample.rgb[:, :, ::-1], cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY
+        ),
         'depth.png': encode_image(
             '.png', depth_to_counts(sample.depth_m), cv2.IMWRITE_PNG_COMPRESSION, 2
         ),
@@ -128,7 +139,10 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
 
 
 def decode_sample(files: dict[str, bytes], where: str = 'sample') -> Sample:
-    """Inverse of `encode_sample`; `where` names the frame in errors. Raises ValueError on missing or broken files."""
+    """Inverse of `encode_sample`; `where` names the frame in errors.
+
+    Raises ValueError on missing or broken files.
+    """
     missing = [ending for ending in ENDINGS if ending not in files]
     if missing:
         raise ValueError(
@@ -139,7 +153,7 @@ def decode_sample(files: dict[str, bytes], where: str = 'sample') -> Sample:
         decoded = cv2.imdecode(np.frombuffer(files[ending], np.uint8), flag)
         if decoded is None:
             raise ValueError(f'{where}: {ending} is not a readable image; render the shard again')
-        return decoded
+        return np.asarray(decoded)
 
     row = json.loads(files['json'])
     return Sample(
@@ -157,7 +171,10 @@ def decode_sample(files: dict[str, bytes], where: str = 'sample') -> Sample:
 
 
 def write_sample(shard: tarfile.TarFile, key: str, sample: Sample) -> None:
-    """Append one frame to an open tar under `key` (no dots). Times and owners are left at zero: bytes repeat."""
+    """Append one frame to an open tar under `key` (no dots).
+
+    Times and owners are left at zero: bytes repeat.
+    """
     for ending, data in encode_sample(sample).items():
         entry = tarfile.TarInfo(f'{key}.{ending}')
         entry.size = len(data)
@@ -165,7 +182,10 @@ def write_sample(shard: tarfile.TarFile, key: str, sample: Sample) -> None:
 
 
 def read_shard(path: str | Path) -> Iterator[Sample]:
-    """Stream the frames of one shard in order. Raises ValueError naming the shard and key that is broken."""
+    """Stream the frames of one shard in order.
+
+    Raises ValueError naming the shard and key that is broken.
+    """
     try:
         with tarfile.open(path, 'r|') as shard:
             key, files = '', dict[str, bytes]()

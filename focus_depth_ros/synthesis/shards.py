@@ -16,7 +16,7 @@ from focus_depth_ros.synthesis.splits import Split
 from focus_depth_ros.synthesis.themes import VIEWS_PER_SCENE
 
 SCENES_PER_SHARD = 50
-FRAMES_PER_SHARD = SCENES_PER_SHARD * VIEWS_PER_SCENE
+_PARTIAL = '.partial-'
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,14 @@ def missing(jobs: Iterator[Job] | list[Job]) -> list[Job]:
     return [job for job in jobs if not job.path.exists()]
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Delete temporary files whose process is gone; those of workers still alive are left alone."""
+    for path in folder.glob(f'*{_PARTIAL}*'):
+        process = path.name.rpartition('-')[2]
+        if not Path('/proc', process).exists():
+            path.unlink()
+
+
 @lru_cache(maxsize=1)
 def _process_renderer() -> Renderer:
     """The one GL context of this process."""
@@ -64,10 +72,10 @@ def _process_renderer() -> Renderer:
 def render_shard(job: Job) -> Job:
     """Render one shard into a temporary file beside its place, flush it to disk, then rename it.
 
-    A killed worker leaves only the temporary file, which the next run overwrites. Raises RuntimeError naming the
-    seed and scene that failed, OSError on a full disk.
+    A killed worker leaves only its temporary file, see `remove_abandoned`. Raises
+    RuntimeError naming the seed and scene that failed, OSError on a full disk.
     """
-    temporary = job.path.with_suffix('.tar.partial')
+    temporary = job.path.with_name(f'{job.path.name}{_PARTIAL}{os.getpid()}')
     with open(temporary, 'wb') as stream:
         with tarfile.open(fileobj=stream, mode='w', format=tarfile.USTAR_FORMAT) as shard:
             for scene in range(job.first_scene, job.last_scene):

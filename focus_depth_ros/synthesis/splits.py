@@ -1,7 +1,8 @@
 """What may appear in which split: the one place that decides.
 
-Train, validation and test never share a scene seed. Test alone may also use a tenth of the texture and mesh
-seeds and about a ninth of the colour-class combinations, so that a test figure says something about new things.
+Train, validation and test never share a scene seed. Test alone may also use a tenth of the texture
+and mesh seeds and about a ninth of the colour-class combinations, so that a test figure says
+something about new things.
 """
 
 from __future__ import annotations
@@ -21,12 +22,18 @@ _CLASSES = tuple(CLASS_WORDS)
 
 
 def scene_generator(split: Split, seed: int, scene: int) -> np.random.Generator:
-    """The random source of one scene; streams of different splits, seeds and scenes are independent."""
+    """The random source of one scene.
+
+    Streams of different splits, seeds and scenes are independent.
+    """
     return np.random.default_rng([SPLITS.index(split), seed, scene])
 
 
 def asset_seed(split: Split, rng: np.random.Generator) -> int:
-    """Seed of a mesh or texture. Multiples of ten are test's own: there they come up half of the time."""
+    """Seed of a mesh or texture.
+
+    Multiples of ten are test's own: there they come up half of the time.
+    """
     held_out = split == 'test' and rng.random() < 0.5
     asset = int(rng.integers(_ASSETS // _HELD_OUT_EVERY)) * _HELD_OUT_EVERY
     return asset if held_out else asset + int(rng.integers(1, _HELD_OUT_EVERY))
@@ -38,7 +45,10 @@ def is_held_out(class_name: str, colour: str) -> bool:
 
 
 def allowed_colours(split: Split, class_name: str, candidates: tuple[str, ...]) -> tuple[str, ...]:
-    """The candidates this split may use. Outside test a class whose colours are all held out keeps its last one."""
+    """The candidates this split may use.
+
+    Outside test a class whose colours are all held out keeps its last one.
+    """
     if split == 'test':
         return candidates
     kept = tuple(colour for colour in candidates if not is_held_out(class_name, colour))

@@ -1,19 +1,27 @@
-"""What is not an object: tables, floors, walls, shelves, totes and far furniture. All of it has id 0 in the labels."""
+"""What is not an object: tables, floors, walls, shelves, totes and far furniture.
+
+All of it has id 0 in the labels.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from focus_depth_ros.synthesis import materials
 from focus_depth_ros.synthesis.materials import Colour, Texture, named_colour
 from focus_depth_ros.synthesis.meshes import WHOLE, Array, Cell, Mesh, box, merge, sheet, sweep
-from focus_depth_ros.synthesis.objects import Look, tray
+from focus_depth_ros.synthesis.objects import Look
 from focus_depth_ros.synthesis.placement import Surface, rotation
+from focus_depth_ros.synthesis.shapes import tray
 from focus_depth_ros.synthesis.splits import Split, asset_seed
 
 FLOOR_DROP_M = 0.73
+
+
+MATT = Look(0.05, 0.2)
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class Fixture:
 
     mesh: Mesh
     texture: Texture
-    look: Look = Look(0.05, 0.2)
+    look: Look = MATT
     casts_shadow: bool = False
 
 
@@ -37,10 +45,7 @@ def _tone(
     pixel = np.array(
         [[[hue, 255 * rng.uniform(*saturation), 255 * rng.uniform(*value)]]], np.float32
     ).astype(np.uint8)
-    return (
-        np.asarray(materials.cv2.cvtColor(pixel, materials.cv2.COLOR_HSV2RGB)[0, 0], np.float64)
-        / 255
-    )
+    return np.asarray(cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0], np.float64) / 255
 
 
 def pale_top(rng: np.random.Generator) -> Texture:
@@ -82,9 +87,7 @@ def texture_generator(split: Split, rng: np.random.Generator) -> np.random.Gener
 def _sized(texture: Texture, size_px: int = 512) -> Texture:
     if texture.shape[0] == size_px:
         return texture
-    return np.asarray(
-        materials.cv2.resize(texture, (size_px, size_px), interpolation=materials.cv2.INTER_LINEAR)
-    )
+    return np.asarray(cv2.resize(texture, (size_px, size_px), interpolation=cv2.INTER_LINEAR))
 
 
 def repeated(times_x: float, times_y: float) -> Cell:
@@ -106,9 +109,8 @@ def table(rng: np.random.Generator, top: Texture, low_m: Array, high_m: Array) -
         14,
         14,
     )
-    body = box(np.array([wide, deep, thick - 0.001]), (WHOLE,) * 6).moved(
-        *((low_m + high_m) / 2), -thick
-    )
+    x, y = (low_m + high_m) / 2
+    body = box(np.array([wide, deep, thick - 0.001])).moved(float(x), float(y), -thick)
     look = Look(rng.uniform(0, 0.35), rng.uniform(0.1, 0.9))
     edge = materials.plain(_tone(rng, (0.2, 0.8), (0.0, 0.5)), rng, 512)
     return [Fixture(top_mesh, top, look), Fixture(body, edge, casts_shadow=True)]
@@ -122,7 +124,10 @@ def room(
     floor_m: float,
     wall_close: float = 0.5,
 ) -> list[Fixture]:
-    """Floor, four walls and far furniture round the rectangle; the wall behind (+y) is near with chance wall_close."""
+    """Floor, four walls and far furniture round the rectangle.
+
+    The wall behind (+y) is near with chance wall_close.
+    """
     texture_rng = texture_generator(split, rng)
     behind = rng.uniform(0.02, 0.6) if rng.random() < wall_close else rng.uniform(0.6, 3.0)
     left = rng.uniform(0.05, 0.8) if rng.random() < 0.3 else rng.uniform(0.8, 3.0)

@@ -39,7 +39,10 @@ class Scene:
         return self.surface.placed
 
     def view(self, rng: np.random.Generator) -> tuple[Camera, Lighting]:
-        """A random camera and lighting for this scene; most look at the middle, some at one object."""
+        """A random camera and lighting for this scene.
+
+        Most look at the middle, some at one object.
+        """
         aim = self.centre
         if self.placed and rng.random() < 0.5:
             vertices = self.placed[int(rng.integers(len(self.placed)))].mesh.vertices
@@ -49,9 +52,30 @@ class Scene:
         return camera, random_lighting(rng, self.centre, self.softness)
 
 
-_HOUSEHOLD = {"carton": 7.0, "can": 4, "bottle": 2.5, "mug": 2.5, "bowl": 2.5, "box": 2, "book": 1.5, "cup": 1.5,
-              "block": 1.5, "pot": 1.2, "glass": 0.8, "plate": 0.8, "ball": 1, "banana": 0.8, "screwdriver": 0.6,
-              "hammer": 0.5, "wrench": 0.5, "rod": 0.7, "cable": 0.7, "ring": 0.8, "stone": 1, "bag": 1.2}  # fmt: skip
+_HOUSEHOLD = {
+    'carton': 7.0,
+    'can': 4,
+    'bottle': 2.5,
+    'mug': 2.5,
+    'bowl': 2.5,
+    'box': 2,
+    'book': 1.5,
+    'cup': 1.5,
+    'block': 1.5,
+    'pot': 1.2,
+    'glass': 0.8,
+    'plate': 0.8,
+    'ball': 1,
+    'banana': 0.8,
+    'screwdriver': 0.6,
+    'hammer': 0.5,
+    'wrench': 0.5,
+    'rod': 0.7,
+    'cable': 0.7,
+    'ring': 0.8,
+    'stone': 1,
+    'bag': 1.2,
+}
 _VESSELS = {
     'bowl': 5.0,
     'mug': 4,
@@ -64,8 +88,22 @@ _VESSELS = {
     'can': 0.7,
     'box': 1,
 }
-_SMALL = {"block": 3.0, "ball": 2, "banana": 1, "screwdriver": 2, "wrench": 2, "ring": 2, "rod": 1.5, "cable": 1.5, "stone": 2,
-          "can": 1, "carton": 1.5, "bag": 1.5, "hammer": 1, "cup": 1}  # fmt: skip
+_SMALL = {
+    'block': 3.0,
+    'ball': 2,
+    'banana': 1,
+    'screwdriver': 2,
+    'wrench': 2,
+    'ring': 2,
+    'rod': 1.5,
+    'cable': 1.5,
+    'stone': 2,
+    'can': 1,
+    'carton': 1.5,
+    'bag': 1.5,
+    'hammer': 1,
+    'cup': 1,
+}
 _SHINY = {
     'glass': 4.0,
     'bottle': 4,
@@ -92,10 +130,18 @@ def _spot(rng: np.random.Generator, spread_m: float, surface: Surface) -> Array:
 
 
 def _arrange(
-    split: Split, rng: np.random.Generator, surface: Surface, weights: dict[str, float], count: int,
-    spread_m: float = 0.16, together: float = 0.4,
-) -> None:  # fmt: skip
-    """Put things on the surface; a share `together` of them stacked on, leaning on or touching an earlier one."""
+    split: Split,
+    rng: np.random.Generator,
+    surface: Surface,
+    weights: dict[str, float],
+    count: int,
+    spread_m: float = 0.16,
+    together: float = 0.4,
+) -> None:
+    """Put things on the surface.
+
+    A share `together` of them stacked on, leaning on or touching an earlier one.
+    """
     for _ in range(count):
         thing = _pick(split, weights, rng)
         _add(rng, surface, thing, spread_m, together)
@@ -135,7 +181,7 @@ def _add(
 def _desk_surroundings(
     split: Split, rng: np.random.Generator, pale: bool
 ) -> tuple[list[Fixture], Surface]:
-    wide, deep = rng.uniform(1.0, 2.4), rng.uniform(0.7, 1.6)
+    wide, deep = rng.uniform(1.0, 2.6), rng.uniform(0.7, 2.2)
     shift = rng.uniform([-0.35, -0.25], [0.35, 0.25]) * np.array([wide, deep])
     low, high = shift - np.array([wide, deep]) / 2, shift + np.array([wide, deep]) / 2
     texture_rng = surroundings.texture_generator(split, rng)

@@ -1,4 +1,7 @@
-"""`focus-depth view`: contact sheets of shards as PNG: picture, depth, boundaries by kind, masks with captions."""
+"""`focus-depth view`: contact sheets of shards as PNG.
+
+A row shows picture, depth, boundaries by kind, masks with captions.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +120,9 @@ def mask_colours(sample: Sample) -> NDArray[np.uint8]:
         left, top, right, bottom = (int(value) for value in item.box)
         cv2.rectangle(view, (left, top), (right - 1, bottom - 1), (230, 230, 230), 1)
         if item.captions:
-            _write(view, item.captions[0].removeprefix('the '), (max(left - 10, 0), max(top - 3, 9)))
+            _write(
+                view, item.captions[0].removeprefix('the '), (max(left - 10, 0), max(top - 3, 9))
+            )
     return view
 
 

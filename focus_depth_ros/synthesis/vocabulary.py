@@ -1,7 +1,8 @@
 """The closed vocabulary of captions: every word that names, colours, sizes or describes an object.
 
-A network that reads these captions needs no tokenizer beyond a table; `WORDS` is that table's content and its
-order never changes within a format version. Class words are a tuple of synonyms, the most specific first.
+A network that reads these captions needs no tokenizer beyond a table; `WORDS` is that table's
+content and its order never changes within a format version. Class words are a tuple of synonyms,
+the most specific first.
 """
 
 from __future__ import annotations
@@ -36,8 +37,19 @@ GENERIC_NOUN = 'object'
 """Fits everything."""
 
 COLOURS: tuple[str, ...] = (
-    "red", "green", "blue", "yellow", "orange", "purple", "pink", "brown", "black", "white", "grey", "cyan",
-)  # fmt: skip
+    'red',
+    'green',
+    'blue',
+    'yellow',
+    'orange',
+    'purple',
+    'pink',
+    'brown',
+    'black',
+    'white',
+    'grey',
+    'cyan',
+)
 MATERIALS: tuple[str, ...] = (
     'plastic',
     'metal',

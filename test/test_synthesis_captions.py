@@ -1,0 +1,100 @@
+"""Captions against the scene they speak of: each singles out one object, absent ones none."""
+
+import numpy as np
+
+from focus_depth_ros.synthesis.captions import (
+    Described,
+    Phrase,
+    absent_captions,
+    captions_of,
+    fits,
+)
+from focus_depth_ros.synthesis.splits import allowed_colours, asset_seed, is_held_out
+from focus_depth_ros.synthesis.vocabulary import (
+    CLASS_WORDS,
+    COLOURS,
+    GENERIC_NOUN,
+    MATERIALS,
+    SIZES,
+    WORDS,
+)
+
+RED_MUG = Described(1, 'mug', 'red', 'ceramic', (0.1, 0.08, 0.1))
+BLUE_MUG = Described(2, 'mug', 'blue', 'ceramic', (0.1, 0.08, 0.1))
+RED_CUP = Described(3, 'cup', 'red', 'paper', (0.07, 0.07, 0.1))
+SMALL_BOX = Described(4, 'carton', 'white', 'paper', (0.05, 0.05, 0.05))
+BIG_BOX = Described(5, 'box', 'white', 'paper', (0.3, 0.2, 0.2))
+BOTTLE = Described(6, 'bottle', 'green', 'plastic', (0.06, 0.06, 0.3))
+
+
+def read(caption: str) -> Phrase:
+    """The phrase behind a caption, told from its words alone."""
+    words = caption.split()
+    assert words[0] == 'the'
+    kinds = {'size': SIZES, 'colour': COLOURS, 'material': MATERIALS}
+    found = {kind: word for word in words[1:-1] for kind, known in kinds.items() if word in known}
+    assert len(found) == len(words) - 2
+    return Phrase(words[-1], **found)
+
+
+def test_two_mugs_are_told_apart_by_colour():
+    visible = [RED_MUG, BLUE_MUG]
+    assert 'the red mug' in captions_of(RED_MUG, visible)
+    assert 'the mug' not in captions_of(RED_MUG, visible)
+    assert captions_of(BLUE_MUG, visible)[0] == 'the blue mug'
+
+
+def test_a_synonym_that_fits_another_class_is_not_used():
+    captions = captions_of(RED_MUG, [RED_MUG, RED_CUP])
+    assert 'the mug' in captions
+    assert 'the red cup' not in captions
+
+
+def test_sizes_compare_with_what_else_the_words_fit():
+    visible = [SMALL_BOX, BIG_BOX, BOTTLE]
+    assert 'the small white box' in captions_of(SMALL_BOX, visible)
+    assert 'the big box' in captions_of(BIG_BOX, visible)
+    assert not any('small bottle' in caption for caption in captions_of(BOTTLE, visible))
+
+
+def test_look_alikes_get_no_caption():
+    twin = Described(9, 'mug', 'red', 'ceramic', RED_MUG.extent_m)
+    assert captions_of(RED_MUG, [RED_MUG, twin]) == []
+
+
+def test_captions_of_random_scenes_single_out_their_object():
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        visible = [
+            Described(
+                k,
+                str(rng.choice(list(CLASS_WORDS)[:8])),
+                str(rng.choice(COLOURS[:4])),
+                str(rng.choice(MATERIALS[:3])),
+                tuple(rng.uniform(0.03, 0.3, 3)),
+            )
+            for k in range(1, int(rng.integers(2, 12)))
+        ]
+        for item in visible:
+            for caption in captions_of(item, visible):
+                assert set(caption.split()) <= set(WORDS)
+                assert [o.id for o in visible if fits(read(caption), o, visible)] == [item.id]
+        for caption in absent_captions(visible, rng):
+            assert not any(fits(read(caption), item, visible) for item in visible)
+
+
+def test_words_are_unique_and_complete():
+    assert len(set(WORDS)) == len(WORDS)
+    assert GENERIC_NOUN in WORDS
+    assert all(word in WORDS for words in CLASS_WORDS.values() for word in words)
+
+
+def test_test_split_keeps_colours_and_assets_for_itself():
+    rng = np.random.default_rng(1)
+    for class_name in CLASS_WORDS:
+        held_out = {colour for colour in COLOURS if is_held_out(class_name, colour)}
+        assert 0 < len(held_out) < len(COLOURS) / 2
+        assert not held_out & set(allowed_colours('train', class_name, COLOURS))
+        assert held_out <= set(allowed_colours('test', class_name, COLOURS))
+    assert all(asset_seed('train', rng) % 10 for _ in range(300))
+    assert 0.3 < np.mean([asset_seed('test', rng) % 10 == 0 for _ in range(300)]) < 0.7

@@ -1,0 +1,169 @@
+"""Shards: what is written is read, the same bytes whoever renders, nothing broken after a kill."""
+
+import argparse
+import multiprocessing
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from focus_depth_ros.synthesis import render, view
+from focus_depth_ros.synthesis.renderer import Renderer, RendererError
+from focus_depth_ros.synthesis.sample import (
+    Sample,
+    SceneObject,
+    decode_sample,
+    encode_sample,
+    read_shard,
+    write_sample,
+)
+from focus_depth_ros.synthesis.shards import Job, missing, plan, remove_abandoned, render_shard
+
+
+@pytest.fixture(scope='module')
+def opengl():
+    try:
+        Renderer()
+    except RendererError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def sample() -> Sample:
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0.3, 6.4, (240, 320)).astype(np.float32)
+    depth[:9, :9] = np.nan
+    rgb = np.full((240, 320, 3), (200, 60, 20), np.uint8)
+    item = SceneObject(
+        3, 'mug', 'red', 'ceramic', (4.0, 5.0, 40.0, 60.0), 900, ['the red mug'], (0.1, 0.08, 0.1)
+    )
+    return Sample(
+        rgb=rgb,
+        depth_m=depth,
+        ids=rng.integers(0, 9, (240, 320)).astype(np.uint8),
+        boundary=rng.integers(0, 4, (240, 320)).astype(np.uint8),
+        K=np.array([[277.0, 0, 161], [0, 277, 118], [0, 0, 1]]),
+        objects=[item],
+        absent_captions=['the blue ball'],
+        theme='desk',
+        seed=12,
+        camera_pose=np.diag([1.0, -1, -1, 1]),
+    )
+
+
+def test_a_sample_comes_back(sample, tmp_path):
+    with tarfile.open(tmp_path / 'x.tar', 'w') as shard:
+        write_sample(shard, 'a', sample)
+        write_sample(shard, 'b', replace(sample, seed=13))
+    first, second = read_shard(tmp_path / 'x.tar')
+    assert (first.seed, second.seed) == (12, 13)
+    np.testing.assert_allclose(first.depth_m, sample.depth_m, atol=5.1e-5)
+    assert np.isnan(first.depth_m[0, 0])
+    for name in ('ids', 'boundary', 'K', 'camera_pose'):
+        np.testing.assert_array_equal(getattr(first, name), getattr(sample, name))
+    assert first.objects == sample.objects
+    assert first.absent_captions == sample.absent_captions
+    assert np.abs(first.rgb.astype(int) - sample.rgb).max() < 8
+
+
+def test_depth_out_of_range_becomes_invalid(sample):
+    depth = sample.depth_m.copy()
+    depth[50, 50:53] = 6.6, np.inf, -1
+    again = decode_sample(encode_sample(replace(sample, depth_m=depth)))
+    assert np.isnan(again.depth_m[50, 50:53]).all()
+
+
+def test_broken_shards_are_named(sample, tmp_path):
+    path = tmp_path / 'train-000000.tar'
+    path.write_bytes(b'not a tar at all')
+    with pytest.raises(ValueError, match=r'train-000000\.tar'):
+        list(read_shard(path))
+    files = encode_sample(sample)
+    del files['ids.png']
+    with pytest.raises(ValueError, match=r'k7.*ids\.png'):
+        decode_sample(files, 'k7')
+
+
+def test_plan_covers_every_scene_once(tmp_path):
+    jobs = plan(tmp_path, 'train', 4, 120)
+    assert [(job.first_scene, job.last_scene) for job in jobs] == [(0, 50), (50, 100), (100, 120)]
+    assert sum(job.frames for job in jobs) == 600
+    jobs[1].path.touch()
+    assert [job.number for job in missing(jobs)] == [0, 2]
+
+
+def jobs_in(folder: Path) -> list[Job]:
+    folder.mkdir()
+    return [Job(folder, 'test', 5, 0, 0, 1), Job(folder, 'test', 5, 1, 1, 2)]
+
+
+def test_bytes_do_not_depend_on_the_workers(opengl, tmp_path):
+    alone, shared = jobs_in(tmp_path / 'alone'), jobs_in(tmp_path / 'shared')
+    for job in reversed(alone):
+        render_shard(job)
+    with multiprocessing.get_context('spawn').Pool(2) as pool:
+        pool.map(render_shard, shared, chunksize=1)
+    for one, other in zip(alone, shared, strict=True):
+        assert one.path.read_bytes() == other.path.read_bytes()
+    samples = list(read_shard(alone[0].path))
+    assert len(samples) == 5
+    for sample in samples:
+        assert sample.objects
+        assert sample.rgb.shape == (240, 320, 3)
+        assert set(np.unique(sample.ids)) - {0} == {item.id for item in sample.objects}
+        for item in sample.objects:
+            rows, columns = np.nonzero(sample.ids == item.id)
+            assert item.visible_px == len(rows)
+            assert item.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+def partials(folder: Path) -> list[Path]:
+    return list(folder.glob('*.partial-*'))
+
+
+def test_a_killed_worker_leaves_no_shard(opengl, tmp_path):
+    job = jobs_in(tmp_path / 'data')[0]
+    code = (
+        'from pathlib import Path; from focus_depth_ros.synthesis.shards import Job, render_shard; '
+        f'render_shard(Job(Path({str(job.folder)!r}), "test", 5, 0, 0, 50))'
+    )
+    worker = subprocess.Popen([sys.executable, '-c', code])
+    deadline = time.monotonic() + 20
+    while not partials(job.folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    remove_abandoned(job.folder)
+    assert partials(job.folder)  # not while its worker lives
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    assert missing([job]) == [job]
+    remove_abandoned(job.folder)
+    assert not partials(job.folder)
+    render_shard(job)
+    assert len(list(read_shard(job.path))) == 5
+
+
+def test_command_renders_and_view_shows(opengl, tmp_path, capsys):
+    arguments = argparse.Namespace(
+        scenes=1, seed=2, out=tmp_path / 'd', workers=1, split='validation'
+    )
+    assert render.run(arguments) == 0
+    written = (tmp_path / 'd' / 'validation-000000.tar').stat().st_mtime_ns
+    assert render.run(arguments) == 0  # nothing left to do
+    assert (tmp_path / 'd' / 'validation-000000.tar').stat().st_mtime_ns == written
+    assert view.run(argparse.Namespace(folder=tmp_path / 'd', out=None, frames=3)) == 0
+    assert list((tmp_path / 'd').glob('sheet-*.png'))
+    assert '5 frames' in capsys.readouterr().out
+
+
+def test_bad_arguments_say_why(tmp_path):
+    bad = argparse.Namespace(scenes=0, seed=2, out=tmp_path, workers=1, split='train')
+    with pytest.raises(ValueError, match='--scenes'):
+        render.run(bad)
+    with pytest.raises(ValueError, match='no shards'):
+        view.run(argparse.Namespace(folder=tmp_path, out=None, frames=3))
