@@ -83,7 +83,7 @@ class WordGrounding(nn.Module):
     def forward(self, words: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Words (T, L) int and grounding features (T, C, H, W) -> maps and caption vector.
 
-        The caption vector is (T, C); the maps (T, 3, H, W) are the mean and the least log-likelihood
+        The caption vector is (T, C); the maps (T, 3, H, W) are the mean and least log-likelihood
         over the words, and exp of their sum.
         """
         vectors = self.vectors(words)

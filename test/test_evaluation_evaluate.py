@@ -1,0 +1,97 @@
+"""The evaluation command on a model whose answers are known: a box is its own mask."""
+
+import argparse
+import json
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from focus_depth_ros.evaluation import evaluate
+from focus_depth_ros.synthesis.sample import Sample, SceneObject, write_sample
+
+
+def scene() -> Sample:
+    """A block of 96 x 72 px before a wall, and a speck too small to be asked for."""
+    ids = np.zeros((240, 320), np.uint8)
+    ids[96:168, 96:192], ids[10:20, 10:20] = 1, 2
+    depth_m = np.where(ids > 0, 0.5, 1.0).astype(np.float32)
+    edges = (ids - cv2.erode(ids, np.ones((3, 3), np.uint8)) > 0).astype(np.uint8)
+    objects = [
+        SceneObject(1, 'block', 'red', 'plastic', (96, 96, 192, 168), 6912, ['the red mug']),
+        SceneObject(2, 'block', 'blue', 'plastic', (10, 10, 20, 20), 100, []),
+    ]
+    calibration = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
+    rgb = np.full((240, 320, 3), 128, np.uint8)
+    return Sample(rgb, depth_m, ids, edges, calibration, objects, ['the missing mug'])
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, tiny_model: Path) -> argparse.Namespace:
+    with tarfile.open(tmp_path / 'test-000000.tar', 'w') as shard:
+        write_sample(shard, '000000', scene())
+        write_sample(shard, '000001', scene())
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    output = tmp_path / 'figures.json'
+    return parser.parse_args(
+        ['--model', str(tiny_model), '--data', str(tmp_path), '--output', str(output)]
+    )
+
+
+def test_figures_of_a_known_model(
+    arguments: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.run(arguments) == 0
+    group = json.loads(arguments.output.read_text())['groups']['rendered']
+    assert group['frames'] == 2
+    assert group['box']['targets'] == group['text']['targets'] == 2
+    assert group['box']['iou_mean'] > 0.9
+    assert group['box']['filled_box_iou_mean'] == 1.0
+    assert group['absent'] == {
+        'asked': 2,
+        'rejected': 1.0,
+        'confidence_median': group['absent']['confidence_median'],
+    }
+    # A constant's disparity is the mean of 2 (on 7012 px) and 1.
+    mean = 1 + 7012 / 76800
+    expected = abs(1 / mean - 0.5) / 0.5
+    assert group['box']['median']['constant_foreground'] == pytest.approx(expected, rel=1e-3)
+    printed = capsys.readouterr().out
+    assert 'rendered: 2 frames' in printed
+    assert 'turned down 1.000' in printed
+
+
+def test_real_frames_are_read_from_their_listing(tmp_path: Path, tiny_model: Path) -> None:
+    frame = scene()
+    cv2.imwrite(str(tmp_path / 'desk_1.rgb.jpg'), frame.rgb)
+    cv2.imwrite(str(tmp_path / 'desk_1.depth.png'), (frame.depth_m * 1e4).astype(np.uint16))
+    cv2.imwrite(str(tmp_path / 'desk_1.labels.png'), frame.ids)
+    row = {
+        'name': 'desk_1',
+        'K': frame.K.flatten().tolist(),
+        'depth_unit_m': 1e-4,
+        'objects': {'1': 'block', '2': 'speck'},
+    }
+    (tmp_path / 'frames.json').write_text(json.dumps([row]))
+    groups: dict[str, evaluate.Scores] = {}
+    model = evaluate.FocusModel(tiny_model)
+    evaluate.score(model, evaluate.real_frames(tmp_path), groups)
+    assert list(groups) == ['desk']
+    assert len(groups['desk'].targets['box']) == 1
+    assert not groups['desk'].targets['text']
+
+
+def test_nothing_to_score_is_said(arguments: argparse.Namespace) -> None:
+    arguments.data = None
+    with pytest.raises(ValueError, match='give --data, --real or both'):
+        evaluate.run(arguments)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r'no \.tar shards'):
+        list(evaluate.rendered_frames(tmp_path))
+    with pytest.raises(ValueError, match=r'no frames\.json'):
+        list(evaluate.real_frames(tmp_path))
