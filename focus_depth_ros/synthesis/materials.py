@@ -102,7 +102,7 @@ def wood(colour: Colour, rng: np.random.Generator, size_px: int = 512, planks: i
         pattern += rng.uniform(-1.2, 1.2, planks).astype(np.float32)[band][:, None]
         seams = np.arange(planks) * size_px // planks
         pattern[seams] -= 3.0
-    return shade(colour, pattern.astype(np.float32), rng.uniform(0.02, 0.16))
+    return shade(colour, pattern.astype(np.float32), rng.uniform(0.02, 0.12))
 
 
 def cloth(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Texture:
@@ -133,7 +133,7 @@ def speckled(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Te
     grain = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.5, 2.5))
     grain /= max(float(grain.std()), 1e-6)
     slow = smooth_noise(rng, size, (3, 3))
-    return shade(colour, grain * rng.uniform(0.2, 1.0) + slow, rng.uniform(0.01, 0.14))
+    return shade(colour, grain * rng.uniform(0.2, 1.0) + slow, rng.uniform(0.01, 0.09))
 
 
 def brushed_metal(

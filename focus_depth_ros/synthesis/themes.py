@@ -27,7 +27,7 @@ class Scene:
     theme: str
     fixtures: list[Fixture]
     surface: Surface
-    distance_m: Span = (0.6, 1.35)
+    distance_m: Span = (0.45, 1.15)
     tilt_deg: Span = (25.0, 70.0)
     azimuth_deg: Span = (-140.0, -40.0)
     softness: Span = (0.03, 0.45)
