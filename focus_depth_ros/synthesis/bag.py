@@ -15,6 +15,8 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from focus_depth_ros.synthesis.sample import Box
+
 FRAME_ID = 'camera_color_optical_frame'
 _VISION_MESSAGES = {
     'vision_msgs/msg/Point2D': 'float64 x\nfloat64 y\n',
@@ -47,7 +49,8 @@ class Bag:
         self._store = get_typestore(Stores.ROS2_HUMBLE)
         for name, text in _VISION_MESSAGES.items():
             self._store.register(get_types_from_msg(text, name))
-        self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
+        # version 8 of the metadata is read by Humble to Kilted; Humble fails on the lists of 9
+        self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
         self._connections: dict[str, Connection] = {}
 
     def __enter__(self) -> Bag:
@@ -105,7 +108,7 @@ class Bag:
         topic: str,
         at_ns: int,
         stamp_ns: int,
-        found: list[tuple[str, float, tuple[float, float, float, float]]],
+        found: list[tuple[str, float, Box]],
     ) -> None:
         """A Detection2DArray of (class name, score, xyxy box in px)."""
         name = 'vision_msgs/msg/Detection2DArray'
@@ -113,9 +116,7 @@ class Bag:
         header = self._header(stamp_ns)
         self._write(topic, name, at_ns, self._make(name, header=header, detections=rows))
 
-    def _detection(
-        self, stamp_ns: int, class_name: str, score: float, box: tuple[float, float, float, float]
-    ) -> Any:
+    def _detection(self, stamp_ns: int, class_name: str, score: float, box: Box) -> Any:
         make = self._make
         point = make('geometry_msgs/msg/Point', x=0.0, y=0.0, z=0.0)
         turn = make('geometry_msgs/msg/Quaternion', x=0.0, y=0.0, z=0.0, w=1.0)

@@ -13,7 +13,7 @@ from focus_depth_ros.synthesis.captions import Described, absent_captions, capti
 from focus_depth_ros.synthesis.lighting import Lighting
 from focus_depth_ros.synthesis.placement import Placed
 from focus_depth_ros.synthesis.renderer import Labels, Part, Renderer
-from focus_depth_ros.synthesis.sample import FARTHEST_M, Sample, SceneObject
+from focus_depth_ros.synthesis.sample import FARTHEST_M, Box, Sample, SceneObject
 from focus_depth_ros.synthesis.splits import Split, scene_generator
 from focus_depth_ros.synthesis.themes import VIEWS_PER_SCENE, Scene, build_scene
 
@@ -55,6 +55,15 @@ def object_ids(labels: Labels) -> NDArray[np.uint8]:
     return np.where(labels.parts < FIRST_FIXTURE_PART, labels.parts, 0).astype(np.uint8)
 
 
+def tight_box(mask: NDArray[np.bool_]) -> Box | None:
+    """The box of a mask's pixels; None when there are none."""
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return None
+    left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    return float(left), float(top), float(right), float(bottom)
+
+
 def describe(
     scene: Scene, ids: NDArray[np.uint8], rng: np.random.Generator
 ) -> tuple[list[SceneObject], list[str]]:
@@ -68,24 +77,19 @@ def describe(
     named = [item for item in present if counts[item.id] >= MIN_VISIBLE_PX]
     objects = []
     for item in present:
-        rows, columns = np.nonzero(ids == item.id)
-        box = (
-            float(columns.min()),
-            float(rows.min()),
-            float(columns.max() + 1),
-            float(rows.max() + 1),
-        )
         captions = captions_of(item, named) if item in named else []
+        box = tight_box(ids == item.id)
+        assert box is not None  # it is present
         objects.append(
             SceneObject(
-                item.id,
-                item.class_name,
-                item.colour,
-                item.material,
-                box,
-                int(counts[item.id]),
-                captions,
-                item.extent_m,
+                id=item.id,
+                class_name=item.class_name,
+                colour=item.colour,
+                material=item.material,
+                box=box,
+                visible_px=int(counts[item.id]),
+                captions=captions,
+                extent_m=item.extent_m,
             )
         )
     return objects, absent_captions(present, rng)

@@ -25,12 +25,12 @@ from focus_depth_ros.synthesis import surroundings
 from focus_depth_ros.synthesis.bag import NANOSECONDS, Bag
 from focus_depth_ros.synthesis.cameras import Camera, look_at
 from focus_depth_ros.synthesis.captions import Described, captions_of
-from focus_depth_ros.synthesis.frames import described, object_ids, parts_of
+from focus_depth_ros.synthesis.frames import described, object_ids, parts_of, tight_box
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting, spread
 from focus_depth_ros.synthesis.objects import make_thing
 from focus_depth_ros.synthesis.placement import Surface, centred, rotation
 from focus_depth_ros.synthesis.renderer import Renderer
-from focus_depth_ros.synthesis.sample import depth_to_counts, encode_image
+from focus_depth_ros.synthesis.sample import Box, depth_to_counts, encode_image
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.themes import Scene
 
@@ -42,7 +42,6 @@ PICTURE_DELAY_NS = 15_000_000
 START_NS = 1_767_225_600 * NANOSECONDS
 MOST_BYTES = 7_600_000
 LAMP_POINTS = 20
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -158,15 +157,6 @@ def shoot(renderer: Renderer, scene: Scene, lighting: Lighting, time: float) -> 
     return Shot(picture, depth_to_counts(truth.depth_m), object_ids(truth), camera.K, boxes)
 
 
-def tight_box(mask: NDArray[np.bool_]) -> Box | None:
-    """The xyxy box of a mask, right and lower edge exclusive; None when it is empty."""
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
-        return None
-    left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-    return float(left), float(top), float(right), float(bottom)
-
-
 def write_recording(
     folder: Path, scene: Scene, shots: list[Shot], rng: np.random.Generator
 ) -> None:
@@ -185,11 +175,7 @@ def write_recording(
             if k in truth:
                 sends.append((shown, partial(_send_truth, bag, stamp, truth[k])))
             if k % DETECTION_EVERY == DETECTION_PHASE:
-                found = [
-                    (name, float(rng.uniform(0.72, 0.96)), jittered(shot.boxes[number], rng))
-                    for number, name in detected.items()
-                    if number in shot.boxes
-                ]
+                found = detections(shot, detected, rng)
                 late = stamp + int(rng.integers(80, 121)) * 1_000_000
                 sends.append((late, partial(_send_detections, bag, stamp, found)))
         sends.append((START_NS, partial(_send_objects, bag, named)))
@@ -197,6 +183,17 @@ def write_recording(
         sends.append((spoken, partial(_send_text, bag, named)))
         for at, send in sorted(sends, key=lambda pair: pair[0]):
             send(at)
+
+
+def detections(
+    shot: Shot, detected: dict[int, str], rng: np.random.Generator
+) -> list[tuple[str, float, Box]]:
+    """Class name, score and box of each detected object (id -> class name) that is in view."""
+    return [
+        (name, float(rng.uniform(0.72, 0.96)), jittered(shot.boxes[number], rng))
+        for number, name in detected.items()
+        if number in shot.boxes
+    ]
 
 
 def jittered(box: Box, rng: np.random.Generator) -> Box:
@@ -214,9 +211,8 @@ def jittered(box: Box, rng: np.random.Generator) -> Box:
 
 def _truth_files(shot: Shot) -> tuple[bytes, bytes]:
     smallest = (cv2.IMWRITE_PNG_COMPRESSION, 9)
-    return encode_image('.png', shot.depth_counts, *smallest), encode_image(
-        '.png', shot.ids, *smallest
-    )
+    depth = encode_image('.png', shot.depth_counts, *smallest)
+    return depth, encode_image('.png', shot.ids, *smallest)
 
 
 def _jpegs_within(most_bytes: int, pictures: list[NDArray[np.uint8]]) -> list[bytes]:

@@ -30,6 +30,9 @@ ENDINGS = ('rgb.jpg', 'depth.png', 'ids.png', 'boundary.png', 'json')
 BOUNDARY_NONE, BOUNDARY_OCCLUSION, BOUNDARY_SELF, BOUNDARY_CONTACT = 0, 1, 2, 3
 """Values of the boundary image; a boundary pixel lies on the nearer surface (its owner)."""
 
+Box = tuple[float, float, float, float]
+"""xyxy in pixels, right and lower edge exclusive."""
+
 
 @dataclass(frozen=True)
 class SceneObject:
@@ -44,7 +47,7 @@ class SceneObject:
     class_name: str
     colour: str
     material: str
-    box: tuple[float, float, float, float]
+    box: Box
     visible_px: int
     captions: list[str]
     extent_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
