@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -70,6 +71,7 @@ class NodeProcess:
             start_new_session=True,
             env={**os.environ, 'PYTHONUNBUFFERED': '1'},
         )
+        atexit.register(self.process.kill)  # a failed test must not leave a node behind
 
     @property
     def output(self) -> str:

@@ -156,9 +156,8 @@ def target_message(answer: TargetResult) -> FocusTarget:
         confidence=answer.confidence,
         scale_source=answer.scale.source,
     )
-    box = answer.box or answer.target.box
-    if box is not None:
-        message.box = region_of(box)
+    if answer.box is not None:
+        message.box = region_of(answer.box)
     geometry = answer.geometry
     if geometry is None:
         nan = math.nan
