@@ -17,7 +17,7 @@ from focus_depth_ros.synthesis.sample import BOUNDARY_CONTACT, BOUNDARY_OCCLUSIO
 _GAP_M = 0.003
 _GAP_SHARE = 0.002
 _FAR = 1e-3
-_ENDLESS = 1e6
+_STEEP = 0.6
 
 
 def _gentler(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -67,26 +67,27 @@ def _pair_gaps(
     return gap, left >= right
 
 
-def _limb(
+def _one_surface(
     inverse: NDArray[np.float64], parts: NDArray[np.int32], left_nearer: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Pairs within one part that only run round a curved surface.
+    """Pairs within one part between which a single surface runs steeply, on at least one side.
 
-    The far side falls away at least as steeply.
-
-    A far pixel that ends its part is the last of such a limb: one pixel cannot show a second
-    surface.
+    So a wall at a grazing angle and the limb of a round thing are told from a jump. A far pixel
+    that ends its part is the last of a limb: one pixel cannot show a second surface.
     """
     step = inverse[:, 1:] - inverse[:, :-1]
     same = parts[:, 1:] == parts[:, :-1]
-    ahead = np.zeros_like(step)
-    behind = np.zeros_like(step)
-    ahead[:, :-1] = np.where(same[:, 1:], step[:, 1:], _ENDLESS * np.sign(step[:, :-1]))
-    behind[:, 1:] = np.where(same[:, :-1], step[:, :-1], _ENDLESS * np.sign(step[:, 1:]))
-    beyond = np.where(left_nearer, ahead, behind)
-    return np.asarray(
-        same & (np.sign(beyond) == np.sign(step)) & (np.abs(beyond) >= 0.6 * np.abs(step))
-    )
+    after, before = np.zeros_like(step), np.zeros_like(step)
+    after[:, :-1] = np.where(same[:, 1:], step[:, 1:], np.nan)
+    before[:, 1:] = np.where(same[:, :-1], step[:, :-1], np.nan)
+    far, near = np.where(left_nearer, [after, before], [before, after])
+    ends_here = np.isnan(far)
+    return np.asarray(same & (ends_here | _as_steep(far, step) | _as_steep(near, step)))
+
+
+def _as_steep(neighbour: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.bool_]:
+    alike = np.sign(neighbour) == np.sign(step)
+    return np.asarray(alike & (np.abs(neighbour) >= _STEEP * np.abs(step)))
 
 
 def _mark(
@@ -102,7 +103,7 @@ def _mark(
     inverse = np.where(np.isfinite(depth_m), 1 / np.maximum(depth_m, 1e-6), 0.0)
     gap, left_nearer = _pair_gaps(inverse, parts)
     nearest_m = 1 / np.maximum(np.maximum(inverse[:, :-1], inverse[:, 1:]), _FAR)
-    jump = (gap > _GAP_M + _GAP_SHARE * nearest_m) & ~_limb(inverse, parts, left_nearer)
+    jump = (gap > _GAP_M + _GAP_SHARE * nearest_m) & ~_one_surface(inverse, parts, left_nearer)
     differ = labels[:, :-1] != labels[:, 1:]
     kind = np.where(
         jump,
