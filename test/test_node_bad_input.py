@@ -300,7 +300,6 @@ def test_compressed_pictures(ros: None, tiny_model: Path) -> None:
             'set_box_target', box=RegionOfInterest(x_offset=5, y_offset=5, width=50, height=50)
         )
         assert reply.success, 'a box before the first picture waits for it'
-        robot.send_camera_info()
         jpeg = cv2.imencode('.jpg', texture())[1].tobytes()
         huge = (
             b'\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR'
@@ -308,6 +307,10 @@ def test_compressed_pictures(ros: None, tiny_model: Path) -> None:
             + b'\x08\x02\x00\x00\x00'
         )
         good = CompressedImage(format='jpeg', data=jpeg)
+        robot.answer(good, 'depth/relative', robot.compressed)
+        robot.problem('camera_info_missing')
+        assert robot.heard['depth/image'] == []
+        robot.send_camera_info()
         for data, kind in (
             (jpeg[: len(jpeg) // 2], 'compressed'),
             (b'', 'compressed'),

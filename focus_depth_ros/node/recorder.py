@@ -49,7 +49,7 @@ class Recorder(Node):
         types = dict(_topic_and_type(entry) for entry in topics)
         store = typestore_for(list(types.values()))
         self._topics = list(types)
-        self._writer = Writer(Path(output), version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer = Writer(Path(output), version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         for topic, name in types.items():
             connection = self._writer.add_connection(topic, name, typestore=store)

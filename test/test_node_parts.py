@@ -1,0 +1,198 @@
+"""Parts of the ROS edge that need no second process: calibration, stamps, bags, scoring."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('focus_depth_ros.msg')
+
+from builtin_interfaces.msg import Time
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+
+from focus_depth_ros.core import Camera, Frame, InvalidInput, Target
+from focus_depth_ros.evaluation.demo import faults
+from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
+from focus_depth_ros.evaluation.recording_score import score
+from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.node.bag_player import (
+    BUNDLED_RECORDING,
+    begins_with_header,
+    moved_stamp,
+    read_bag,
+)
+from focus_depth_ros.node.bag_types import message_class, typestore_for
+from focus_depth_ros.node.camera import camera_from_info
+from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
+from focus_depth_ros.node.complaints import Complaints
+from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+
+
+def test_calibration_of_raw_and_of_rectified_pictures() -> None:
+    info = CameraInfo(
+        width=640, height=480, distortion_model='plumb_bob', d=[0.1, 0.0, 0.0, 0.0, 0.0]
+    )
+    info.k = [500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0]
+    info.p = [400.0, 0.0, 300.0, 0.0, 0.0, 410.0, 200.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    raw = camera_from_info(info, is_rectified=False)
+    assert (raw.fx, raw.fy, raw.cx, raw.cy, raw.is_distorted) == (500, 510, 320, 240, True)
+    rectified = camera_from_info(info, is_rectified=True)
+    assert (rectified.fx, rectified.fy, rectified.cx, rectified.cy) == (400, 410, 300, 200)
+    assert not rectified.is_distorted
+
+
+def test_a_complaint_is_said_once_a_kind_and_counted() -> None:
+    said: list[str] = []
+    complaints = Complaints(said.append)
+    for _ in range(30):
+        complaints(InvalidInput('step', 'too short'))
+    complaints(InvalidInput('encoding', 'rgb9'))
+    assert len(said) == 2
+    assert complaints.counts() == {'step': 30, 'encoding': 1}
+    assert complaints.active() == {'step': 'too short', 'encoding': 'rgb9'}
+
+
+def test_stamps_move_inside_the_bytes_of_a_message() -> None:
+    info = CameraInfo(width=7, distortion_model='plumb_bob')
+    info.header.stamp, info.header.frame_id = Time(sec=5, nanosec=900_000_000), 'camera'
+    moved = deserialize_message(moved_stamp(serialize_message(info), 300_000_000), CameraInfo)
+    assert moved.header.stamp == Time(sec=6, nanosec=200_000_000)
+    moved.header.stamp = info.header.stamp
+    assert moved == info
+    assert begins_with_header(Image)
+    assert not begins_with_header(String)
+
+
+def test_bags_that_are_none_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='no recording'):
+        read_bag(tmp_path / 'nothing')
+    (tmp_path / 'bag').mkdir()
+    (tmp_path / 'bag' / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}')
+    with pytest.raises(ValueError, match='not a readable'):
+        read_bag(tmp_path / 'bag')
+
+
+def test_types_of_this_package_are_known_to_the_recorder() -> None:
+    store = typestore_for(
+        ['focus_depth_ros/msg/FocusTargetArray', 'vision_msgs/msg/Detection2DArray']
+    )
+    assert 'focus_depth_ros/msg/FocusTarget' in store.fielddefs
+    assert message_class('std_msgs/msg/String') is String
+    with pytest.raises(ValueError, match='not installed'):
+        message_class('no_msgs/msg/Nothing')
+
+
+@pytest.mark.skipif(not BUNDLED_RECORDING.is_dir(), reason='no bundled recording in this checkout')
+def test_the_bundled_recording_holds_what_the_demo_needs() -> None:
+    messages = read_bag(BUNDLED_RECORDING)
+    counts: dict[str, int] = {}
+    for message in messages:
+        counts[message.topic] = counts.get(message.topic, 0) + 1
+    pictures = counts['/camera/image_raw/compressed']
+    assert counts['/camera/camera_info'] == pictures
+    assert 0 < counts['/detections'] < pictures / 3
+    assert counts['/text_target'] == 1
+    assert counts['/truth/depth'] == counts['/truth/ids'] > 20
+    assert sum(file.stat().st_size for file in BUNDLED_RECORDING.iterdir()) < 8e6
+
+
+def test_an_organised_cloud_forgets_the_last_picture(tiny_model: Path) -> None:
+    pipeline = FocusPipeline(FocusModel(tiny_model))
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), Camera(64, 48, 60.0, 60.0, 31.5, 23.5))
+    cloud = OrganisedCloud((64, 48))
+    for box in ((4.0, 4.0, 60.0, 44.0), (20.0, 10.0, 50.0, 40.0)):
+        result = pipeline(frame, [Target('a', 'a', box=box)])
+        message = cloud.message(result)
+        points = np.frombuffer(message.data, np.float32).reshape(48, 64, 4)
+        assert np.array_equal(np.isfinite(points[..., 2]), result.grasp_mask)
+        dense = dense_cloud_message(result.target_points())
+        assert dense.is_dense
+        assert dense.width == int(result.grasp_mask.sum())
+        assert len(dense.data) == 16 * dense.width
+
+
+def truth_and_answer(mask_shift: int, depth_factor: float) -> tuple[Recording, Answers]:
+    """A box 1 m away before a wall at 2 m, answered with a shifted mask and scaled depth."""
+    ids = np.zeros((48, 64), np.uint8)
+    ids[10:30, 20:40] = 3
+    depth = np.where(ids == 3, 1.0, 2.0).astype(np.float32)
+    recording = Recording(Camera(64, 48, 60.0, 60.0, 31.5, 23.5))
+    recording.truths[7] = Truth(depth, ids)
+    recording.objects = (TrueObject(3, 'mug', ('the red mug',)),)
+
+    def image(pixels: np.ndarray, encoding: str) -> SimpleNamespace:
+        return SimpleNamespace(data=pixels.tobytes(), encoding=encoding, height=48, width=64)
+
+    mask = np.roll((ids == 3).astype(np.uint8) * 255, mask_shift, axis=1)
+    x = float((np.arange(20, 40) - 31.5).mean() / 60)
+    y = float((np.arange(10, 30) - 23.5).mean() / 60)
+    target = SimpleNamespace(
+        label='the red mug',
+        confidence=0.9,
+        centroid=SimpleNamespace(x=x, y=y, z=1.0 * depth_factor),
+    )
+    answers = Answers()
+    answers.images = {
+        'depth/image': {7: image(depth * np.float32(depth_factor), '32FC1')},
+        'target/mask': {7: image(mask, 'mono8')},
+        'targets': {7: SimpleNamespace(targets=[target])},
+    }
+    return recording, answers
+
+
+def test_scores_of_a_recording_by_hand() -> None:
+    (perfect,) = score(*truth_and_answer(0, 1.0))
+    assert (perfect.mask_iou, perfect.abs_rel_metric) == (1.0, 0.0)
+    assert perfect.abs_rel_aligned == pytest.approx(0.0, abs=1e-5)
+    assert perfect.centroid_error_m == pytest.approx(0.0, abs=0.01)
+    (wrong,) = score(*truth_and_answer(10, 1.2))
+    assert wrong.mask_iou == pytest.approx(1 / 3)
+    assert wrong.abs_rel_metric == pytest.approx(0.2, abs=1e-5)
+    assert wrong.abs_rel_aligned == pytest.approx(0.0, abs=1e-5)
+    assert wrong.centroid_error_m == pytest.approx(0.2, abs=0.01)
+
+
+def test_the_demo_notices_lost_frames_and_wrong_outputs() -> None:
+    good = {'mask_iou': 0.8, 'abs_rel_metric': 0.1, 'abs_rel_aligned': 0.04}
+    summary = {
+        'frames_sent': 195,
+        'frames_answered': 190,
+        'frames_dropped': 5,
+        'frames_refused': 0,
+        'targets': {'mug': good, 'the green bottle': good},
+    }
+    assert faults(summary) == []
+    assert (
+        'answered, dropped or refused'
+        in faults(summary | {'frames_dropped': 0, 'frames_sent': 210})[0]
+    )
+    assert 'only 5' in faults(summary | {'frames_answered': 5, 'frames_dropped': 190})[0]
+    assert 'named' in faults(summary | {'targets': {'mug': good}})[0]
+    bad = {'mug': good | {'mask_iou': 0.2}, 'bowl': good | {'abs_rel_metric': float('nan')}}
+    assert len(faults(summary | {'targets': bad})) == 2
+    json.dumps(summary)
+
+
+def test_overviews_have_five_panels_a_row(tiny_model: Path) -> None:
+    from focus_depth_ros.pipeline.overview import PANEL_WIDTH, overview, row_of
+
+    pipeline = FocusPipeline(FocusModel(tiny_model))
+    rgb = cv2.applyColorMap(np.arange(48 * 64, dtype=np.uint16).reshape(48, 64).astype(np.uint8), 2)
+    camera = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
+    rows = [
+        row_of('box', pipeline(Frame(rgb, camera), [Target('a', 'a', box=(9.0, 9.0, 50.0, 40.0))])),
+        row_of('nothing known', pipeline(Frame(rgb))),
+    ]
+    sheet = overview(rows)
+    assert sheet.dtype == np.uint8
+    assert 5 * PANEL_WIDTH < sheet.shape[1] < 5.2 * PANEL_WIDTH
+    with pytest.raises(ValueError, match='at least one'):
+        overview([])
