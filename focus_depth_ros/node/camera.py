@@ -144,8 +144,8 @@ class CameraInput:
                 InvalidInput(
                     'distortion',
                     f'camera_info has {camera.distortion_model} distortion: '
-                    'pictures are taken as not rectified (rays are undistorted, the network sees the '
-                    'bent picture); subscribe to a rectified image and set image_is_rectified',
+                    'pictures are taken as not rectified (rays are undistorted, the network sees '
+                    'the bent picture); subscribe to a rectified image and set image_is_rectified',
                 )
             )
         try:
