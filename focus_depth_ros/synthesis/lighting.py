@@ -16,12 +16,10 @@ TRAINING_PASSES = 4
 
 @dataclass(frozen=True)
 class Lamp:
-    """directions: (passes,3) unit vectors the light travels along.
+    """One lamp, far (parallel light: a window, a ceiling) or near (a spot with a fall-off).
 
-    centre: the point it aims at, metres.
-
-    far lamps light like a window or ceiling (parallel); near ones are spots with a fall-off.
-    Colours are RGB gains.
+    directions: (passes,3) unit vectors its light travels along, one for each point of it.
+    centre: the point it aims at, metres. falloff: it dims by 1 / (1 + falloff * metres^2). Colours: RGB gains.
     """
 
     directions: Array
@@ -33,8 +31,6 @@ class Lamp:
     casts_shadow: bool = True
     far: bool = True
     falloff: float = 0.0
-    cutoff_deg: float = 80.0
-    exponent: float = 0.0
 
 
 @dataclass(frozen=True)

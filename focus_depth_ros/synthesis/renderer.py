@@ -34,6 +34,7 @@ SMALL_SLOTS, LARGE_SLOTS = 40, 12
 SMALL_PX, LARGE_PX = 256, 512
 _SLOT_ROWS, _SLOT_COLUMNS = 64, 64
 _SHADOW_MAP_PX = 1024
+_SPOT_CUTOFF_DEG = 80.0
 _SHADOW_REACH_M = 0.6
 
 
@@ -226,7 +227,7 @@ class Renderer:
             light.ambient, light.diffuse, light.specular = lamp.ambient, lamp.diffuse, lamp.specular
             light.castshadow = lamp.casts_shadow
             light.attenuation = (1.0, 0.0, lamp.falloff)
-            light.cutoff, light.exponent = lamp.cutoff_deg, lamp.exponent
+            light.cutoff, light.exponent = _SPOT_CUTOFF_DEG, 0.0
 
     def picture(self, camera: Camera, lighting: Lighting) -> NDArray[np.uint8]:
         """RGB uint8 (H,W,3).
