@@ -123,9 +123,11 @@ def make_frame(
 
 
 def _worth_seeing(labels: Labels) -> bool:
-    """Whether some object is in view and nothing is closer than 15 cm."""
+    """Whether an object is in view, nothing is nearer than 15 cm, the camera is in the room."""
     seen = np.count_nonzero((labels.parts > 0) & (labels.parts < FIRST_FIXTURE_PART))
-    return bool(seen >= 4 * MIN_VISIBLE_PX) and float(np.nanmin(labels.depth_m)) > 0.15
+    if seen < 4 * MIN_VISIBLE_PX or np.any(labels.parts == 0):
+        return False
+    return float(labels.depth_m.min()) > 0.15
 
 
 def scene_frames(

@@ -19,7 +19,8 @@ class Lamp:
     """One lamp, far (parallel light: a window, a ceiling) or near (a spot with a fall-off).
 
     directions: (passes,3) unit vectors its light travels along, one for each point of it.
-    centre: the point it aims at, metres. falloff: it dims by 1 / (1 + falloff * metres^2). Colours: RGB gains.
+    centre: the point it aims at, metres. falloff: it dims by 1 / (1 + falloff * metres^2).
+    Colours are RGB gains.
     """
 
     directions: Array
