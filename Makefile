@@ -3,7 +3,8 @@
 # make test ROS=jazzy   the same on ROS 2 Jazzy, in an environment of its own
 # make clean            back to a fresh checkout
 #
-# Needs python3 (3.10 to 3.13) with venv, g++ and make; everything else, cmake and ROS 2 included, comes through pip.
+# Needs python3 (3.10 to 3.13) with venv and headers, g++ and make (apt install python3-venv python3-dev g++ make);
+# everything else, cmake and ROS 2 included, comes through pip.
 
 ROS ?= kilted
 PYTHON ?= python3
@@ -41,6 +42,8 @@ clean:
 
 $(INSTALLED): $(BUILT_FROM)
 	@command -v g++ >/dev/null || { echo 'g++ is missing: apt install g++' >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sysconfig; assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null \
+	  || { echo 'Python.h of $(PYTHON) is missing: apt install python3-dev' >&2; exit 1; }
 	@test -x $(VENV)/bin/python || { echo 'Creating $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'Installing ROS 2 $(ROS) and this package into $(VENV), compiling its messages (about a minute)'
 	$(PIP) --editable .
