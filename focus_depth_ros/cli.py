@@ -18,7 +18,10 @@ COMMANDS = {
         'focus_depth_ros.pipeline.predict',
         'depth, mask, boundary and cloud of picture files',
     ),
-    'run': ('focus_depth_ros.node.run', 'start the node (for machines without ros2 launch)'),
+    'run': (
+        'focus_depth_ros.node.focus_depth',
+        'start the node (for machines without ros2 launch)',
+    ),
     'play': (
         'focus_depth_ros.node.bag_player',
         'publish a recording (for machines without ros2 bag)',

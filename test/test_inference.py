@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focus_depth_ros.inference.engine import EngineError, load_engine
+from focus_depth_ros.inference.backends import load_engine
+from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, read_model_folder
 

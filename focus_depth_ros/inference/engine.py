@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
-
-BACKENDS = ('auto', 'onnxruntime', 'onnxruntime_cuda')
 
 
 class EngineError(RuntimeError):
@@ -32,20 +29,6 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the graph's memory; the engine is not used afterwards."""
         ...
-
-
-def load_engine(graph: Path, backend: str, threads: int) -> Engine:
-    """Load `graph` with the engine that `backend` names.
-
-    `auto` takes CUDA where this machine's ONNX Runtime offers it and the CPU otherwise.
-    Raises EngineError for an unknown backend, one that is not there, or a broken file.
-    """
-    from focus_depth_ros.inference.onnxruntime_engine import OnnxRuntimeEngine, cuda_is_offered
-
-    if backend not in BACKENDS:
-        raise EngineError(f'no backend {backend!r}; there are: {", ".join(BACKENDS)}')
-    cuda = cuda_is_offered() if backend == 'auto' else backend == 'onnxruntime_cuda'
-    return OnnxRuntimeEngine(graph, threads=threads, cuda=cuda)
 
 
 def warm_up(engine: Engine) -> None:

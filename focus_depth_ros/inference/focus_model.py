@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.inference.engine import Arrays, load_engine, warm_up
+from focus_depth_ros.inference.backends import load_engine
+from focus_depth_ros.inference.engine import Arrays, warm_up
 from focus_depth_ros.inference.model_folder import ModelError, ModelFolder, read_model_folder
 
 PROMPT_INPUTS = {'box', 'words'}

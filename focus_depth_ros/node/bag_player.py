@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
@@ -25,10 +24,8 @@ from rich.progress import track
 from rosbags.highlevel import AnyReader
 
 from focus_depth_ros.node.bag_types import message_class
-from focus_depth_ros.node.transport import (
-    keep_large_blocks_in_the_heap,
-    use_large_message_profile,
-)
+from focus_depth_ros.node.process import add_arguments as add_arguments
+from focus_depth_ros.node.process import run_command, run_in_ros
 
 BUNDLED_RECORDING = Path(__file__).resolve().parent.parent / 'demo' / 'recording'
 TRUTH = '/truth/'
@@ -160,28 +157,11 @@ class BagPlayer(Node):
             Path(self._report).write_text(json.dumps(report, indent=1), encoding='utf-8')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything after the command goes to ROS."""
-    parser.set_defaults(ros_arguments=[])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play one recording; returns the exit status."""
+    return run_in_ros('bag_player', arguments, lambda stack: BagPlayer().play())
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """The node with the large-message transport, as `focus-depth run` does."""
-    use_large_message_profile()
-    return main(['focus-depth', *arguments.ros_arguments])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Play one recording; returns the exit status."""
-    keep_large_blocks_in_the_heap()
-    rclpy.init(args=arguments)
-    try:
-        BagPlayer().play()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, OSError) as error:
-        print(f'bag_player: {error}')
-        return 2
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    """`focus-depth play`: the player, for machines without ros2 bag."""
+    return run_command(arguments, main)

@@ -7,19 +7,17 @@ come while it runs give way to the newest one.
 
 from __future__ import annotations
 
-import signal
-import sys
+import argparse
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TypeVar
 
 import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -42,7 +40,8 @@ from focus_depth_ros.node.parameters import (
     declare_parameters,
     read_parameters,
 )
-from focus_depth_ros.node.transport import keep_large_blocks_in_the_heap
+from focus_depth_ros.node.process import add_arguments as add_arguments
+from focus_depth_ros.node.process import run_command, run_in_ros
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.targets import TargetsInView
 from focus_depth_ros.srv import SetBoxTarget, SetTextTarget
@@ -350,23 +349,17 @@ def _scale_problem(source: str) -> InvalidInput:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit status."""
-    keep_large_blocks_in_the_heap()
     cv2.setNumThreads(1)
-    node = None
-    try:
-        rclpy.init(args=arguments)
-        node = FocusDepth()
-        node.start()
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except ParameterException as error:
-        print(f'focus_depth: cannot start: {error}', file=sys.stderr)
-        return 2
-    finally:
-        # a terminal and a launcher both signal: the second must not kill what the first ends
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_in_ros('focus_depth', arguments, _work)
+
+
+def _work(stack: ExitStack) -> None:
+    node = FocusDepth()
+    stack.callback(node.destroy_node)
+    node.start()
+    rclpy.spin(node)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`focus-depth run`: the node, for machines without ros2 launch."""
+    return run_command(arguments, main)

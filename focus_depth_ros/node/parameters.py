@@ -16,7 +16,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from focus_depth_ros.inference.engine import BACKENDS
+from focus_depth_ros.inference.backends import BACKENDS
 from focus_depth_ros.inference.model_folder import BUILT_IN
 from focus_depth_ros.pipeline.focus_pipeline import Settings
 from focus_depth_ros.pipeline.scale import SCALE_SOURCES

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from focus_depth_ros.node.bag_types import message_class, typestore_for
-from focus_depth_ros.node.transport import (
-    keep_large_blocks_in_the_heap,
-    use_large_message_profile,
-)
+from focus_depth_ros.node.process import add_arguments as add_arguments
+from focus_depth_ros.node.process import run_command, run_in_ros
 
 DEFAULT_TOPICS = [
     '/focus_depth/depth/image=sensor_msgs/msg/Image',
@@ -86,32 +84,17 @@ def _topic_and_type(entry: str) -> tuple[str, str]:
     return topic, name
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything after the command goes to ROS."""
-    parser.set_defaults(ros_arguments=[])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Record until SIGINT or SIGTERM; returns the exit status."""
+    return run_in_ros('recorder', arguments, _work)
+
+
+def _work(stack: ExitStack) -> None:
+    recorder = Recorder()
+    stack.callback(recorder.close)
+    rclpy.spin(recorder)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """The node with the large-message transport, as `focus-depth run` does."""
-    use_large_message_profile()
-    return main(['focus-depth', *arguments.ros_arguments])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Record until SIGINT or SIGTERM; returns the exit status."""
-    keep_large_blocks_in_the_heap()
-    rclpy.init(args=arguments)
-    recorder = None
-    try:
-        recorder = Recorder()
-        rclpy.spin(recorder)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, OSError) as error:
-        print(f'recorder: {error}')
-        return 2
-    finally:
-        if recorder is not None:
-            recorder.close()
-        rclpy.try_shutdown()
-    return 0
+    """`focus-depth record`: the recorder, for machines without ros2 bag."""
+    return run_command(arguments, main)

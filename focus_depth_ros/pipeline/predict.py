@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from focus_depth_ros.core import Camera, Frame, InvalidInput, Target, clip_box
-from focus_depth_ros.inference.engine import BACKENDS, EngineError
+from focus_depth_ros.inference.backends import BACKENDS
+from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
 from focus_depth_ros.pipeline.cloud import write_ply

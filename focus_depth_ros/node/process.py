@@ -1,0 +1,61 @@
+"""How a process of this package runs in ROS: starts, works, and ends cleanly whatever ends it."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+
+from focus_depth_ros.node.transport import (
+    keep_large_blocks_in_the_heap,
+    use_large_message_profile,
+)
+
+
+def run_in_ros(
+    name: str, arguments: Sequence[str] | None, work: Callable[[ExitStack], None]
+) -> int:
+    """Run `work` between rclpy's init and shutdown; returns the exit status.
+
+    `work` puts what must be closed on the stack. SIGINT and SIGTERM end it with status 0; wrong
+    parameters and files are one line on stderr and status 2.
+    """
+    keep_large_blocks_in_the_heap()
+    try:
+        with ExitStack() as stack:
+            stack.callback(rclpy.try_shutdown)
+            try:
+                rclpy.init(args=arguments)
+                work(stack)
+            except (KeyboardInterrupt, ExternalShutdownException):
+                pass
+            finally:
+                # a terminal and a launcher both signal: the second must not kill what is ending
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except (ParameterException, ValueError, OSError) as error:
+        print(f'{name}: cannot start: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of a command that is a ROS process: what follows `--ros-args` goes to ROS."""
+    parser.add_argument(
+        '--default-transport',
+        action='store_true',
+        help='leave the middleware as it is, without the profile that carries large pictures',
+    )
+    parser.set_defaults(ros_arguments=[])
+
+
+def run_command(arguments: argparse.Namespace, main: Callable[[Sequence[str] | None], int]) -> int:
+    """Start a ROS process from the command line, with room for pictures unless told not to."""
+    if not arguments.default_transport:
+        use_large_message_profile()
+    return main(['focus-depth', *arguments.ros_arguments])
