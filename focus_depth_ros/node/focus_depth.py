@@ -59,6 +59,7 @@ class FocusDepth(LifecycleNode):
         self._complaints = Complaints(self.get_logger().warning)
         self._state = 'unconfigured'
         self._enabled = True
+        self._last_text_answer = ''
         self._counts = FrameCounts()
         self._pipeline: FocusPipeline | None = None
         self._targets: TargetsInView | None = None
@@ -238,7 +239,10 @@ class FocusDepth(LifecycleNode):
 
     def _on_text_target(self, message: String) -> None:
         try:
-            self.get_logger().info(self._look_at_text(message.data, append=False))
+            answer = self._look_at_text(message.data, append=False)
+            if answer != self._last_text_answer:  # a publisher may repeat itself
+                self.get_logger().info(answer)
+            self._last_text_answer = answer
         except InvalidInput as problem:
             self._complaints(problem)
 

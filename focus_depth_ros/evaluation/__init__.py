@@ -1,0 +1,1 @@
+"""Metrics, regions and benches."""
