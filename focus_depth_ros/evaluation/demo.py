@@ -222,7 +222,7 @@ def faults(summary: dict[str, Any]) -> list[str]:
     explained = summary['frames_answered'] + summary['frames_dropped'] + summary['frames_refused']
     if abs(sent - explained) > LOST_SHARE_ALLOWED * sent:
         problems.append(f'{sent} frames were sent, {explained} answered, dropped or refused')
-    if summary['frames_answered'] < sent / 2:
+    if summary['frames_answered'] < sent / 10:
         problems.append(f'only {summary["frames_answered"]} of {sent} frames were answered')
     if len(summary['targets']) < 2:
         problems.append('not both a detected and a named target were answered')

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import Box
 
 MIN_POINTS = 6
+MAX_POINTS = 40
 MAX_RETURN_ERROR_PX = 1.0
 
 
@@ -23,7 +24,7 @@ def propagate_box(before: NDArray[np.uint8], after: NDArray[np.uint8], box: Box)
     x1, y1 = min(int(np.ceil(box[2])), width), min(int(np.ceil(box[3])), height)
     if x1 - x0 < 4 or y1 - y0 < 4:
         return None
-    corners = cv2.goodFeaturesToTrack(before[y0:y1, x0:x1], 60, 0.01, 2)
+    corners = cv2.goodFeaturesToTrack(before[y0:y1, x0:x1], MAX_POINTS, 0.01, 2)
     if corners is None or len(corners) < MIN_POINTS:
         return None
     start = (corners + np.array([[[x0, y0]]], np.float32)).astype(np.float32)
@@ -42,7 +43,7 @@ def _follow(
     """Points (N, 1, 2) in the other picture, and which were found (Lucas-Kanade, pyramidal)."""
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03)
     end, found, _ = cv2.calcOpticalFlowPyrLK(
-        before, after, points, points.copy(), winSize=(13, 13), maxLevel=3, criteria=stop
+        before, after, points, points.copy(), winSize=(9, 9), maxLevel=3, criteria=stop
     )
     return np.asarray(end, np.float32), np.asarray(found[:, 0] == 1)
 
