@@ -155,6 +155,7 @@ def test_a_resting_box_touches_below_and_hides_above(renderer):
 
 
 def test_unknown_backend_is_named(monkeypatch):
+    pytest.importorskip('mujoco')
     monkeypatch.setattr('mujoco.GLContext', lambda *_: (_ for _ in ()).throw(OSError('no driver')))
     with pytest.raises(RendererError, match=r'MUJOCO_GL=.*no driver.*libosmesa6'):
         Renderer()
