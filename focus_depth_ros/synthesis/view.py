@@ -21,6 +21,7 @@ from focus_depth_ros.synthesis.sample import (
     Sample,
     read_shard,
 )
+from focus_depth_ros.synthesis.themes import THEMES
 
 BOUNDARY_COLOURS = {
     BOUNDARY_OCCLUSION: (255, 40, 40),
@@ -62,7 +63,7 @@ def by_theme(shards: Iterable[Path], most: int) -> dict[str, list[Sample]]:
         row = found.setdefault(sample.theme, [])
         if len(row) < most:
             row.append(sample)
-        elif all(len(samples) >= most for samples in found.values()) and len(found) > 7:
+        if len(found) == len(THEMES) and min(map(len, found.values())) == most:
             break
     return found
 
