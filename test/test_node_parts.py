@@ -119,6 +119,11 @@ def test_an_organised_cloud_forgets_the_last_picture(tiny_model: Path) -> None:
         assert len(dense.data) == 16 * dense.width
 
 
+def test_a_cloud_of_nothing_is_a_message_too() -> None:
+    message = dense_cloud_message(np.empty((0, 4), np.float32))
+    assert (message.width, message.height, len(message.data)) == (0, 1, 0)
+
+
 def truth_and_answer(mask_shift: int, depth_factor: float) -> tuple[Recording, Answers]:
     """A box 1 m away before a wall at 2 m, answered with a shifted mask and scaled depth."""
     ids = np.zeros((48, 64), np.uint8)

@@ -179,5 +179,5 @@ def image_from_array(pixels: NDArray[Any], encoding: str) -> Image:
 def byte_array(pixels: NDArray[Any]) -> array.array[int]:
     """The array's memory in the one type that rclpy takes without converting it item by item."""
     data = array.array('B')
-    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
+    data.frombytes(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8))
     return data
