@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-EDGE_CELLS = 5
-"""Width of the completing window in network cells: the band in which depth is blurred is ~3."""
+EDGE_CELLS = 3
+"""Width of the completing window in network cells: as wide as the band in which depth is blurred."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Layers:
 
 def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> Layers:
     """Split one map (h, w) by its mask in [0, 1] into two layers, complete near the edge."""
-    surely_inside = np.clip(4.0 * mask - 2.8, 0.0, 1.0)
-    surely_outside = np.clip(1.2 - 4.0 * mask, 0.0, 1.0)
+    surely_inside = np.clip(4.0 * mask - 2.0, 0.0, 1.0)  # from one half to three quarters
+    surely_outside = np.clip(2.0 - 4.0 * mask, 0.0, 1.0)
     return Layers(
         inside=_extend(inverse_depth, surely_inside),
         outside=_extend(inverse_depth, surely_outside),
