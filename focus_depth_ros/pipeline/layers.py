@@ -2,9 +2,9 @@
 
 A network's depth is blurred where the target ends, and a blurred step is a sheet of points that
 float between target and table. So, as layered depth refinement does (CVPR 2022, D = M D1 +
-(1 - M) D2), each side is first extended across the edge from where it is sure, and the
-composite is taken at full resolution. Here the completion is a normalised convolution, not a
-network.
+(1 - M) D2), each side is first completed across the edge from where it is sure, and the composite
+is taken at full resolution. Here the completion is no network: a cell at the edge keeps its value
+as far as the sure cells beside it make that value plausible.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-EDGE_CELLS = 3
-"""Width of the completing window in network cells: as wide as the band in which depth is blurred."""
+NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
+"""Cells that say what is plausible: the band in which depth is blurred is about 3 cells wide."""
+RIM = np.ones((3, 3), np.uint8)
+"""A cell is sure of its side when all its neighbours are on that side too."""
+FAR = np.float32(1e9)
 
 
 @dataclass(frozen=True)
@@ -30,26 +33,25 @@ class Layers:
 
 def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> Layers:
     """Split one map (h, w) by its mask in [0, 1] into two layers, complete near the edge."""
-    surely_inside = np.clip(4.0 * mask - 2.0, 0.0, 1.0)  # from one half to three quarters
-    surely_outside = np.clip(2.0 - 4.0 * mask, 0.0, 1.0)
+    inside = (mask > 0.5).astype(np.uint8)
     return Layers(
-        inside=_extend(inverse_depth, surely_inside),
-        outside=_extend(inverse_depth, surely_outside),
+        inside=_complete(inverse_depth, cv2.erode(inside, RIM).view(np.bool_)),
+        outside=_complete(inverse_depth, ~cv2.dilate(inside, RIM).view(np.bool_)),
         mask=np.rint(mask * 255.0).astype(np.uint8),
     )
 
 
-def _extend(values: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`values` where `weight` is 1, their weighted neighbourhood mean where it falls to 0.
+def _complete(values: NDArray[np.float32], sure: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """`values`, bounded near the sure cells by what those say.
 
-    Far from any weight the values stay what they were.
+    A value may leave the range of the sure cells around it by that range's own width, so that a
+    slope goes on to the edge and a blurred step does not. Far from sure cells values stay.
     """
-    window = (EDGE_CELLS, EDGE_CELLS)
-    total = cv2.blur(weight, window, borderType=cv2.BORDER_REPLICATE)
-    mean = cv2.blur(values * weight, window, borderType=cv2.BORDER_REPLICATE)
-    known = total > 1e-3
-    completed = np.where(known, mean / np.maximum(total, 1e-3), values)
-    return (weight * values + (1.0 - weight) * completed).astype(np.float32)
+    highest = cv2.dilate(np.where(sure, values, -FAR), NEIGHBOURHOOD)
+    lowest = cv2.erode(np.where(sure, values, FAR), NEIGHBOURHOOD)
+    width = highest - lowest
+    bounded = np.clip(values, lowest - width, highest + width)
+    return np.asarray(np.where(sure | (highest < -0.5 * FAR), values, bounded), np.float32)
 
 
 def upsample(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
