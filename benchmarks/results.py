@@ -1,0 +1,176 @@
+"""Write docs/results.md from docs/results/*.json: figures are generated, never typed.
+
+`focus-depth evaluate --output docs/results/scenes.json ...`, `python benchmarks/node_latency.py
+--out docs/results/node_latency.json` and `make demo` (its output/demo/summary.json, copied to
+docs/results/demo.json) make those files.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent.parent / 'docs' / 'results'
+PERCENTILES = ('p50', 'p90', 'p99')
+
+
+def load(name: str) -> dict[str, Any] | None:
+    """One file of figures, None where it was not measured."""
+    path = FOLDER / f'{name}.json'
+    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+
+
+def row(*cells: object) -> str:
+    """One line of a table."""
+    return '| ' + ' | '.join(map(str, cells)) + ' |'
+
+
+def three(values: dict[str, float]) -> str:
+    """p50 / p90 / p99."""
+    return ' / '.join(f'{values[name]:.1f}' for name in PERCENTILES)
+
+
+def latency_section(report: dict[str, Any]) -> list[str]:
+    """The node's latency and overhead, round by round."""
+    lines = [
+        '## The node',
+        '',
+        f'{report["picture"]}, sensor-data QoS; camera, node and listener are three processes; '
+        f'{report["host"]}; {report["date"]}; `python benchmarks/node_latency.py`.',
+        '',
+        row('round', 'rate, Hz', 'answered', 'latency, ms', 'network, ms', 'all else, ms'),
+        row(*['---'] * 6),
+    ]
+    for name, one in report['rounds'].items():
+        lines.append(
+            row(
+                name,
+                f'{one["rate_hz"]:g}',
+                f'{one["answered_percent"]:g} %',
+                three(one['latency_ms']),
+                three(one['inference_ms']),
+                three(one['overhead_ms']),
+            )
+        )
+    worst = report['rounds'].values()
+    lines += [
+        '',
+        "Times are p50 / p90 / p99, latency from the image's stamp to the last publication. "
+        f'Process start to active {max(one["start_s"] for one in worst):.1f} s; peak memory '
+        f'{max(one["memory_peak_mb"] for one in worst)} MB, '
+        f'growing by at most {max(one["memory_growth_mb"] for one in worst):g} MB from the first '
+        'third of a round to its end.',
+    ]
+    return lines
+
+
+def scenes_section(report: dict[str, Any]) -> list[str]:
+    """The model's figures against the yardsticks, group by group."""
+    lines = [
+        '## The built-in model',
+        '',
+        f'{report["engine"]}, {report["date"]}, `{report["command"]}`. Median AbsRel over targets '
+        '(boundary / foreground / global) after one alignment of the whole picture in disparity.',
+        '',
+        row(
+            'frames',
+            'prompt',
+            'targets',
+            'model',
+            'best plane',
+            'mask IoU mean',
+            'metres, unaligned',
+        ),
+        row(*['---'] * 7),
+    ]
+    for name, group in report['groups'].items():
+        for kind in ('box', 'text'):
+            if kind in group:
+                found, median = group[kind], group[kind]['median']
+                figures = [
+                    ' / '.join(
+                        f'{median[f"{m}_{r}"]:.3f}' for r in ('boundary', 'foreground', 'global')
+                    )
+                    for m in ('model', 'plane')
+                ]
+                lines.append(
+                    row(
+                        f'{name} ({group["frames"]})',
+                        kind,
+                        found['targets'],
+                        *figures,
+                        f'{found["iou_mean"]:.2f}',
+                        f'{median["metric"]:.3f}',
+                    )
+                )
+    lines.append('')
+    for name, group in report['groups'].items():
+        facts = []
+        if 'text' in group:
+            facts.append(
+                f'{100 * group["text"]["grounded"]:.0f} % of captions grounded (IoU > 0.5)'
+            )
+        if 'absent' in group:
+            facts.append(
+                f'{100 * group["absent"]["rejected"]:.0f} % of absent captions turned down'
+            )
+        if 'boundary' in group:
+            facts.append(f'occlusion boundary ODS {group["boundary"]["ods"]:.2f}')
+        if facts:
+            lines.append(f'* {name}: ' + '; '.join(facts))
+    return lines
+
+
+def demo_section(report: dict[str, Any]) -> list[str]:
+    """The demo's own summary."""
+    lines = [
+        '## The demo',
+        '',
+        f'`make demo`; {report["host"]}; {report["date"]}. '
+        f'{report["frames_sent"]} frames sent, {report["frames_answered"]} answered, '
+        f'{report["frames_dropped"]} dropped; latency {three(report["latency_ms"])} ms, of that '
+        f'the network {three(report["inference_ms"])} ms (p50 / p90 / p99).',
+        '',
+        row(
+            'target',
+            'mask IoU',
+            'depth AbsRel, metres as published',
+            'aligned',
+            'centroid error, cm',
+        ),
+        row(*['---'] * 5),
+    ]
+    lines += [
+        row(
+            label,
+            f'{one["mask_iou"]:.2f}',
+            f'{one["abs_rel_metric"]:.3f}',
+            f'{one["abs_rel_aligned"]:.3f}',
+            f'{100 * one["centroid_error_m"]:.1f}',
+        )
+        for label, one in report['targets'].items()
+    ]
+    return lines
+
+
+def main() -> None:
+    """Write the page."""
+    lines = [
+        '# Results',
+        '',
+        'Made by `python benchmarks/results.py` from the files in `docs/results`.',
+    ]
+    sections = (
+        ('node_latency', latency_section),
+        ('scenes', scenes_section),
+        ('demo', demo_section),
+    )
+    for name, section in sections:
+        report = load(name)
+        lines += ['', *(section(report) if report else [f'## {name}', '', 'Not measured.'])]
+    (FOLDER.parent / 'results.md').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
