@@ -136,8 +136,8 @@ def list_shards(folder: Path) -> list[str]:
 class PromptShares:
     """How often each kind of prompt is asked; the rest goes without a prompt."""
 
-    box: float = 0.52
-    text: float = 0.32
+    box: float = 0.40
+    text: float = 0.48
     absent_of_text: float = 0.15
     jitter: float = 0.12
 

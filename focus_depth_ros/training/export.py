@@ -113,9 +113,8 @@ def load_checkpoint(path: Path) -> tuple[CompactNetwork, dict[str, Any]]:
         'command': 'focus-depth train focus_depth_ros/training/compact.yaml',
         'seed': int(config['seed']),
         'steps': int(state['step']),
-        'pictures': int(state['step']) * int(config['batch']),
-        'scenes': len({name for names in state['passes'] for name in names}),
-        'scenes_unit': 'shards of frames rendered by `focus-depth render`',
+        'pictures_seen': int(state['step']) * int(config['batch']),
+        'scenes': int(state['frames']),
         'date': datetime.now(timezone.utc).date().isoformat(),
     }
     return network, training

@@ -156,7 +156,7 @@ def boundary_loss(output: FocusOutput, target: Tensor) -> Tensor:
 def word_loss(logits: Tensor, target: Tensor) -> Tensor:
     """BCE of every word at every cell, (B, V, h, w), averaged over hits and misses apart.
 
-    A word is absent from most cells, so the mean over misses weighs four times.
+    A word is absent from most cells, so the mean over misses weighs ten times.
     """
     asked = (target != 255).float()
     positive = (target == 1).float()
@@ -164,7 +164,7 @@ def word_loss(logits: Tensor, target: Tensor) -> Tensor:
     entropy = functional.binary_cross_entropy_with_logits(logits, positive, reduction='none')
     hits = (entropy * positive).sum() / positive.sum().clamp(min=1)
     misses = (entropy * negative).sum() / negative.sum().clamp(min=1)
-    return hits + 4 * misses
+    return hits + 10 * misses
 
 
 def metric_loss(output: FocusOutput, disparity: Tensor, target: Tensor) -> Tensor:
@@ -206,5 +206,5 @@ def total_loss(
     terms['boundary'] = 0.5 * boundary_loss(output, batch['boundary'])
     terms['confidence'] = 0.2 * (confidence * asked).sum() / asked.sum().clamp(min=1)
     terms['metric'] = 0.3 * metric_loss(output, batch['disparity'], mask)
-    terms['words'] = 0.3 * word_loss(word_logits, batch['words_at'])
+    terms['words'] = 1.0 * word_loss(word_logits, batch['words_at'])
     return terms

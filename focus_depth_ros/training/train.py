@@ -163,7 +163,7 @@ def train(config: TrainConfig) -> None:
             raise ValueError(f'step {step}: the loss is {loss.item()}; lower the learning rate')
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.clip)
         for optimizer in optimizers:
             optimizer.step()
@@ -337,12 +337,18 @@ def save_checkpoint(
         'optimizers': [optimizer.state_dict() for optimizer in optimizers],
         'step': step,
         'passes': passes,
+        'frames': _count_frames(config.train, passes),
         'config': {name: str(value) for name, value in asdict(config).items()},
         'vocabulary': VOCABULARY,
     }
     partial = path.with_suffix('.part')
     torch.save(state, partial)
     os.replace(partial, path)
+
+
+def _count_frames(folder: Path, passes: list[list[str]]) -> int:
+    names = {name for shards in passes for name in shards}
+    return sum(len(shard_index(str(folder / name))) for name in names)
 
 
 def _ema_step(decay: float) -> Any:
