@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(
             f'focus-depth {words[0]}: the Python module {error.name!r} is missing; '
-            "install the extras: pip install 'focus_depth_ros[train]'",
+            "install the extras, in the checkout: pip install '.[train]'",
             file=sys.stderr,
         )
         return 2

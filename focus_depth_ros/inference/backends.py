@@ -13,10 +13,14 @@ BACKENDS = ('auto', 'onnxruntime', 'onnxruntime_cuda')
 def load_engine(graph: Path, backend: str, threads: int) -> Engine:
     """Load `graph` with the engine that `backend` names.
 
-    `auto` takes CUDA where this machine's ONNX Runtime offers it and the CPU otherwise.
+    `auto` takes CUDA where this machine's ONNX Runtime offers it and it starts, else the CPU.
     Raises EngineError for an unknown backend, one that is not there, or a broken file.
     """
     if backend not in BACKENDS:
         raise EngineError(f'no backend {backend!r}; there are: {", ".join(BACKENDS)}')
-    cuda = cuda_is_offered() if backend == 'auto' else backend == 'onnxruntime_cuda'
-    return OnnxRuntimeEngine(graph, threads=threads, cuda=cuda)
+    if backend == 'auto' and cuda_is_offered():
+        try:
+            return OnnxRuntimeEngine(graph, threads, cuda=True)
+        except EngineError:
+            return OnnxRuntimeEngine(graph, threads)
+    return OnnxRuntimeEngine(graph, threads, cuda=backend == 'onnxruntime_cuda')

@@ -44,6 +44,10 @@ class OnnxRuntimeEngine:
             raise EngineError(
                 f'{graph}: not a graph that ONNX Runtime can load: {error}'
             ) from error
+        if cuda and self._session.get_providers()[0] != 'CUDAExecutionProvider':
+            raise EngineError(
+                "backend 'onnxruntime_cuda': CUDA is built in but did not start (driver, cuDNN?)"
+            )
         self.name = 'onnxruntime ' + self._session.get_providers()[0].removesuffix(
             'ExecutionProvider'
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,8 @@ class TargetsInView:
                 raise InvalidInput(
                     'targets', f'there are already {len(others)} targets (the maximum)'
                 )
+            if any(target.id == other.target.id for other in others):
+                target = replace(target, id=f'{target.id}_{len(others)}')
             self._commanded = [*others, _Anchored(target, view, 0)]
 
     def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
