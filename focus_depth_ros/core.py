@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_SIDE_PX = 8192
-"""Largest picture side accepted: beyond it a size is a lie rather than a camera."""
+MAX_PIXELS = 1 << 25
+"""Largest picture accepted (33 megapixels): beyond it a size is a lie rather than a camera."""
 
 
 class InvalidInput(ValueError):
@@ -22,6 +23,17 @@ class InvalidInput(ValueError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise InvalidInput for a picture size in px that no camera has."""
+    sides_fit = 16 <= height <= MAX_SIDE_PX and 16 <= width <= MAX_SIDE_PX
+    if not sides_fit or width * height > MAX_PIXELS:
+        raise InvalidInput(
+            'image_size',
+            f'picture of {width}x{height} px; sides of 16 to {MAX_SIDE_PX} px and at most '
+            f'{MAX_PIXELS >> 20} megapixels are accepted',
+        )
 
 
 @dataclass(frozen=True)
@@ -76,10 +88,7 @@ class Frame:
                 'image', f'a picture is uint8 (H, W, 3), got {self.rgb.dtype} {self.rgb.shape}'
             )
         height, width = self.rgb.shape[:2]
-        if not (16 <= height <= MAX_SIDE_PX and 16 <= width <= MAX_SIDE_PX):
-            raise InvalidInput(
-                'image_size', f'picture of {width}x{height} px; 16 to {MAX_SIDE_PX} px are accepted'
-            )
+        check_size(width, height)
         camera = self.camera
         if camera is not None and (camera.width, camera.height) != (width, height):
             raise InvalidInput(

@@ -64,8 +64,6 @@ def start_node(context: LaunchContext) -> list[Node]:
     value = context.launch_configurations
     if value['large_messages'] == 'true':
         use_large_message_profile()
-    topics = {name: value[name] for name in TOPICS}
-    topics['image/compressed'] = f'{value["image"]}/compressed'
     return [
         Node(
             package='focus_depth_ros',
@@ -76,7 +74,7 @@ def start_node(context: LaunchContext) -> list[Node]:
                 value['params_file'],
                 {name: value[name] for name in PARAMETERS if value[name]},
             ],
-            remappings=list(topics.items()),
+            remappings=[(name, value[name]) for name in TOPICS],
             output='screen',
         )
     ]

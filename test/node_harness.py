@@ -61,11 +61,11 @@ SERVICES: dict[str, type] = {
 class NodeProcess:
     """The node as users start it; its output is kept."""
 
-    def __init__(self, *ros_arguments: str) -> None:
+    def __init__(self, *ros_arguments: str, command: str = 'run') -> None:
         self._log = tempfile.NamedTemporaryFile('w+', prefix='focus_depth_', suffix='.log')  # noqa: SIM115
         self.started_s = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'focus_depth_ros', 'run', '--ros-args', *ros_arguments],
+            [sys.executable, '-m', 'focus_depth_ros', command, '--ros-args', *ros_arguments],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -168,6 +168,26 @@ def test_no_truncation_of_a_compressed_picture_goes_through(ending: str) -> None
         assert ending == '.png' and read.shape == (HEIGHT, WIDTH, 3)
 
 
+def test_only_jpeg_and_png_are_decoded() -> None:
+    for ending in ('.bmp', '.webp', '.tiff'):
+        data = cv2.imencode(ending, smooth_rgb())[1].tobytes()
+        with pytest.raises(InvalidInput, match='no readable JPEG or PNG'):
+            rgb_from_compressed(CompressedImage(data=data))
+
+
+def test_a_jpeg_announces_its_size_behind_whatever_comes_first() -> None:
+    jpeg = cv2.imencode('.jpg', np.zeros((16, 9000, 3), np.uint8))[1].tobytes()
+    segment = b'\xff\xe5' + (65000).to_bytes(2, 'big') + bytes(64998)
+    for hidden in (jpeg, jpeg[:2] + 3 * segment + jpeg[2:], jpeg[:2] + b'\xff\xff' + jpeg[2:]):
+        with pytest.raises(InvalidInput, match='9000x16'):
+            rgb_from_compressed(CompressedImage(data=hidden))
+
+
+def test_zeros_behind_a_jpeg_are_padding() -> None:
+    data = cv2.imencode('.jpg', smooth_rgb()[..., ::-1])[1].tobytes() + bytes(200)
+    assert rgb_from_compressed(CompressedImage(data=data)).shape == (HEIGHT, WIDTH, 3)
+
+
 def test_images_there_and_back() -> None:
     metres = np.linspace(0.1, 3, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
     there = image_from_array(metres, '32FC1')

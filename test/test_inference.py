@@ -69,6 +69,7 @@ def test_prompts_share_one_encoding(tiny_model: Path) -> None:
         ({'input': {'width': 64, 'height': 64}}, 'the manifest says'),
         ({'files': {}}, 'malformed'),
         ({'vocabulary': 3}, 'malformed'),
+        ({'output': {'width': 56, 'height': 42}}, r'inverse_depth is float32 \(1, 84, 112\)'),
     ],
 )
 def test_manifests_that_disagree(

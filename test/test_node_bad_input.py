@@ -103,11 +103,16 @@ def _count_now(robot: Robot, kind: str) -> int:
 
 
 def test_a_fault_thirty_times_a_second_is_said_once(robot: Robot, node: NodeProcess) -> None:
+    known, said = _count(robot, 'reference_encoding'), node.output.count('[reference_encoding')
+    assert (known, said) == (0, 0)
+    message = broken(encoding='rgb8')
     for _ in range(30):
-        robot.send(broken(encoding='rgb9'))
+        message.header.stamp, message.header.frame_id = robot.next_stamp(), 'camera_optical'
+        robot.references.publish(message)
         robot.spin(0.02)
-    robot.problem('encoding', 5)
-    assert node.output.count("'rgb9'") == 1
+        robot.send(picture())
+    robot.problem('reference_encoding', 5)
+    assert node.output.count('[reference_encoding') == 1
 
 
 def test_pictures_may_change_their_size(robot: Robot) -> None:
@@ -279,13 +284,36 @@ def test_too_many_targets_by_service(robot: Robot) -> None:
     assert not reply.success and 'maximum' in reply.message
 
 
-def test_unusable_reference_depth_is_said(robot: Robot) -> None:
-    message = broken(encoding='rgb8')
-    message.header.stamp = robot.next_stamp()
+@pytest.mark.parametrize(
+    ('changes', 'frame_id', 'kind'),
+    [
+        ({'encoding': 'rgb8'}, 'camera_optical', 'reference_encoding'),
+        ({'width': WIDTH // 2}, 'camera_optical', 'reference_size'),
+        ({}, 'depth_optical', 'reference_frame'),
+    ],
+)
+def test_unusable_reference_depth_is_said(
+    robot: Robot, changes: dict, frame_id: str, kind: str
+) -> None:
+    known = _count(robot, kind)
+    message = broken(**changes)
+    message.header.stamp, message.header.frame_id = robot.next_stamp(), frame_id
     robot.references.publish(message)
     robot.spin(0.2)
     robot.answer()
-    robot.problem('reference_encoding')
+    robot.problem(kind, known + 1)
+    robot.stamp_ns += 10**9
+
+
+def test_detections_with_scores_that_are_no_numbers(robot: Robot) -> None:
+    robot.answer()
+    known = _count(robot, 'score')
+    robot.send_detections(
+        ('mug', math.nan, 20, 20, 90, 90), ('x' * 1_000_000, 0.8, 100, 80, 220, 200)
+    )
+    (target,) = robot.answer(output='targets').targets
+    assert target.label == 'x' * 100
+    robot.problem('score', known + 1)
 
 
 def test_compressed_pictures(ros: None, tiny_model: Path) -> None:

@@ -27,7 +27,7 @@ from focus_depth_ros.node.bag_player import (
     BUNDLED_RECORDING,
     begins_with_header,
     moved_stamp,
-    read_bag,
+    open_bag,
 )
 from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.camera import camera_from_info
@@ -73,11 +73,11 @@ def test_stamps_move_inside_the_bytes_of_a_message() -> None:
 
 def test_bags_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match='no recording'):
-        read_bag(tmp_path / 'nothing')
+        open_bag(tmp_path / 'nothing')
     (tmp_path / 'bag').mkdir()
     (tmp_path / 'bag' / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}')
     with pytest.raises(ValueError, match='not a readable'):
-        read_bag(tmp_path / 'bag')
+        open_bag(tmp_path / 'bag')
 
 
 def test_types_of_this_package_are_known_to_the_recorder() -> None:
@@ -92,10 +92,9 @@ def test_types_of_this_package_are_known_to_the_recorder() -> None:
 
 @pytest.mark.skipif(not BUNDLED_RECORDING.is_dir(), reason='no bundled recording in this checkout')
 def test_the_bundled_recording_holds_what_the_demo_needs() -> None:
-    messages = read_bag(BUNDLED_RECORDING)
-    counts: dict[str, int] = {}
-    for message in messages:
-        counts[message.topic] = counts.get(message.topic, 0) + 1
+    reader = open_bag(BUNDLED_RECORDING)
+    counts = {connection.topic: connection.msgcount for connection in reader.connections}
+    reader.close()
     pictures = counts['/camera/image_raw/compressed']
     assert counts['/camera/camera_info'] == pictures
     assert 0 < counts['/detections'] < pictures / 3

@@ -17,6 +17,7 @@ pytest.importorskip('rclpy')
 pytest.importorskip('focus_depth_ros.msg')
 
 from node_harness import NodeProcess, Robot, picture
+from sensor_msgs.msg import CompressedImage
 
 from focus_depth_ros.node.parameters import SPECIFICATIONS
 
@@ -129,18 +130,74 @@ def test_a_missing_model_folder_is_named_and_mended_without_restart(
         assert node.stop()[0] == 0
 
 
+@pytest.mark.parametrize('delay_s', [0.15, 0.3, 0.45, 0.6, 0.8])
+def test_sigterm_at_any_moment_of_the_start_is_a_clean_end(
+    ros: None, tiny_model: Path, delay_s: float
+) -> None:
+    node = NodeProcess('-p', f'model:={tiny_model}')
+    time.sleep(delay_s)
+    status, _ = node.stop(signal.SIGTERM)
+    assert status in (0, -signal.SIGTERM), node.output  # before rclpy.init nobody handles it
+
+
+def test_the_player_ends_cleanly(ros: None) -> None:
+    from focus_depth_ros.node.bag_player import BUNDLED_RECORDING
+
+    if not BUNDLED_RECORDING.is_dir():
+        pytest.skip('no bundled recording in this checkout')
+    listener = Robot()
+    listener.node.create_subscription(
+        CompressedImage, '/camera/image_raw/compressed', listener.heard['played'].append, 10
+    )
+    player = NodeProcess(command='play')
+    try:
+        listener.wait_for(lambda: len(listener.heard['played']) > 3, 'the recording')
+    finally:
+        status, _ = player.stop(signal.SIGTERM)
+        listener.close()
+    assert status == 0, player.output
+    assert 'Traceback' not in player.output
+
+
+def test_a_transition_that_fails_is_said_and_leaves_nothing_behind(
+    ros: None, tiny_model: Path
+) -> None:
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    node = NodeProcess(
+        '-p', f'model:={tiny_model}', '-p', 'qos_overrides./image.subscription.reliability:=foo'
+    )
+    robot = Robot()
+    try:
+        node.wait_for_output('cannot activate')
+        assert robot.fact('state') == 'inactive'
+        assert robot.diagnostics is not None
+        assert 'cannot activate' in robot.diagnostics.status[0].message
+        change = robot.node.create_client(ChangeState, '/focus_depth/change_state')
+        robot.wait_for(change.service_is_ready, 'change_state')
+        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CLEANUP))
+        future = change.call_async(request)
+        robot.wait_for(future.done, 'a transition')
+        assert future.result().success
+        assert robot.node.count_publishers('/focus_depth/depth/image') == 0
+    finally:
+        robot.close()
+        assert node.stop()[0] == 0
+
+
 @pytest.mark.parametrize(
-    ('parameter', 'words'),
+    ('parameter', 'words', 'expected'),
     [
-        ('backend:=abacus', 'allowed: auto'),
-        ('image_transport:=pigeon', 'allowed: raw, compressed'),
-        ('max_depth_m:=-1.0', 'max_depth_m'),
-        ('score_threshold:=2.0', 'score_threshold'),
-        ('max_targets:=many', 'max_targets'),
+        ('backend:=abacus', 'allowed: auto', 0),
+        ('image_transport:=pigeon', 'allowed: raw, compressed', 0),
+        ('max_depth_m:=-1.0', 'max_depth_m', 2),
+        ('score_threshold:=2.0', 'score_threshold', 2),
+        ('max_targets:=many', 'max_targets', 2),
     ],
 )
 def test_wrong_parameters_are_refused_with_a_reason(
-    ros: None, tiny_model: Path, parameter: str, words: str
+    ros: None, tiny_model: Path, parameter: str, words: str, expected: int
 ) -> None:
     node = NodeProcess('-p', f'model:={tiny_model}', '-p', parameter)
     try:
@@ -150,7 +207,8 @@ def test_wrong_parameters_are_refused_with_a_reason(
         assert words in node.output
         assert 'active; pictures' not in node.output
     finally:
-        node.stop()
+        status, _ = node.stop()
+    assert status == expected
     assert 'Traceback' not in node.output
 
 

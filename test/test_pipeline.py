@@ -130,6 +130,27 @@ class TestLayers:
         assert depth[:2].tolist() == pytest.approx([0.5, 10.0]) and np.isnan(depth[2:]).all()
 
 
+def test_relative_depth_never_mixes_with_metres(tiny_model: Path) -> None:
+    from dataclasses import replace
+
+    from focus_depth_ros.inference.focus_model import FocusModel
+    from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+    from focus_depth_ros.pipeline.scale import RELATIVE
+
+    pipeline = FocusPipeline(FocusModel(tiny_model))
+    rgb = np.zeros((48, 64, 3), np.uint8)
+    boxes = ((2.0, 2.0, 30.0, 46.0), (34.0, 2.0, 62.0, 46.0))
+    result = pipeline(Frame(rgb, CAMERA), [Target(str(box), '', box=box) for box in boxes])
+    metric, other = result.targets
+    mixed = replace(result, targets=(metric, replace(other, scale=RELATIVE)), view=metric)
+    assert mixed.shown == (metric,)
+    assert mixed.grasp_mask[:, :32].any()
+    assert not mixed.grasp_mask[:, 33:].any()
+    assert mixed.targets[1].geometry is None
+    _, outside = metric.inverse_depth_layers()
+    assert np.allclose(mixed.inverse_depth[10:40, 40:56], upsample(outside, (64, 48))[10:40, 40:56])
+
+
 class TestClouds:
     def test_rays_of_a_pinhole(self) -> None:
         rays = viewing_rays(CAMERA)
@@ -244,12 +265,66 @@ class TestTargets:
         assert len(targets.locate(10**9 + 900_000_000, grey, (224, 168))) == 1
         assert targets.locate(10**9 + 1_100_000_000, grey, (224, 168)) == []
 
-    def test_a_lost_target_is_said(self) -> None:
+    def test_where_nothing_can_be_tracked_the_box_follows_the_mask(self) -> None:
         targets, problems = self.make()
-        targets.locate(10**9, noise(168, 224), (224, 168))
+        plain = np.full((168, 224), 99, np.uint8)
+        targets.locate(10**9, plain, (224, 168))
         targets.command(Target('box', 'mug', box=(50, 50, 90, 90)), append=False)
-        assert targets.locate(10**9 + 1, np.full((168, 224), 99, np.uint8), (224, 168)) == []
-        assert [problem.kind for problem in problems] == ['tracking']
+        for index in range(1, 4):
+            (target,) = targets.locate(10**9 + index, plain, (224, 168))
+            assert target.box == (50 + 2 * index - 2, 50, 90 + 2 * index - 2, 90)
+            targets.correct({'box': (50 + 2 * index, 50, 90 + 2 * index, 90)})
+        assert not problems
+
+    def test_a_tracked_box_is_not_corrected(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        targets.locate(10**9, grey, (224, 168))
+        targets.command(Target('box', 'mug', box=(50, 50, 90, 90)), append=False)
+        targets.locate(10**9 + 1, grey, (224, 168))
+        targets.correct({'box': (0, 0, 20, 20)})
+        (target,) = targets.locate(10**9 + 2, grey, (224, 168))
+        assert target.box == pytest.approx((50, 50, 90, 90))
+
+    def test_a_command_that_left_the_picture_does_not_give_way_to_detections(self) -> None:
+        targets, _ = self.make()
+        world = cv2.GaussianBlur(noise(168, 400), (0, 0), 1)
+        left = lambda shift: np.ascontiguousarray(world[:, shift : shift + 224])  # noqa: E731
+        targets.locate(10**9, left(0), (224, 168))
+        targets.command(Target('box', 'mug', box=(4, 50, 30, 90)), append=False)
+        for index in range(1, 12):
+            seen = targets.locate(10**9 + index, left(3 * index), (224, 168))
+        assert all(target.label == 'mug' for target in seen)
+        targets.detect(10**9 + 11, [Target('', 'bowl', box=(50, 50, 90, 90))])
+        seen = targets.locate(10**9 + 12, left(33), (224, 168))
+        assert all(target.label == 'mug' for target in seen)
+        targets.clear()
+        targets.detect(10**9 + 12, [Target('', 'bowl', box=(50, 50, 90, 90))])
+        (target,) = targets.locate(10**9 + 13, left(33), (224, 168))
+        assert target.label == 'bowl'
+
+    def test_ids_stay_with_their_objects(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        left, right = (20.0, 50.0, 60.0, 90.0), (120.0, 50.0, 160.0, 90.0)
+        targets.locate(10**9, grey, (224, 168))
+        targets.detect(10**9, [Target('', 'mug', box=left), Target('', 'mug', box=right)])
+        first = {t.box[0] < 100: t.id for t in targets.locate(10**9 + 1, grey, (224, 168)) if t.box}
+        targets.detect(10**9 + 1, [Target('', 'mug', box=right), Target('', 'mug', box=left)])
+        second = {
+            t.box[0] < 100: t.id for t in targets.locate(10**9 + 2, grey, (224, 168)) if t.box
+        }
+        assert first == second
+        assert len(set(first.values())) == 2
+
+    def test_older_detections_do_not_replace_newer_ones(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        for index in range(3):
+            targets.locate(10**9 + index, grey, (224, 168))
+        targets.detect(10**9 + 2, [Target('new', 'mug', box=(50, 50, 90, 90))])
+        targets.detect(10**9 + 1, [Target('old', 'mug', box=(50, 50, 90, 90))])
+        assert [t.id for t in targets.locate(10**9 + 3, grey, (224, 168))] == ['new']
 
 
 def test_pictures_shrink_without_aliasing_or_shift() -> None:

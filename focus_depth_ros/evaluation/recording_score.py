@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.evaluation.metrics import abs_rel, aligned_depth, mask_iou
 from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
-from focus_depth_ros.pipeline.cloud import viewing_rays
 
 LEAST_PIXELS = 60
 
@@ -83,12 +82,12 @@ def _centroid(recording: Recording, truth: Truth, item: TrueObject) -> NDArray[n
     """Mean of the object's visible points, metres, optical frame."""
     height, width = truth.ids.shape
     camera = recording.camera
-    rows = ((np.arange(height) + 0.5) * camera.height / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * camera.width / width).astype(int)
-    chosen = (truth.ids == item.id) & np.isfinite(truth.depth_m)
-    rays = viewing_rays(camera)[rows[:, None], columns[None]][chosen]
-    z = truth.depth_m[chosen][:, None]
-    return np.asarray(np.concatenate((rays * z, z), axis=1).mean(axis=0), np.float64)
+    across, down = camera.width / width, camera.height / height
+    rows, columns = np.nonzero((truth.ids == item.id) & np.isfinite(truth.depth_m))
+    z = truth.depth_m[rows, columns].astype(np.float64)
+    x = ((columns + 0.5) * across - 0.5 - camera.cx) / camera.fx * z
+    y = ((rows + 0.5) * down - 0.5 - camera.cy) / camera.fy * z
+    return np.array([x.mean(), y.mean(), z.mean()])
 
 
 def _object(recording: Recording, label: str) -> TrueObject | None:

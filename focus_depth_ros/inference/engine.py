@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
@@ -29,17 +28,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the graph's memory; the engine is not used afterwards."""
         ...
-
-
-def warm_up(engine: Engine) -> None:
-    """Run once on zeros (dynamic axes as 1), so that the first real frame is not the slow one."""
-    engine.infer(
-        {
-            name: np.zeros([size or 1 for size in shape], _dtype_of(name))
-            for name, shape in engine.input_shapes.items()
-        }
-    )
-
-
-def _dtype_of(name: str) -> str:
-    return {'image': 'uint8', 'words': 'int32'}.get(name, 'float32')

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.inference.backends import load_engine
-from focus_depth_ros.inference.engine import Arrays, warm_up
+from focus_depth_ros.inference.engine import Arrays
 from focus_depth_ros.inference.model_folder import ModelError, ModelFolder, read_model_folder
 
 PROMPT_INPUTS = {'box', 'words'}
@@ -40,8 +40,29 @@ class FocusModel:
         self._focus = load_engine(self.folder.focus, backend, threads)
         self.engine_name = self._focus.name
         self._check_graphs()
-        warm_up(self._encoder)
-        warm_up(self._focus)
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Answer one and two prompts about nothing: first runs are slow, and shapes may lie."""
+        (width, height), output = self.folder.input_size, self.folder.output_size
+        features = self.encode(np.zeros((height, width, 3), np.uint8))
+        for rows in (1, 2):
+            boxes = np.zeros((rows, 4), np.float32)
+            maps = self.focus(features, boxes, np.zeros((rows, self.folder.max_words), np.int32))
+            grid = (rows, output[1], output[0])
+            for name, shape in (
+                ('inverse_depth', grid),
+                ('mask', grid),
+                ('boundary', grid),
+                ('confidence', (rows,)),
+                ('metric', (rows, 2)),
+            ):
+                found = getattr(maps, name)
+                if found.shape != shape or found.dtype != np.float32:
+                    raise ModelError(
+                        f'{self.folder.focus}: {name} is {found.dtype} {found.shape}, '
+                        f'the manifest asks for float32 {shape}'
+                    )
 
     def encode(self, picture: NDArray[np.uint8]) -> Arrays:
         """Features of one picture, uint8 RGB (h, w, 3) at the model's input size."""

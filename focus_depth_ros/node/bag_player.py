@@ -12,6 +12,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import rclpy
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos import QoSProfile
 from rich.progress import track
 from rosbags.highlevel import AnyReader
 
@@ -31,12 +32,6 @@ BUNDLED_RECORDING = Path(__file__).resolve().parent.parent / 'demo' / 'recording
 TRUTH = '/truth/'
 """Topics that score a recording; they are not played."""
 
-SENSOR_TYPES = {
-    'sensor_msgs/msg/Image',
-    'sensor_msgs/msg/CompressedImage',
-    'sensor_msgs/msg/CameraInfo',
-    'sensor_msgs/msg/PointCloud2',
-}
 IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
 STAMP = struct.Struct('<iI')
@@ -44,31 +39,19 @@ STAMP_OFFSET = 4
 """A CDR message that begins with a Header has its stamp after the 4 bytes of encapsulation."""
 
 
-@dataclass(frozen=True)
-class Message:
-    """One recorded message: when (ns, bag time), where, what (CDR)."""
-
-    time_ns: int
-    topic: str
-    type_name: str
-    data: bytes
-
-
-def read_bag(path: Path) -> list[Message]:
-    """All messages of a rosbag2 folder (MCAP or sqlite3), in order of time.
+def open_bag(path: Path) -> AnyReader:
+    """An open reader of a rosbag2 folder (MCAP or sqlite3); to be closed.
 
     Raises FileNotFoundError or ValueError when there is no readable recording.
     """
     if not path.exists():
         raise FileNotFoundError(f'there is no recording at {path}')
     try:
-        with AnyReader([path]) as reader:
-            return [
-                Message(time_ns, connection.topic, connection.msgtype, bytes(data))
-                for connection, time_ns, data in reader.messages()
-            ]
+        reader = AnyReader([path])
+        reader.open()
     except Exception as error:
         raise ValueError(f'{path} is not a readable rosbag2 recording: {error}') from error
+    return reader
 
 
 def moved_stamp(data: bytes, offset_ns: int) -> bytes:
@@ -84,8 +67,20 @@ def begins_with_header(kind: Any) -> bool:
     return next(iter(kind.get_fields_and_field_types().values()), '') == 'std_msgs/Header'
 
 
+@dataclass(frozen=True)
+class Channel:
+    """One topic that is played, with what its type says of it."""
+
+    publisher: Publisher[Any]
+    is_picture: bool
+    is_stamped: bool
+
+
 class BagPlayer(Node):
-    """Parameters: bag (default: the bundled recording), rate, loop, report (a JSON file)."""
+    """Parameters: bag (default: the bundled recording), rate, loop, report (a JSON file).
+
+    Messages are read as they are played, so that a bag may be larger than the memory.
+    """
 
     def __init__(self) -> None:
         super().__init__('bag_player')
@@ -95,22 +90,26 @@ class BagPlayer(Node):
         bag = Path(str(self.declare_parameter('bag', '').value) or BUNDLED_RECORDING)
         if self._rate <= 0:
             raise ValueError(f'parameter rate is {self._rate:g}; it must be above 0')
-        self._messages = [m for m in read_bag(bag) if not m.topic.startswith(TRUTH)]
-        if not self._messages:
-            raise ValueError(f'{bag} holds no messages to play')
-        self._types = {message.topic: message.type_name for message in self._messages}
-        kinds = {topic: message_class(name) for topic, name in self._types.items()}
-        self._stamped = {topic for topic, kind in kinds.items() if begins_with_header(kind)}
-        self._publishers_by_topic: dict[str, Publisher[Any]] = {
-            topic: self.create_publisher(kind, topic, self._qos(topic))
-            for topic, kind in kinds.items()
-        }
+        self._reader = open_bag(bag)
+        self._channels: dict[str, Channel] = {}
+        for connection in self._reader.connections:
+            if not connection.topic.startswith(TRUTH):
+                self._advertise(connection.topic, connection.msgtype)
+        if not self._channels:
+            raise ValueError(f'{bag} holds no topic that can be played')
         self._sent: Counter[str] = Counter()
         self._offset_ns = 0
 
-    def _qos(self, topic: str) -> QoSProfile:
-        return (
-            qos_profile_sensor_data if self._types[topic] in SENSOR_TYPES else QoSProfile(depth=10)
+    def _advertise(self, topic: str, type_name: str) -> None:
+        try:
+            kind = message_class(type_name)
+        except ValueError as error:
+            self.get_logger().warning(f'{topic} is not played: {error}')
+            return
+        self._channels[topic] = Channel(
+            publisher=self.create_publisher(kind, topic, QoSProfile(depth=10)),
+            is_picture=type_name in IMAGE_TYPES,
+            is_stamped=begins_with_header(kind),
         )
 
     def play(self) -> None:
@@ -121,12 +120,12 @@ class BagPlayer(Node):
             self._play_once()
         self._write_report()
 
+    def close(self) -> None:
+        """Close the recording."""
+        self._reader.close()
+
     def _wait_for_subscribers(self) -> None:
-        pictures = [
-            publisher
-            for topic, publisher in self._publishers_by_topic.items()
-            if self._types[topic] in IMAGE_TYPES
-        ]
+        pictures = [c.publisher for c in self._channels.values() if c.is_picture]
         deadline = time.monotonic() + SUBSCRIBER_WAIT_S
         while rclpy.ok() and not any(p.get_subscription_count() for p in pictures):
             if time.monotonic() > deadline:
@@ -135,21 +134,25 @@ class BagPlayer(Node):
             time.sleep(0.05)
 
     def _play_once(self) -> None:
-        first_ns = self._messages[0].time_ns
-        start_ns = self.get_clock().now().nanoseconds
+        wanted = [c for c in self._reader.connections if c.topic in self._channels]
+        total = sum(connection.msgcount for connection in wanted)
+        first_ns = self._reader.start_time
+        self._offset_ns = self.get_clock().now().nanoseconds - first_ns
         start = time.monotonic()
-        self._offset_ns = start_ns - first_ns
-        for message in track(self._messages, description='playing', transient=True):
+        messages = self._reader.messages(wanted)
+        for connection, time_ns, data in track(
+            messages, total=total, description='playing', transient=True
+        ):
+            elapsed_ns = int((time_ns - first_ns) / self._rate)
+            time.sleep(max(0.0, start + elapsed_ns * 1e-9 - time.monotonic()))
             if not rclpy.ok():
                 return
-            elapsed_s = (message.time_ns - first_ns) * 1e-9 / self._rate
-            time.sleep(max(0.0, start + elapsed_s - time.monotonic()))
-            data = message.data
-            if message.topic in self._stamped:
-                late_ns = int((message.time_ns - first_ns) * (1.0 / self._rate - 1.0))
-                data = moved_stamp(data, self._offset_ns + late_ns)
-            self._publishers_by_topic[message.topic].publish(data)
-            self._sent[message.topic] += 1
+            channel = self._channels[connection.topic]
+            message = bytes(data)
+            if channel.is_stamped:
+                message = moved_stamp(message, self._offset_ns + elapsed_ns - (time_ns - first_ns))
+            channel.publisher.publish(message)
+            self._sent[connection.topic] += 1
 
     def _write_report(self) -> None:
         if self._report:
@@ -159,7 +162,13 @@ class BagPlayer(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play one recording; returns the exit status."""
-    return run_in_ros('bag_player', arguments, lambda stack: BagPlayer().play())
+    return run_in_ros('bag_player', arguments, _work)
+
+
+def _work(stack: ExitStack) -> None:
+    player = BagPlayer()
+    stack.callback(player.close)
+    player.play()
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
+
+from focus_depth_ros.node.transport import install_prefixes
 
 
 def typestore_for(types: list[str]) -> Typestore:
@@ -42,10 +42,7 @@ def message_class(name: str) -> Any:
 
 def _definition(name: str) -> Path:
     package, _, message = name.split('/')
-    prefixes = [
-        *filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)),
-        sys.prefix,
-    ]
+    prefixes = install_prefixes()
     for prefix in prefixes:
         path = Path(prefix) / 'share' / package / 'msg' / f'{message}.msg'
         if path.is_file():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from focus_depth_ros.core import Camera, Frame, InvalidInput
@@ -19,11 +19,10 @@ from focus_depth_ros.node.image_codec import (
     rgb_from_compressed,
     rgb_from_image,
 )
+from focus_depth_ros.node.qos import NEWEST_PICTURE, overridable
 
-NEWEST_ONLY = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
-)
 REFERENCE_SLOP_NS = 100_000_000
+REFERENCES_KEPT = 10
 
 
 @dataclass
@@ -73,24 +72,28 @@ class CameraInput:
         self._closed = False
         self._info: CameraInfo | None = None
         self._camera: Camera | None = None
-        self._reference: Image | None = None
+        self._references: deque[Image] = deque(maxlen=REFERENCES_KEPT)
         self.counts = FrameCounts()
         topic = node.resolve_topic_name('image')
         kind = CompressedImage if compressed else Image
-        self._subscriptions = [
-            self._subscribe(kind, topic + '/compressed' if compressed else topic, self._on_image),
-            self._subscribe(CameraInfo, 'camera_info', self._on_camera_info),
-            self._subscribe(Image, 'reference_depth', self._on_reference),
-        ]
+        self._subscriptions: list[object] = []
+        try:
+            self._subscribe(kind, topic + '/compressed' if compressed else topic, self._on_image)
+            self._subscribe(CameraInfo, 'camera_info', self._on_camera_info)
+            self._subscribe(Image, 'reference_depth', self._on_reference)
+        except Exception:
+            self.close()
+            raise
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[..., None]) -> object:
-        return self._node.create_subscription(
+    def _subscribe(self, kind: type, topic: str, callback: Callable[..., None]) -> None:
+        subscription = self._node.create_subscription(
             kind,
             topic,
             callback,
-            NEWEST_ONLY,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            NEWEST_PICTURE,
+            qos_overriding_options=overridable(),
         )
+        self._subscriptions.append(subscription)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         with self._arrival:
@@ -110,7 +113,7 @@ class CameraInput:
             self._complain(problem)
 
     def _on_reference(self, message: Image) -> None:
-        self._reference = message
+        self._references.append(message)
 
     def take(self) -> Image | CompressedImage | None:
         """Wait for a picture that was not taken yet; None once the camera is closed."""
@@ -128,8 +131,7 @@ class CameraInput:
             rgb = rgb_from_image(message)
         else:
             rgb = rgb_from_compressed(message)
-        stamp = message.header.stamp
-        stamp_ns, frame_id = stamp.sec * 1_000_000_000 + stamp.nanosec, message.header.frame_id
+        stamp, frame_id = stamp_ns(message), message.header.frame_id
         camera = self._camera
         if camera is None:
             self._complain(
@@ -149,23 +151,26 @@ class CameraInput:
                 )
             )
         try:
-            return Frame(rgb, camera, stamp_ns, frame_id)
+            return Frame(rgb, camera, stamp, frame_id)
         except InvalidInput as problem:
             if problem.kind != 'camera_info_size':
                 raise
             self._complain(problem)
-            return Frame(rgb, None, stamp_ns, frame_id)
+            return Frame(rgb, None, stamp, frame_id)
 
-    def reference_depth_m(self, stamp_ns: int) -> NDArray[np.float32] | None:
-        """The reference depth that belongs to a picture (within 0.1 s), metres, NaN invalid."""
-        message = self._reference
-        if message is None:
+    def reference_depth_m(self, frame: Frame) -> NDArray[np.float32] | None:
+        """The reference depth that belongs to a picture, metres, NaN invalid; None without one.
+
+        What is there but cannot be used is said: its stamp is over 0.1 s away, its shape or frame
+        is not the picture's, its encoding is no depth.
+        """
+        candidates = list(self._references)
+        if not candidates:
             return None
-        stamp = message.header.stamp
-        if abs(stamp.sec * 1_000_000_000 + stamp.nanosec - stamp_ns) > REFERENCE_SLOP_NS:
-            return None
+        nearest = min(candidates, key=lambda message: abs(stamp_ns(message) - frame.stamp_ns))
         try:
-            return depth_from_image(message)
+            _check_reference(nearest, frame)
+            return depth_from_image(nearest)
         except InvalidInput as problem:
             self._complain(problem)
             return None
@@ -177,6 +182,34 @@ class CameraInput:
             self._arrival.notify_all()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+
+
+def stamp_ns(message: Any) -> int:
+    """The stamp of a message with a header, ns."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def _check_reference(message: Image, frame: Frame) -> None:
+    apart_ns = abs(stamp_ns(message) - frame.stamp_ns)
+    if apart_ns > REFERENCE_SLOP_NS:
+        raise InvalidInput(
+            'reference_stamp',
+            f'the nearest reference_depth is {apart_ns / 1e9:.2f} s from the picture',
+        )
+    width, height = frame.size
+    if abs(message.width * height - message.height * width) > 0.02 * message.width * height:
+        raise InvalidInput(
+            'reference_size',
+            f'reference_depth of {message.width}x{message.height} px does not show the view of '
+            f'a picture of {width}x{height} px: align it to the colour camera',
+        )
+    if message.header.frame_id != frame.frame_id:
+        raise InvalidInput(
+            'reference_frame',
+            f'reference_depth is in frame {message.header.frame_id!r}, the picture in '
+            f'{frame.frame_id!r}: align it to the colour camera',
+        )
 
 
 def _same_calibration(one: CameraInfo, other: CameraInfo) -> bool:

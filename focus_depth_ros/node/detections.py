@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from std_msgs.msg import Header
 from vision_msgs.msg import (
     Detection2D,
     Detection2DArray,
@@ -19,12 +20,13 @@ from focus_depth_ros.node.parameters import Parameters
 from focus_depth_ros.pipeline.result import FocusResult
 
 MAX_DETECTIONS = 1000
+MAX_NAME_CHARACTERS = 100
 
 
 def targets_from_detections(
     message: Detection2DArray, parameters: Parameters, complain: Callable[[InvalidInput], None]
 ) -> list[Target]:
-    """Wanted detections as targets, best score first; boxes with NaN are left out and said."""
+    """Wanted detections as targets, best score first; those with NaN are left out and said."""
     if len(message.detections) > MAX_DETECTIONS:
         complain(
             InvalidInput(
@@ -34,36 +36,41 @@ def targets_from_detections(
             )
         )
     targets = []
-    for index, detection in enumerate(message.detections[:MAX_DETECTIONS]):
-        best = max((r.hypothesis for r in detection.results), key=lambda h: h.score, default=None)
-        class_id, score = (best.class_id, best.score) if best else ('', math.nan)
-        if not parameters.wants_class(class_id) or score < parameters.score_threshold:
-            continue
+    for detection in message.detections[:MAX_DETECTIONS]:
         try:
-            targets.append(_target(detection, index, class_id, score))
+            target = _target(detection)
         except InvalidInput as problem:
             complain(problem)
+            continue
+        # a detector that gives no score at all is taken at its word
+        if parameters.wants_class(target.label) and not target.score < parameters.score_threshold:
+            targets.append(target)
     targets.sort(key=lambda target: 0.0 if math.isnan(target.score) else -target.score)
     return targets
 
 
-def _target(detection: Detection2D, index: int, class_id: str, score: float) -> Target:
-    centre, box = detection.bbox.center, detection.bbox
-    numbers = (centre.position.x, centre.position.y, box.size_x, box.size_y)
+def _target(detection: Detection2D) -> Target:
+    hypotheses = [result.hypothesis for result in detection.results]
+    class_id = max(hypotheses, key=lambda h: h.score).class_id if hypotheses else ''
+    label = class_id[:MAX_NAME_CHARACTERS]
+    if not all(math.isfinite(hypothesis.score) for hypothesis in hypotheses):
+        raise InvalidInput('score', f'a detection of {label!r} has a score that is no number')
+    centre, box = detection.bbox.center.position, detection.bbox
+    numbers = (centre.x, centre.y, box.size_x, box.size_y)
     if not all(math.isfinite(number) for number in numbers):
-        raise InvalidInput('box', f'detection {index} ({class_id!r}) holds NaN or infinity')
+        raise InvalidInput('box', f'a detection of {label!r} holds NaN or infinity')
     x, y, half_width, half_height = numbers[0], numbers[1], numbers[2] / 2, numbers[3] / 2
     return Target(
-        id=detection.id or f'{class_id or "detection"}_{index}',
-        label=class_id,
+        id=detection.id[:MAX_NAME_CHARACTERS],
+        label=label,
         box=(x - half_width, y - half_height, x + half_width, y + half_height),
-        score=float(score),
+        score=max((float(hypothesis.score) for hypothesis in hypotheses), default=math.nan),
     )
 
 
-def detections_3d(result: FocusResult) -> Detection3DArray:
-    """Targets that have a place in space, axis-aligned in the optical frame; header left empty."""
-    message = Detection3DArray()
+def detections_3d(result: FocusResult, header: Header) -> Detection3DArray:
+    """Targets that have a place in space, as boxes axis-aligned in the optical frame."""
+    message = Detection3DArray(header=header)
     for answer in result.found:
         if answer.geometry is None:
             continue
@@ -72,11 +79,13 @@ def detections_3d(result: FocusResult) -> Detection3DArray:
             score=answer.confidence if math.isnan(answer.target.score) else answer.target.score,
         )
         detection = Detection3D(
-            id=answer.target.id, results=[ObjectHypothesisWithPose(hypothesis=hypothesis)]
+            header=header,
+            id=answer.target.id,
+            results=[ObjectHypothesisWithPose(hypothesis=hypothesis)],
         )
         centre, size = detection.bbox.center, detection.bbox.size
         place = centre.position
-        place.x, place.y, place.z = map(float, answer.geometry.centroid_m)
+        place.x, place.y, place.z = map(float, answer.geometry.box_centre_m)
         centre.orientation.w = 1.0
         size.x, size.y, size.z = map(float, answer.geometry.extent_m)
         detection.results[0].pose.pose = centre

@@ -12,19 +12,22 @@ def diagnostic_array(
     name: str,
     now: Time,
     state: str,
+    failure: str,
     counts: FrameCounts,
     facts: dict[str, str],
     active_problems: dict[str, str],
     problem_counts: dict[str, int],
 ) -> DiagnosticArray:
-    """OK while nothing is wrong, WARN while problems are active, ERROR when no model is loaded."""
-    level, message = DiagnosticStatus.OK, state
-    if 'model' in active_problems or state == 'failed':
-        level = DiagnosticStatus.ERROR
-    elif active_problems:
+    """OK while nothing is wrong, WARN while problems are active, ERROR after a `failure`."""
+    problems = list(active_problems.values())
+    if state == 'active' and counts.received == 0:
+        problems.append('no picture has come yet')
+    level = DiagnosticStatus.OK
+    if failure:
+        level, problems = DiagnosticStatus.ERROR, [failure]
+    elif problems:
         level = DiagnosticStatus.WARN
-    if active_problems:
-        message = f'{state}: ' + '; '.join(active_problems.values())
+    message = f'{state}: ' + '; '.join(problems) if problems else state
     values = {
         'frames received': str(counts.received),
         'frames answered': str(counts.answered),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -18,10 +18,9 @@ import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray
@@ -31,7 +30,7 @@ from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.node.camera import CameraInput, FrameCounts
 from focus_depth_ros.node.complaints import Complaints
-from focus_depth_ros.node.detections import targets_from_detections
+from focus_depth_ros.node.detections import MAX_NAME_CHARACTERS, targets_from_detections
 from focus_depth_ros.node.diagnostics import diagnostic_array
 from focus_depth_ros.node.outputs import Outputs
 from focus_depth_ros.node.parameters import (
@@ -42,9 +41,15 @@ from focus_depth_ros.node.parameters import (
 )
 from focus_depth_ros.node.process import add_arguments as add_arguments
 from focus_depth_ros.node.process import run_command, run_in_ros
+from focus_depth_ros.node.qos import TARGETS, overridable
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.targets import TargetsInView
 from focus_depth_ros.srv import SetBoxTarget, SetTextTarget
+
+REFERENCE_UNFIT = (
+    'reference_depth gives no scale: it has too few valid samples (100 are needed) or contradicts '
+    'the picture; is it aligned to the colour camera?'
+)
 
 Response = TypeVar(
     'Response', SetTextTarget.Response, SetBoxTarget.Response, Trigger.Response, SetBool.Response
@@ -59,7 +64,9 @@ class FocusDepth(LifecycleNode):
         self._complaints = Complaints(self.get_logger().warning)
         self._state = 'unconfigured'
         self._enabled = True
-        self._last_text_answer = ''
+        self._last_text = ''
+        self._failure = ''
+        self._scale_source = ''
         self._counts = FrameCounts()
         self._pipeline: FocusPipeline | None = None
         self._targets: TargetsInView | None = None
@@ -71,7 +78,9 @@ class FocusDepth(LifecycleNode):
         self._options = read_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.create_timer(1.0, self._publish_diagnostics)
+        # a clock of its own: diagnostics must come when simulated time stands still
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         self.create_service(SetTextTarget, '~/set_text_target', self._set_text_target)
         self.create_service(SetBoxTarget, '~/set_box_target', self._set_box_target)
         self.create_service(Trigger, '~/clear_targets', self._clear_targets)
@@ -88,15 +97,17 @@ class FocusDepth(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and advertise; a model that cannot be used is an error message."""
-        self._options = parameters = read_parameters(self)
         try:
-            check_choices(parameters)
-            model = FocusModel(parameters.model_path, parameters.backend, parameters.thread_count)
+            self._configure()
         except Exception as error:
-            self._state = 'failed'
-            self.get_logger().error(f'cannot configure: {error}')
-            self._complaints(InvalidInput('model', str(error)))
-            return TransitionCallbackReturn.FAILURE
+            return self._failed('configure', error)
+        self._state, self._failure = 'inactive', ''
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        self._options = parameters = read_parameters(self)
+        check_choices(parameters)
+        model = FocusModel(parameters.model_path, parameters.backend, parameters.thread_count)
         self._pipeline = FocusPipeline(model, parameters.settings)
         self._targets = TargetsInView(
             self._complaints,
@@ -105,33 +116,49 @@ class FocusDepth(LifecycleNode):
             parameters.detection_timeout_s,
         )
         self._outputs = Outputs(self)
-        self._state = 'inactive'
         self.get_logger().info(
             f'model {model.folder.name} {model.folder.version} ({model.folder.licence}) on '
             f'{model.engine_name}, {parameters.thread_count} thread(s), from {model.folder.path}'
         )
-        return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
-        result = super().on_activate(state)
-        parameters = self._options
-        self._camera = CameraInput(
-            self,
-            self._complaints,
-            parameters.image_transport == 'compressed',
-            parameters.image_is_rectified,
-        )
-        self._counts = self._camera.counts
-        self._target_subscriptions = [
-            self._subscribe_targets(Detection2DArray, 'detections', self._on_detections),
-            self._subscribe_targets(String, 'text_target', self._on_text_target),
-        ]
-        self._worker = threading.Thread(target=self._work, name='focus_depth worker', daemon=True)
-        self._worker.start()
+        try:
+            self._start_working()
+        except Exception as error:
+            self._stop_working()
+            return self._failed('activate', error)
         self._state = 'active'
         self.get_logger().info(f'active; pictures from {self.resolve_topic_name("image")}')
-        return result
+        return super().on_activate(state)
+
+    def _start_working(self) -> None:
+        parameters = self._options
+        is_compressed = parameters.image_transport == 'compressed'
+        self._camera = CameraInput(
+            self, self._complaints, is_compressed, parameters.image_is_rectified
+        )
+        self._counts = self._camera.counts
+        for kind, topic, callback in (
+            (Detection2DArray, 'detections', self._on_detections),
+            (String, 'text_target', self._on_text_target),
+        ):
+            self._target_subscriptions.append(
+                self.create_subscription(
+                    kind, topic, callback, TARGETS, qos_overriding_options=overridable()
+                )
+            )
+        self._worker = threading.Thread(target=self._work, name='focus_depth worker', daemon=True)
+        self._worker.start()
+
+    def _failed(self, what: str, error: Exception) -> TransitionCallbackReturn:
+        """Say why a transition failed and leave nothing half done behind."""
+        self._failure = f'cannot {what}: {error}'
+        self.get_logger().error(self._failure)
+        if what == 'configure':
+            self._free()
+            self._state = 'failed'
+        return TransitionCallbackReturn.FAILURE
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop working; the model stays loaded."""
@@ -205,8 +232,13 @@ class FocusDepth(LifecycleNode):
         wanted = targets.locate(frame.stamp_ns, grey, frame.size)
         if not (self._enabled and outputs.any_wanted()):
             return
-        reference = camera.reference_depth_m(frame.stamp_ns)
+        takes_reference = pipeline.settings.scale_source in ('auto', 'reference_depth')
+        reference = camera.reference_depth_m(frame) if takes_reference else None
         result = pipeline(frame, wanted, reference, picture)
+        targets.correct({answer.target.id: answer.box for answer in result.found if answer.box})
+        self._scale_source = result.scale.source
+        if reference is not None and result.scale.source != 'reference_depth':
+            self._complaints(InvalidInput('reference_fit', REFERENCE_UNFIT))
         if not result.scale.is_metric:
             self._complaints(_scale_problem(pipeline.settings.scale_source))
         outputs.publish(result, self._options)
@@ -219,15 +251,6 @@ class FocusDepth(LifecycleNode):
 
     # Targets
 
-    def _subscribe_targets(self, kind: type, topic: str, callback: Callable[..., None]) -> object:
-        return self.create_subscription(
-            kind,
-            topic,
-            callback,
-            QoSProfile(depth=5),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-
     def _on_detections(self, message: Detection2DArray) -> None:
         targets = targets_from_detections(message, self._options, self._complaints)
         stamp = message.header.stamp
@@ -238,11 +261,12 @@ class FocusDepth(LifecycleNode):
             self._complaints(problem)
 
     def _on_text_target(self, message: String) -> None:
+        if message.data == self._last_text:  # a publisher may repeat itself
+            return
+        self._last_text = message.data
         try:
             answer = self._look_at_text(message.data, append=False)
-            if answer != self._last_text_answer:  # a publisher may repeat itself
-                self.get_logger().info(answer)
-            self._last_text_answer = answer
+            self.get_logger().info(answer, throttle_duration_sec=1.0)
         except InvalidInput as problem:
             self._complaints(problem)
 
@@ -282,7 +306,8 @@ class FocusDepth(LifecycleNode):
                 raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
             if not (box.width and box.height):
                 raise InvalidInput('box', 'the box has no area')
-            target = Target(id=request.label or 'box', label=request.label, box=edges)
+            label = request.label[:MAX_NAME_CHARACTERS]
+            target = Target(id=label or 'box', label=label, box=edges)
             self._targets.command(target, request.append, stamp.sec * 1_000_000_000 + stamp.nanosec)
             response.success = True
             response.message = 'looking at box ({:.0f}, {:.0f}) to ({:.0f}, {:.0f})'.format(*edges)
@@ -296,6 +321,7 @@ class FocusDepth(LifecycleNode):
         if self._targets is None:
             response.success, response.message = False, f'the node is {self._state}'
         else:
+            self._last_text = ''
             response.success = True
             response.message = f'{self._targets.clear()} target(s) cleared; detections count again'
         return self._say(response)
@@ -323,6 +349,8 @@ class FocusDepth(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         facts = {'state': self._state, 'enabled': str(self._enabled).lower()}
+        if self._scale_source:
+            facts['scale source'] = self._scale_source
         if self._pipeline is not None:
             folder = self._pipeline.model.folder
             facts['model'] = f'{folder.name} {folder.version} {folder.sha256[:12]}'
@@ -333,6 +361,7 @@ class FocusDepth(LifecycleNode):
                 self.get_fully_qualified_name().lstrip('/'),
                 self.get_clock().now(),
                 self._state,
+                self._failure,
                 self._counts,
                 facts,
                 self._complaints.active(),

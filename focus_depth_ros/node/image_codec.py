@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from focus_depth_ros.core import MAX_SIDE_PX, InvalidInput
+from focus_depth_ros.core import InvalidInput, check_size
 from focus_depth_ros.node.depth_encoding import metres_from_float, metres_from_millimetres
+
+JPEG, PNG = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
 
 ToRgb = Callable[[NDArray[Any]], NDArray[np.uint8]]
 
@@ -83,55 +85,45 @@ def rgb_from_image(message: Image) -> NDArray[np.uint8]:
 
 
 def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
-    """uint8 RGB (H, W, 3) of a JPEG or PNG. Raises InvalidInput when it is truncated or neither."""
-    data = np.frombuffer(message.data, np.uint8)
-    _check_compressed_size(data)
-    if data.size and data[:2].tobytes() == b'\xff\xd8' and b'\xff\xd9' not in data[-64:].tobytes():
-        raise InvalidInput('compressed', f'the JPEG of {data.size} bytes is truncated')
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    """uint8 RGB (H, W, 3) of a JPEG or PNG. Raises InvalidInput when it is truncated or neither.
+
+    The size that the file announces is checked before anything is decoded: a few bytes may
+    announce gigabytes.
+    """
+    data = bytes(message.data)
+    check_size(*_announced_size(data, message.format))
+    if data[:2] == JPEG and b'\xff\xd9' not in data.rstrip(b'\0')[-64:]:
+        raise InvalidInput('compressed', f'the JPEG of {len(data)} bytes is truncated')
+    mode = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     if picture is None:
-        raise InvalidInput(
-            'compressed',
-            f'{data.size} bytes of format {message.format[:40]!r} are no readable JPEG or PNG',
-        )
+        raise InvalidInput('compressed', f'the picture of {len(data)} bytes cannot be decoded')
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _check_compressed_size(data: NDArray[np.uint8]) -> None:
-    """Refuse a header that announces a picture too large to decode, before decoding it."""
-    size = _announced_size(data[: 1 << 16].tobytes())
-    if size is not None and max(size) > MAX_SIDE_PX:
-        raise InvalidInput(
-            'image_size', f'compressed picture of {size[0]}x{size[1]} px; {MAX_SIDE_PX} px at most'
-        )
-
-
-def _announced_size(head: bytes) -> tuple[int, int] | None:
-    """(width, height) from a PNG's IHDR or a JPEG's frame header, None when there is none."""
-    if head[:8] == b'\x89PNG\r\n\x1a\n' and len(head) >= 24:
-        return int.from_bytes(head[16:20], 'big'), int.from_bytes(head[20:24], 'big')
-    position = 2 if head[:2] == b'\xff\xd8' else len(head)
-    while position + 9 <= len(head) and head[position] == 0xFF:
-        marker, length = (
-            head[position + 1],
-            int.from_bytes(head[position + 2 : position + 4], 'big'),
-        )
+def _announced_size(data: bytes, name: str) -> tuple[int, int]:
+    """(width, height) from a PNG's IHDR or a JPEG's frame header. Raises InvalidInput."""
+    if data[:8] == PNG and len(data) >= 24:
+        return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
+    position = 2 if data[:2] == JPEG else len(data)
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return (
-                int.from_bytes(head[position + 7 : position + 9], 'big'),
-                int.from_bytes(head[position + 5 : position + 7], 'big'),
-            )
-        position += 2 + length
-    return None
+            height = int.from_bytes(data[position + 5 : position + 7], 'big')
+            return int.from_bytes(data[position + 7 : position + 9], 'big'), height
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
+    raise InvalidInput(
+        'compressed', f'{len(data)} bytes of format {name[:40]!r} are no readable JPEG or PNG'
+    )
 
 
 def _pixels(message: Image, dtype: str, channels: int, rows: float = 1.0) -> NDArray[Any]:
     """The message's memory as (rows, width[, channels]), row padding cut, native byte order."""
     width, height, step = message.width, message.height, message.step
-    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
-        raise InvalidInput(
-            'image_size', f'picture of {width}x{height} px; 1 to {MAX_SIDE_PX} px are accepted'
-        )
+    check_size(width, height)
     row_count = int(height * rows)
     row_bytes = width * channels * np.dtype(dtype).itemsize
     if step < row_bytes:
@@ -179,5 +171,5 @@ def image_from_array(pixels: NDArray[Any], encoding: str) -> Image:
 def byte_array(pixels: NDArray[Any]) -> array.array[int]:
     """The array's memory in the one type that rclpy takes without converting it item by item."""
     data = array.array('B')
-    data.frombytes(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8))
+    data.frombytes(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data)
     return data

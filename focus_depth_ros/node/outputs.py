@@ -9,8 +9,6 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Vector3
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle.publisher import LifecyclePublisher
-from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, RegionOfInterest
 from std_msgs.msg import Float64, Header
 from vision_msgs.msg import Detection3DArray
@@ -22,6 +20,7 @@ from focus_depth_ros.node.depth_encoding import millimetres_from_metres
 from focus_depth_ros.node.detections import detections_3d
 from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.parameters import Parameters
+from focus_depth_ros.node.qos import RESULTS, overridable
 from focus_depth_ros.pipeline.overlay import draw_result
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 
@@ -40,7 +39,7 @@ TIMINGS = ('inference_time_ms', 'processing_time_ms', 'pipeline_latency_ms')
 
 
 class Outputs:
-    """The node's publishers. Reliable, so that RViz reads them; depth 1: newest or nothing."""
+    """The node's publishers."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
@@ -52,8 +51,8 @@ class Outputs:
         return self._node.create_lifecycle_publisher(
             kind,
             f'~/{name}',
-            QoSProfile(depth=1),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            RESULTS,
+            qos_overriding_options=overridable(),
         )
 
     def any_wanted(self) -> bool:
@@ -74,7 +73,7 @@ class Outputs:
                 'targets',
                 lambda: FocusTargetArray(targets=list(map(target_message, result.targets))),
             ),
-            ('target/detections_3d', lambda: detections_3d(result)),
+            ('target/detections_3d', lambda: detections_3d(result, header)),
             ('boundary/image', lambda: image_from_array(result.boundary, 'mono8')),
             (
                 'target/mask',

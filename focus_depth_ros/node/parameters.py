@@ -85,7 +85,7 @@ SPECIFICATIONS: dict[str, Specification] = {
         high=10.0,
     ),
     'detection_timeout_s': Specification(
-        1.0,
+        2.0,
         'A detected target not detected again for so long is dropped, s.',
         low=0.05,
         high=3600.0,

@@ -11,11 +11,14 @@ from contextlib import ExitStack
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 
 from focus_depth_ros.node.transport import (
     keep_large_blocks_in_the_heap,
     use_large_message_profile,
 )
+
+RCLError, InvalidHandle = rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle
 
 
 def run_in_ros(
@@ -35,9 +38,13 @@ def run_in_ros(
                 work(stack)
             except (KeyboardInterrupt, ExternalShutdownException):
                 pass
+            except (RCLError, InvalidHandle):
+                if rclpy.ok():  # else a signal has taken the context away in the middle of a call
+                    raise
             finally:
                 # a terminal and a launcher both signal: the second must not kill what is ending
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except (ParameterException, ValueError, OSError) as error:
         print(f'{name}: cannot start: {error}', file=sys.stderr)
         return 2

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import os
+import site
 import sys
+import sysconfig
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -16,8 +18,12 @@ def use_large_message_profile() -> None:
 
     To be called before rclpy.init. Without it the default transports lose camera pictures.
     """
-    profile = shared_file('config/fastdds_large_messages.xml')
-    os.environ.setdefault(profile_variable(), str(profile))
+    try:
+        profile = shared_file('config/fastdds_large_messages.xml')
+    except FileNotFoundError as error:
+        print(f'large pictures may get lost: {error}', file=sys.stderr)
+    else:
+        os.environ.setdefault(profile_variable(), str(profile))
 
 
 def profile_variable() -> str:
@@ -29,16 +35,19 @@ def profile_variable() -> str:
     return f'FAST{"DDS" if major >= 9 else "RTPS"}_DEFAULT_PROFILES_FILE'
 
 
+def install_prefixes() -> list[str]:
+    """Where packages may be installed: ROS workspaces, the Python environment, the user's own."""
+    workspaces = filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep))
+    return [*workspaces, sys.prefix, sysconfig.get_path('data'), site.getuserbase()]
+
+
 def shared_file(name: str) -> Path:
     """A file of this package's share folder: a ROS workspace's or a Python environment's.
 
     The ament index alone would not do: with ROS from wheels nothing sets AMENT_PREFIX_PATH.
     Raises FileNotFoundError.
     """
-    prefixes = [
-        *filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)),
-        sys.prefix,
-    ]
+    prefixes = install_prefixes()
     for prefix in prefixes:
         path = Path(prefix) / 'share' / 'focus_depth_ros' / name
         if path.is_file():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import Camera
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def viewing_rays(camera: Camera) -> NDArray[np.float32]:
     """x/z and y/z of every pixel, float32 (H, W, 2), in the optical frame (REP-103).
 
@@ -34,6 +34,14 @@ def viewing_rays(camera: Camera) -> NDArray[np.float32]:
     else:
         rays = cv2.undistortPoints(pixels, matrix, coefficients)
     return np.asarray(rays.reshape(camera.height, camera.width, 2), np.float32)
+
+
+@lru_cache(maxsize=2)
+def cell_rays(camera: Camera, size: tuple[int, int]) -> NDArray[np.float32]:
+    """x/z and y/z at the centres of (w, h) cells that tile the picture, float32 (h, w, 2)."""
+    return np.asarray(
+        cv2.resize(viewing_rays(camera), size, interpolation=cv2.INTER_AREA), np.float32
+    )
 
 
 def pack_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +67,8 @@ class FocusPipeline:
         features = self.model.encode(self.picture(frame) if picture is None else picture)
         maps = self.model.focus(features, boxes, words)
         self.inference_s = time.perf_counter() - start
-        if not (np.isfinite(maps.inverse_depth).all() and np.isfinite(maps.confidence).all()):
+        answered = (maps.inverse_depth, maps.mask, maps.boundary, maps.confidence, maps.metric)
+        if not all(np.isfinite(values).all() for values in answered):
             raise InvalidInput('network', 'the network answered NaN; the picture is left out')
         if not targets:
             return self._result(
@@ -133,7 +133,7 @@ class FocusPipeline:
             scale = scale_from_model(
                 metric, frame.camera, folder.input_size, folder.canonical_focal_px
             )
-            if math.isfinite(scale.scale) and scale.scale > 0:
+            if scale.scale > 0:
                 return scale
         return RELATIVE
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,15 +19,17 @@ from focus_depth_ros.pipeline import cloud
 from focus_depth_ros.pipeline.layers import Layers, upsample, upsample_mask
 from focus_depth_ros.pipeline.scale import Scale
 
-GRASP_MARGIN_PX = 5
-"""Side of the window by which a mask is eroded before it becomes points: no rim, no flyers."""
-
 
 @dataclass(frozen=True)
 class Geometry:
-    """A target in metres, optical frame: `centroid_m` and `extent_m` (3,), depth quantiles."""
+    """A target's visible side in metres, optical frame, vectors (3,) float32.
+
+    `centroid_m` is the mean of its points; `box_centre_m` and `extent_m` are those of the box that
+    holds their 2nd to 98th percentiles along the frame's axes.
+    """
 
     centroid_m: NDArray[np.float32]
+    box_centre_m: NDArray[np.float32]
     extent_m: NDArray[np.float32]
     depth_p05_m: float
     depth_median_m: float
@@ -92,8 +95,14 @@ class FocusResult:
     @cached_property
     def inverse_depth(self) -> NDArray[np.float32]:
         """float32 (H, W), larger = nearer: 1/m with a metric scale, else affine-invariant."""
-        shown = self.found if self.scale.is_metric else self.found[-1:]
-        return composite(self.view, shown, self.frame.size)
+        return composite(self.view, self.shown, self.frame.size)
+
+    @cached_property
+    def shown(self) -> tuple[TargetResult, ...]:
+        """The found targets whose depth is of the picture's kind: metres do not mix with others."""
+        if self.scale.is_metric:
+            return tuple(answer for answer in self.found if answer.scale.is_metric)
+        return self.found[-1:]
 
     @cached_property
     def depth_m(self) -> NDArray[np.float32] | None:
@@ -111,16 +120,28 @@ class FocusResult:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """Union of the found targets' masks, bool (H, W)."""
-        union = np.zeros(self.frame.rgb.shape[:2], np.bool_)
-        for answer in self.found:
-            union |= upsample_mask(answer.layers.mask, self.frame.size)
-        return union
+        return self._union([upsample_mask(a.layers.mask, self.frame.size) for a in self.found])
 
     @cached_property
     def grasp_mask(self) -> NDArray[np.bool_]:
-        """The mask less its rim: pixels that become points."""
-        window = np.ones((GRASP_MARGIN_PX, GRASP_MARGIN_PX), np.uint8)
-        return np.asarray(cv2.erode(self.mask.view(np.uint8), window).view(np.bool_))
+        """Each shown target's mask less a rim of half a network cell: pixels that become points.
+
+        The mask is not surer of its edge than that, and a point on the wrong side of it flies.
+        """
+        cell_px = max(1, round(self.frame.size[0] / self.boundary_cells.shape[1])) | 1
+        window = np.ones((cell_px, cell_px), np.uint8)
+        return self._union(
+            [
+                cv2.erode(upsample_mask(a.layers.mask, self.frame.size).view(np.uint8), window)
+                for a in self.shown
+            ]
+        )
+
+    def _union(self, masks: list[NDArray[Any]]) -> NDArray[np.bool_]:
+        union = np.zeros(self.frame.rgb.shape[:2], np.bool_)
+        for mask in masks:
+            union |= mask.view(np.bool_)
+        return union
 
     def fill_cloud(self, points: NDArray[np.float32]) -> cloud.Region | None:
         """Write x y z rgb into a NaN cloud float32 (H, W, 4); the region written, None if nothing.
@@ -181,15 +202,14 @@ def measure(
     if not chosen.any():
         return None
     height, width = depth.shape
-    rows = ((np.arange(height) + 0.5) * camera.height / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * camera.width / width).astype(int)
-    rays = cloud.viewing_rays(camera)[rows[:, None], columns[None]][chosen]
+    rays = cloud.cell_rays(camera, (width, height))[chosen]
     z = depth[chosen]
     points = np.concatenate((rays * z[:, None], z[:, None]), axis=1)
     low, high = np.quantile(points, (0.02, 0.98), axis=0)
     p05, median, p95 = np.quantile(z, (0.05, 0.5, 0.95))
     return Geometry(
         centroid_m=points.mean(axis=0, dtype=np.float64).astype(np.float32),
+        box_centre_m=((low + high) / 2).astype(np.float32),
         extent_m=(high - low).astype(np.float32),
         depth_p05_m=float(p05),
         depth_median_m=float(median),

@@ -2,14 +2,15 @@
 
 Detections speak of a picture that is already past. The last pictures are therefore kept (grey and
 small); a detection is matched to its picture by stamp and carried from there to the newest one by
-tracking. Commands (a box, words) stand above detections until they are cleared.
+tracking. Where nothing can be tracked (a plain surface has no corners) a box stays where it is and
+then follows the network's mask. Commands (a box, words) stand above detections until cleared.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,8 +20,10 @@ from focus_depth_ros.core import Box, InvalidInput, Target, clip_box
 from focus_depth_ros.pipeline.tracking import propagate_box
 
 HISTORY_LENGTH = 60
+PENDING_LENGTH = 8
 FUTURE_NS = 1_000_000_000
 CLOCK_JUMP_NS = 500_000_000
+SAME_OBJECT_IOU = 0.3
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,16 @@ class _View:
 
 @dataclass(frozen=True)
 class _Anchored:
-    """A target with the view in which its box holds. `confirmed_ns`: last detected then."""
+    """A target with the view in which its box holds.
+
+    `confirmed_ns` is the newest picture's stamp when it was last detected; `is_untracked` says that
+    the box stayed where it was because nothing in it could be followed.
+    """
 
     target: Target
     view: _View | None
-    confirmed_ns: int
+    confirmed_ns: int = 0
+    is_untracked: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,12 @@ class TargetsInView:
         self._timeout_ns = int(detection_timeout_s * 1e9)
         self._lock = threading.Lock()
         self._history: deque[_View] = deque(maxlen=HISTORY_LENGTH)
+        self._is_commanded = False
         self._commanded: list[_Anchored] = []
         self._detected: list[_Anchored] = []
-        self._pending: _Detections | None = None
+        self._pending: deque[_Detections] = deque(maxlen=PENDING_LENGTH)
+        self._accepted_ns = 0
+        self._named = 0
 
     def command(self, target: Target, append: bool, stamp_ns: int = 0) -> None:
         """Look at this target, in place of all others or (`append`) beside commanded ones.
@@ -84,16 +95,19 @@ class TargetsInView:
             others = self._commanded if append else []
             if len(others) >= self._max_targets:
                 raise InvalidInput(
-                    'targets', f'there are already {len(others)} targets (the maximum)'
+                    'targets', f'there are already {len(others)} targets, the maximum'
                 )
             if any(target.id == other.target.id for other in others):
                 target = replace(target, id=f'{target.id}_{len(others)}')
-            self._commanded = [*others, _Anchored(target, view, 0)]
+            self._commanded = [*others, _Anchored(target, view)]
+            self._is_commanded = True
 
     def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
         """Take a detector's targets for the picture of `stamp_ns`, best score first.
 
-        Raises InvalidInput when that picture is not, and will not be, among the kept ones.
+        Targets without an id get the id of the followed one they lie on, or a new one. Detections
+        older than those already taken are left out. Raises InvalidInput when that picture is not,
+        and will not be, among the kept ones.
         """
         detections = _Detections(stamp_ns, tuple(targets[: self._max_targets]))
         with self._lock:
@@ -105,7 +119,7 @@ class TargetsInView:
                     'picture; do camera and detector share a clock?',
                 )
             if newest is None or stamp_ns > newest:
-                self._pending = detections
+                self._pending.append(detections)
             else:
                 self._accept(detections)
 
@@ -113,7 +127,8 @@ class TargetsInView:
         """Forget every target; detections count again. Returns how many were forgotten."""
         with self._lock:
             count = len(self._commanded) + len(self._detected)
-            self._commanded, self._detected, self._pending = [], [], None
+            self._commanded, self._detected, self._is_commanded = [], [], False
+            self._pending.clear()
             return count
 
     def forget_pictures(self) -> None:
@@ -127,20 +142,19 @@ class TargetsInView:
             self._notice_breaks(stamp_ns, size)
             view = _View(stamp_ns, grey, size)
             self._history.append(view)
-            if self._pending is not None and self._pending.stamp_ns <= stamp_ns:
-                pending, self._pending = self._pending, None
-                try:
-                    self._accept(pending)
-                except InvalidInput as problem:
-                    self._complain(problem)
-            self._detected = [
-                seen for seen in self._detected if stamp_ns - seen.confirmed_ns <= self._timeout_ns
-            ]
-            if self._commanded:
+            self._accept_due(stamp_ns)
+            if self._is_commanded:
                 self._commanded = self._carried(self._commanded, view)
                 return [seen.target for seen in self._commanded]
-            self._detected = self._carried(self._detected, view)
+            fresh = (s for s in self._detected if stamp_ns - s.confirmed_ns <= self._timeout_ns)
+            self._detected = self._carried(fresh, view)
             return [seen.target for seen in self._detected]
+
+    def correct(self, boxes: Mapping[str, Box]) -> None:
+        """Put the boxes that could not be tracked where the newest picture's masks are, by id."""
+        with self._lock:
+            self._commanded = [_corrected(seen, boxes) for seen in self._commanded]
+            self._detected = [_corrected(seen, boxes) for seen in self._detected]
 
     def _notice_breaks(self, stamp_ns: int, size: tuple[int, int]) -> None:
         if not self._history:
@@ -164,27 +178,66 @@ class TargetsInView:
                 )
             )
             self._forget_pictures()
+        elif stamp_ns == last.stamp_ns:
+            self._complain(
+                InvalidInput(
+                    'image_stamp',
+                    f'pictures repeat the stamp {stamp_ns / 1e9:.3f}: detections cannot be matched '
+                    'to them',
+                )
+            )
 
     def _forget_pictures(self) -> None:
         self._history.clear()
-        self._detected, self._pending = [], None
+        self._pending.clear()
+        self._detected, self._accepted_ns = [], 0
         self._commanded = [seen for seen in self._commanded if seen.target.box is None]
+
+    def _accept_due(self, stamp_ns: int) -> None:
+        due = [detections for detections in self._pending if detections.stamp_ns <= stamp_ns]
+        for detections in due:
+            self._pending.remove(detections)
+        if due:
+            try:
+                self._accept(max(due, key=lambda detections: detections.stamp_ns))
+            except InvalidInput as problem:
+                self._complain(problem)
 
     def _accept(self, detections: _Detections) -> None:
         view = self._view_at(detections.stamp_ns)
-        seen = []
+        if detections.stamp_ns < self._accepted_ns:
+            return
+        self._accepted_ns = detections.stamp_ns
+        followed = {seen.target.id: seen.target for seen in self._detected}
+        accepted = []
         for target in detections.targets:
             assert target.box is not None, 'detections are boxes'
             try:
-                box = clip_box(target.box, *view.size)
+                target = target.with_box(clip_box(target.box, *view.size))
             except InvalidInput as problem:
                 self._complain(problem)
                 continue
-            seen.append(_Anchored(target.with_box(box), view, view.stamp_ns))
-        self._detected = seen
+            if not target.id:
+                target = replace(target, id=self._identify(target, followed))
+            accepted.append(_Anchored(target, view, self._history[-1].stamp_ns))
+        self._detected = accepted
+
+    def _identify(self, target: Target, followed: dict[str, Target]) -> str:
+        """The id of the followed target that this one lies on (then taken), or a new one."""
+        overlaps = {
+            other.id: _iou(target.box, other.box)
+            for other in followed.values()
+            if other.label == target.label
+        }
+        best = max(overlaps, key=lambda name: overlaps[name], default=None)
+        if best is not None and overlaps[best] > SAME_OBJECT_IOU:
+            del followed[best]
+            return best
+        self._named += 1
+        return f'{target.label or "detection"}_{self._named}'
 
     def _view_at(self, stamp_ns: int) -> _View:
-        nearest = min(self._history, key=lambda view: abs(view.stamp_ns - stamp_ns))
+        nearest = min(reversed(self._history), key=lambda view: abs(view.stamp_ns - stamp_ns))
         distance_ns = abs(nearest.stamp_ns - stamp_ns)
         if distance_ns > self._slop_ns:
             raise InvalidInput(
@@ -194,7 +247,7 @@ class TargetsInView:
             )
         return nearest
 
-    def _carried(self, anchored: list[_Anchored], view: _View) -> list[_Anchored]:
+    def _carried(self, anchored: Iterable[_Anchored], view: _View) -> list[_Anchored]:
         carried = (self._carry(seen, view) for seen in anchored)
         return [seen for seen in carried if seen is not None]
 
@@ -202,21 +255,32 @@ class TargetsInView:
         box = seen.target.box
         if box is None or seen.view is view:
             return seen
-        if seen.view is not None:
-            box = _carry_box(box, seen.view, view)
-            if box is None:
-                self._complain(
-                    InvalidInput(
-                        'tracking', f'target {seen.target.label or seen.target.id!r} was lost'
-                    )
-                )
-                return None
+        moved = box if seen.view is None else _carry_box(box, seen.view, view)
         try:
-            clipped = clip_box(box, *view.size)
-        except InvalidInput as problem:
-            self._complain(problem)
+            clipped = clip_box(moved or box, *view.size)
+        except InvalidInput:
+            name = seen.target.label or seen.target.id
+            self._complain(InvalidInput('tracking', f'target {name!r} has left the picture'))
             return None
-        return _Anchored(seen.target.with_box(clipped), view, seen.confirmed_ns)
+        target = seen.target.with_box(clipped)
+        return _Anchored(target, view, seen.confirmed_ns, is_untracked=moved is None)
+
+
+def _corrected(seen: _Anchored, boxes: Mapping[str, Box]) -> _Anchored:
+    box = boxes.get(seen.target.id)
+    if not seen.is_untracked or box is None:
+        return seen
+    return replace(seen, target=seen.target.with_box(box))
+
+
+def _iou(one: Box | None, other: Box | None) -> float:
+    """Intersection over union of two boxes; 0 without a box."""
+    if one is None or other is None:
+        return 0.0
+    across = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    down = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return across * down / (sum(areas) - across * down)
 
 
 def _carry_box(box: Box, before: _View, after: _View) -> Box | None:
