@@ -4,8 +4,8 @@
 
 A camera process publishes 640x480 rgb8 (sensor-data QoS) with camera_info and, five times a second,
 a box in the middle of a picture that pans; this process listens (raw bytes) like RViz or a grasp
-planner would. Overhead is (publication - image stamp) - inference, frame by frame. Three rounds: every
-output subscribed, depth alone, and every output at twice the rate.
+planner would. Overhead is (publication - image stamp) - inference, frame by frame.
+Three rounds: every output subscribed, depth alone, and every output at twice the rate.
 """
 
 from __future__ import annotations

@@ -244,7 +244,8 @@ def draw_results(
     for title, items in (('targets by box', boxed), ('target by words', named)):
         if items:
             stamp = items[len(items) // 2].stamp_ns
-            rows.append(row_of_answers(f'{title}: {items[0].label}', recording, answers, stamp))
+            labels = ', '.join(item.label for item in items if item.stamp_ns == stamp)
+            rows.append(row_of_answers(f'{title}: {labels}', recording, answers, stamp))
             write_ply(folder / 'target.ply', _points(answers.images['target/points'].get(stamp)))
     if rows:
         cv2.imwrite(str(folder / 'overview.png'), overview(rows)[..., ::-1])
