@@ -53,7 +53,8 @@ def test_figures_of_a_known_model(
     assert group['absent'] == {
         'asked': 2,
         'rejected': 1.0,
-        'confidence_median': group['absent']['confidence_median'],
+        'confidence_median': 0.0,
+        'best_threshold': group['absent']['best_threshold'],
     }
     # A constant's disparity is the mean of 2 (on 7012 px) and 1.
     mean = 1 + 7012 / 76800
@@ -82,6 +83,13 @@ def test_real_frames_are_read_from_their_listing(tmp_path: Path, tiny_model: Pat
     assert list(groups) == ['desk']
     assert len(groups['desk'].targets['box']) == 1
     assert not groups['desk'].targets['text']
+
+
+def test_best_threshold_separates_what_can_be_separated() -> None:
+    found = evaluate.best_threshold(np.array([0.4, 0.6, 0.8]), np.array([0.1, 0.2, 0.3, 0.5]))
+    assert 0.3 < found['confidence'] <= 0.4
+    assert found['right_accepted'] == 1.0
+    assert found['absent_rejected'] == 0.75
 
 
 def test_nothing_to_score_is_said(arguments: argparse.Namespace) -> None:

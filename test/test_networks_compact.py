@@ -121,16 +121,20 @@ def test_captions_become_indices() -> None:
 def test_export_equals_torch_on_another_picture(tmp_path: Path) -> None:
     pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
     from focus_depth_ros.inference.focus_model import FocusModel
+    from focus_depth_ros.training.calibration import BoundaryCalibration
     from focus_depth_ros.training.dataset import VOCABULARY
     from focus_depth_ros.training.export import export_model
 
     torch.manual_seed(0)
     network = CompactNetwork(SMALL)
     assert len(VOCABULARY) <= SMALL.vocabulary_size
-    worst = export_model(network, tmp_path, '0.0.1', {'seed': 0}, {})
+    worst = export_model(
+        network, tmp_path, '0.0.1', BoundaryCalibration(0.8, -1.5), {'seed': 0}, {}
+    )
     assert worst <= 1e-4
     manifest = json.loads((tmp_path / 'model.json').read_text())
     assert manifest['vocabulary'] == VOCABULARY
+    assert manifest['boundary_calibration'] == {'slope': 0.8, 'bias': -1.5}
     assert manifest['files']['focus']['bytes'] == (tmp_path / 'focus.onnx').stat().st_size
     model = FocusModel(tmp_path, 'onnxruntime')
     picture = np.zeros((168, 224, 3), np.uint8)

@@ -14,6 +14,7 @@ torch.set_num_threads(1)
 from focus_depth_ros.synthesis.sample import Sample, SceneObject, write_sample  # noqa: E402
 from focus_depth_ros.training import losses, train  # noqa: E402
 from focus_depth_ros.training.augmentation import View, apply_view, draw_view  # noqa: E402
+from focus_depth_ros.training.calibration import fit_calibration  # noqa: E402
 from focus_depth_ros.training.dataset import (  # noqa: E402
     ABSENT_PROMPT,
     BOX_PROMPT,
@@ -170,6 +171,18 @@ def test_boundary_loss_balances_the_classes_and_skips_the_unasked() -> None:
     target = torch.tensor([[[1, 0], [0, 255]]])
     loss = losses.balanced_boundary_loss(torch.zeros(1, 2, 2), target)
     assert float(loss) == pytest.approx(np.log(2) * (2 / 3 + 2 * 1.21 / 3) / 3, rel=1e-5)
+
+
+def test_calibration_finds_the_true_odds() -> None:
+    """Truth drawn with sigmoid(0.5 x - 2): that slope and bias come back, and the order stays."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(100_000, generator=generator)
+    truth = (torch.rand(100_000, generator=generator) < torch.sigmoid(0.5 * logits - 2)).float()
+    found = fit_calibration(logits, truth)
+    assert found.slope == pytest.approx(0.5, rel=0.03)
+    assert found.bias == pytest.approx(-2, rel=0.03)
+    with pytest.raises(ValueError, match='was the network trained'):
+        fit_calibration(-logits, truth)
 
 
 def test_muon_steps_are_nearly_orthogonal() -> None:

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -80,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     summaries = {name: summary(scores) for name, scores in groups.items()}
     result = {
         'date': datetime.now(timezone.utc).date().isoformat(),
-        'command': 'focus-depth evaluate ' + ' '.join(sys.argv[2:]),
+        'command': _command(arguments),
         'model': {
             'name': model.folder.name,
             'version': model.folder.version,
@@ -98,8 +97,23 @@ def run(arguments: argparse.Namespace) -> int:
     print(table(summaries))
     print('ms:', result['timing_ms'])
     if arguments.output is not None:
-        arguments.output.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+        arguments.output.write_text(json.dumps(_rounded(result), indent=1) + '\n', encoding='utf-8')
     return 0
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """The command that measures this again, without where its output went."""
+    given = [('model', arguments.model), ('data', arguments.data), ('real', arguments.real)]
+    given += [('frames', arguments.frames), ('threads', arguments.threads)]
+    words = [f'--{name} {value}' for name, value in given if value is not None]
+    return ' '.join(['focus-depth evaluate', *words])
+
+
+def _rounded(value: Any) -> Any:
+    """Four decimals for every float of a nested result."""
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def timing(model: FocusModel, rounds: int = 30) -> dict[str, float]:
@@ -253,15 +267,32 @@ def summary(scores: Scores) -> dict[str, Any]:
     if scores.unprompted_global:
         result['unprompted_global'] = float(np.nanmedian(scores.unprompted_global))
     if scores.absent_confidence:
-        confidence = np.array(scores.absent_confidence)
+        absent = np.array(scores.absent_confidence)
+        grounded = [r['confidence'] for r in scores.targets['text'] if r['iou'] > GROUNDED_IOU]
         result['absent'] = {
-            'asked': len(confidence),
-            'rejected': float(np.mean(confidence < CONFIDENT)),
-            'confidence_median': float(np.median(confidence)),
+            'asked': len(absent),
+            'rejected': float(np.mean(absent < CONFIDENT)),
+            'confidence_median': float(np.median(absent)),
+            'best_threshold': best_threshold(np.array(grounded), absent),
         }
     if scores.boundaries.true > 0:
         result['boundary'] = scores.boundaries.ods()
     return result
+
+
+def best_threshold(right: NDArray[np.float64], absent: NDArray[np.float64]) -> dict[str, float]:
+    """The confidence with the best mean of right masks accepted and absent captions rejected."""
+    if not right.size:
+        return {}
+    choices = np.linspace(0.05, 0.95, 91)
+    accepted = np.array([np.mean(right >= choice) for choice in choices])
+    rejected = np.array([np.mean(absent < choice) for choice in choices])
+    best = int(np.argmax(accepted + rejected))
+    return {
+        'confidence': float(choices[best]),
+        'right_accepted': float(accepted[best]),
+        'absent_rejected': float(rejected[best]),
+    }
 
 
 def _kind_summary(rows: list[dict[str, float]]) -> dict[str, Any]:
@@ -311,7 +342,8 @@ def table(groups: dict[str, dict[str, Any]]) -> str:
         if 'absent' in group:
             absent = group['absent']
             lines.append(
-                f'  absent captions: {absent["asked"]}, turned down {absent["rejected"]:.3f}'
+                f'  absent captions: {absent["asked"]}, turned down {absent["rejected"]:.3f}; '
+                f'best threshold: {absent["best_threshold"]}'
             )
         if 'boundary' in group:
             edges = group['boundary']

@@ -132,6 +132,16 @@ def list_shards(folder: Path) -> list[str]:
     return names
 
 
+def spread_draws(folder: Path, count: int) -> list[Draw]:
+    """At most `count` fixed draws spread evenly over a folder's frames, for validation."""
+    draws = [
+        Draw(str(folder / name), number, (0, number))
+        for name in list_shards(folder)
+        for number in range(len(shard_index(str(folder / name))))
+    ]
+    return draws[:: max(1, len(draws) // count)][:count]
+
+
 @dataclass(frozen=True)
 class PromptShares:
     """How often each kind of prompt is asked; the rest goes without a prompt."""

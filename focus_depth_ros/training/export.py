@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import warnings
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ from focus_depth_ros.networks.compact import (
     CompactNetwork,
     CompactShape,
 )
+from focus_depth_ros.training.calibration import (
+    BoundaryCalibration,
+    boundary_samples,
+    fit_calibration,
+)
 from focus_depth_ros.training.dataset import (
     CANONICAL_FOCAL_PX,
     HEIGHT,
@@ -41,6 +47,7 @@ from focus_depth_ros.training.train import normalised
 OPSET = 17
 OUTPUT_NAMES = ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
 TOLERANCE = 1e-4
+CALIBRATION_FRAMES = 120
 
 
 class EncoderGraph(nn.Module):
@@ -58,9 +65,10 @@ class EncoderGraph(nn.Module):
 class FocusGraph(nn.Module):
     """Features, box (T, 4) and words (T, 8) -> the five outputs, logits as probabilities."""
 
-    def __init__(self, focus: CompactFocus) -> None:
+    def __init__(self, focus: CompactFocus, calibration: BoundaryCalibration) -> None:
         super().__init__()
         self.focus = focus
+        self.calibration = calibration
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
@@ -69,7 +77,7 @@ class FocusGraph(nn.Module):
         return (
             output.inverse_depth,
             torch.sigmoid(output.mask),
-            torch.sigmoid(output.boundary),
+            torch.sigmoid(self.calibration.slope * output.boundary + self.calibration.bias),
             torch.sigmoid(output.confidence),
             output.metric,
         )
@@ -79,6 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth export`."""
     parser.add_argument('checkpoint', type=Path, help='checkpoint.pt of a training run')
     parser.add_argument('--output', type=Path, required=True, help='model folder to write')
+    parser.add_argument(
+        '--validation', type=Path, required=True, help='shards the boundary is calibrated on'
+    )
     parser.add_argument('--version', default='0.1.0', help='version written into model.json')
     parser.add_argument('--measured', type=Path, help='JSON of `focus-depth evaluate` to include')
 
@@ -87,7 +98,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
     network, training = load_checkpoint(arguments.checkpoint)
     measured = json.loads(arguments.measured.read_text()) if arguments.measured else {}
-    worst = export_model(network, arguments.output, arguments.version, training, measured)
+    calibration = fit_calibration(
+        *boundary_samples(network, arguments.validation, CALIBRATION_FRAMES)
+    )
+    worst = export_model(
+        network, arguments.output, arguments.version, calibration, training, measured
+    )
     print(f'{arguments.output}: written; largest difference from torch {worst:.1e}')
     return 0
 
@@ -114,7 +130,7 @@ def load_checkpoint(path: Path) -> tuple[CompactNetwork, dict[str, Any]]:
         'seed': int(config['seed']),
         'steps': int(state['step']),
         'pictures_seen': int(state['step']) * int(config['batch']),
-        'scenes': int(state['frames']),
+        'frames': int(state['frames']),
         'date': datetime.now(timezone.utc).date().isoformat(),
     }
     return network, training
@@ -124,6 +140,7 @@ def export_model(
     network: CompactNetwork,
     folder: Path,
     version: str,
+    calibration: BoundaryCalibration,
     training: dict[str, Any],
     measured: dict[str, Any],
 ) -> float:
@@ -133,7 +150,10 @@ def export_model(
     """
     folder.mkdir(parents=True, exist_ok=True)
     network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    encoder, focus = EncoderGraph(network.encoder).eval(), FocusGraph(network.focus).eval()
+    encoder, focus = (
+        EncoderGraph(network.encoder).eval(),
+        FocusGraph(network.focus, calibration).eval(),
+    )
     picture, box, words = _inputs(seed=0, targets=2)
     paths = {'encoder': folder / 'encoder.onnx', 'focus': folder / 'focus.onnx'}
     with torch.no_grad(), warnings.catch_warnings():
@@ -177,6 +197,7 @@ def export_model(
         'canonical_focal_px': CANONICAL_FOCAL_PX,
         'max_words': MAX_WORDS,
         'vocabulary': VOCABULARY,
+        'boundary_calibration': asdict(calibration),
         'training': training,
         'measured': measured,
     }

@@ -31,12 +31,11 @@ from focus_depth_ros.training.dataset import (
     OUTPUT_WIDTH,
     TEXT_PROMPT,
     VOCABULARY,
-    Draw,
     DrawOrder,
     FocusDataset,
     PromptShares,
-    list_shards,
     shard_index,
+    spread_draws,
 )
 from focus_depth_ros.training.losses import total_loss
 from focus_depth_ros.training.muon import Muon
@@ -266,13 +265,8 @@ def validate(network: CompactNetwork, config: TrainConfig, picture: Path) -> dic
     """Loss terms and hard mask IoU by kind of prompt on frames of the validation shards."""
     network.eval()
     dataset = FocusDataset(config.prompts, PromptShares(), augment=False)
-    draws = [
-        Draw(str(config.validation / name), number, (0, number))
-        for name in list_shards(config.validation)
-        for number in range(len(shard_index(str(config.validation / name))))
-    ]
-    stride = max(1, len(draws) // config.validation_frames)
-    loader = DataLoader(dataset, config.batch, sampler=draws[::stride][: config.validation_frames])
+    draws = spread_draws(config.validation, config.validation_frames)
+    loader = DataLoader(dataset, config.batch, sampler=draws)
     boxes = BoxMaps(OUTPUT_HEIGHT, OUTPUT_WIDTH)
     totals: dict[str, list[float]] = {}
     for number, batch in enumerate(loader):
