@@ -75,8 +75,8 @@ def camera(rate: float, seconds: float) -> None:
         message = pictures[sent % len(pictures)]
         message.header.stamp = info.header.stamp = node.get_clock().now().to_msg()
         message.header.frame_id = info.header.frame_id = 'camera_optical'
+        images.publish(message)  # the order of image_transport's camera publisher
         infos.publish(info)
-        images.publish(message)
         if sent % max(1, round(rate / 5)) == 0:
             detections.publish(_detection(message))
         sent += 1

@@ -70,7 +70,8 @@ def fill_cloud(
     if region is not None:
         window = cloud[region]
         z = np.where(mask[region], depth_m[region], np.float32(np.nan))
-        np.multiply(rays[region], z[..., None], out=window[..., :2])
+        np.multiply(rays[region][..., 0], z, out=window[..., 0])
+        np.multiply(rays[region][..., 1], z, out=window[..., 1])
         window[..., 2] = z
         window[..., 3] = pack_rgb(rgb[region])
         window[..., 3][np.isnan(z)] = np.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -67,12 +68,18 @@ def draw(
     for mark, colour in zip(marks, colours, strict=True):
         if mark.mask is not None:
             _tint(picture, mark.mask, colour)
-    cv2.copyTo(
-        np.full_like(picture, BOUNDARY_COLOUR), cv2.compare(boundary, 127, cv2.CMP_GT), picture
-    )
+    height, width = boundary.shape
+    edges = cv2.compare(boundary, 127, cv2.CMP_GT)
+    cv2.copyTo(_canvas(width, height, BOUNDARY_COLOUR), edges, picture)
     for mark, colour in zip(marks, colours, strict=True):
         _name(picture, mark, colour)
     return picture
+
+
+@lru_cache(maxsize=8)
+def _canvas(width: int, height: int, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """A picture of one colour, made once: filling one costs more than all the drawing."""
+    return np.full((height, width, 3), colour, np.uint8)
 
 
 def _tint(
@@ -82,7 +89,8 @@ def _tint(
     if width == 0:
         return
     window = picture[y : y + height, x : x + width]
-    tinted = cv2.addWeighted(window, 1 - TINT, np.full_like(window, colour), TINT, 0.0)
+    plain = _canvas(picture.shape[1], picture.shape[0], colour)[:height, :width]
+    tinted = cv2.addWeighted(window, 1 - TINT, plain, TINT, 0.0)
     cv2.copyTo(tinted, mask[y : y + height, x : x + width].view(np.uint8), window)
 
 
@@ -94,17 +102,9 @@ def _name(picture: NDArray[np.uint8], mark: Mark, colour: tuple[int, int, int]) 
         x1, y1 = min(width - 1, round(mark.box[2])), min(height - 1, round(mark.box[3]))
         cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 2)
         corner = (x0, max(14, y0 - 5))
-    for ink, thickness in (((0, 0, 0), 3), (colour, 1)):
-        cv2.putText(
-            picture,
-            mark.caption,
-            corner,
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.45,
-            ink,
-            thickness,
-            cv2.LINE_AA,
-        )
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(picture, mark.caption, corner, font, 0.45, (0, 0, 0), 3, cv2.LINE_8)
+    cv2.putText(picture, mark.caption, corner, font, 0.45, colour, 1, cv2.LINE_AA)
 
 
 def _caption(answer: TargetResult) -> str:

@@ -205,13 +205,14 @@ def measure(
     rays = cloud.cell_rays(camera, (width, height))[chosen]
     z = depth[chosen]
     points = np.concatenate((rays * z[:, None], z[:, None]), axis=1)
-    low, high = np.quantile(points, (0.02, 0.98), axis=0)
-    p05, median, p95 = np.quantile(z, (0.05, 0.5, 0.95))
+    ordered = np.sort(points, axis=0)
+    low, high = (ordered[round(share * (len(z) - 1))] for share in (0.02, 0.98))
+    p05, median, p95 = (float(ordered[round(q * (len(z) - 1)), 2]) for q in (0.05, 0.5, 0.95))
     return Geometry(
         centroid_m=points.mean(axis=0, dtype=np.float64).astype(np.float32),
-        box_centre_m=((low + high) / 2).astype(np.float32),
-        extent_m=(high - low).astype(np.float32),
-        depth_p05_m=float(p05),
-        depth_median_m=float(median),
-        depth_p95_m=float(p95),
+        box_centre_m=(low + high) / 2,
+        extent_m=high - low,
+        depth_p05_m=p05,
+        depth_median_m=median,
+        depth_p95_m=p95,
     )
