@@ -167,7 +167,9 @@ def score_frame(
         words = np.concatenate([words, np.zeros((1, words.shape[1]), np.int32)])
     picture = cv2.resize(frame.rgb, model.folder.input_size, interpolation=cv2.INTER_AREA)
     maps = model.focus(model.encode(picture.astype(np.uint8)), boxes, words)
+    empty = _enlarged(maps.inverse_depth[-1], width, height)
     yardsticks = {
+        'unprompted': aligned_depth(empty, frame.depth_m, valid),
         'constant': constant_depth(frame.depth_m, valid),
         'plane': plane_depth(frame.depth_m, valid),
     }
@@ -177,8 +179,7 @@ def score_frame(
         else:
             found = _target_scores(model, maps, row, frame, label, valid, yardsticks)
             scores.targets[kind].append(found)
-    aligned = aligned_depth(_enlarged(maps.inverse_depth[-1], width, height), frame.depth_m, valid)
-    scores.unprompted_global.append(abs_rel(aligned, frame.depth_m, valid))
+    scores.unprompted_global.append(abs_rel(yardsticks['unprompted'], frame.depth_m, valid))
     scores.boundaries.add(
         _enlarged(maps.boundary[-1], width, height), frame.boundary, frame.contact
     )
@@ -323,12 +324,12 @@ def table(groups: dict[str, dict[str, Any]]) -> str:
                 f'  {kind}: {found["targets"]} targets, '
                 'median AbsRel boundary / foreground / global'
             )
-            for method in ('model', 'plane', 'constant'):
+            for method in ('model', 'unprompted', 'plane', 'constant'):
                 figures = ' / '.join(
                     f'{median[f"{method}_{region}"]:.3f}'
                     for region in ('boundary', 'foreground', 'global')
                 )
-                lines.append(f'    {method:9} {figures}')
+                lines.append(f'    {method:10} {figures}')
             lines.append(
                 f'    mask IoU median {median["iou"]:.3f} mean {found["iou_mean"]:.3f} (filled box '
                 f'{median["filled_box_iou"]:.3f} / {found["filled_box_iou_mean"]:.3f}); '

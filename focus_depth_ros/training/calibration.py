@@ -55,7 +55,7 @@ def fit_calibration(logits: Tensor, truth: Tensor) -> BoundaryCalibration:
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     slope, bias = values.tolist()
     if not slope > 0:
         raise ValueError('boundary logits do not follow the truth: was the network trained?')
