@@ -17,7 +17,7 @@ from focus_depth_ros.pipeline.cloud import (
     viewing_rays,
     write_ply,
 )
-from focus_depth_ros.pipeline.layers import separate, upsample, upsample_mask
+from focus_depth_ros.pipeline.layers import separate, upsample, upsample_mask, without_specks
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
 from focus_depth_ros.pipeline.result import to_depth
@@ -119,6 +119,16 @@ class TestLayers:
         assert np.allclose(sharp[:, :200], 2.0, atol=0.01) and np.allclose(
             sharp[:, 300:], 1.0, atol=0.01
         )
+
+    def test_specks_go_and_parts_stay(self) -> None:
+        mask = np.zeros((84, 112), np.float32)
+        mask[20:40, 20:40] = mask[20:40, 50:60] = 0.9
+        mask[70, 100] = mask[0, 0] = 0.8
+        solid = without_specks(mask)
+        assert solid[20:40, 20:40].all()
+        assert solid[20:40, 50:60].all()
+        assert np.count_nonzero(solid) == 600
+        assert without_specks(np.zeros_like(mask)).max() == 0
 
     def test_without_a_mask_nothing_changes(self) -> None:
         values = np.random.default_rng(0).uniform(size=(84, 112)).astype(np.float32)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, Frame, InvalidInput, Target
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
-from focus_depth_ros.pipeline.layers import separate
+from focus_depth_ros.pipeline.layers import separate, without_specks
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
@@ -103,7 +103,7 @@ class FocusPipeline:
         inverse_depth, confidence = maps.inverse_depth[row], float(maps.confidence[row])
         scale = self._scale(frame, inverse_depth, maps.metric[row], reference_depth_m)
         found = target is not NO_TARGET and confidence >= self.settings.min_confidence
-        mask = maps.mask[row] if found else np.zeros_like(maps.mask[row])
+        mask = without_specks(maps.mask[row]) if found else np.zeros_like(maps.mask[row])
         layers = separate(inverse_depth, mask)
         return TargetResult(
             target=target,

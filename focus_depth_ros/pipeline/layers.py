@@ -20,6 +20,7 @@ NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
 RIM = np.ones((3, 3), np.uint8)
 """A cell is sure of its side when all its neighbours are on that side too."""
 FAR = np.float32(1e9)
+SPECK_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,21 @@ class Layers:
     inside: NDArray[np.float32]
     outside: NDArray[np.float32]
     mask: NDArray[np.uint8]
+
+
+def without_specks(mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mask (h, w) less its small parts: those under a tenth of the largest one.
+
+    An occluded target may well have several parts; a few stray cells are no part of it, but they
+    would stretch its cloud across the scene.
+    """
+    count, parts, statistics, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))
+    areas = statistics[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0  # the background
+    specks = (areas > 0) & (areas < SPECK_SHARE * areas.max())
+    if count <= 2 or not specks.any():
+        return mask
+    return np.asarray(np.where(specks[parts], np.float32(0.0), mask))
 
 
 def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> Layers:
@@ -44,13 +60,13 @@ def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> L
 def _complete(values: NDArray[np.float32], sure: NDArray[np.bool_]) -> NDArray[np.float32]:
     """`values`, bounded near the sure cells by what those say.
 
-    A value may leave the range of the sure cells around it by that range's own width, so that a
+    A value may leave the range of the sure cells around it by twice that range, so that a
     slope goes on to the edge and a blurred step does not. Far from sure cells values stay.
     """
     highest = cv2.dilate(np.where(sure, values, -FAR), NEIGHBOURHOOD)
     lowest = cv2.erode(np.where(sure, values, FAR), NEIGHBOURHOOD)
-    width = highest - lowest
-    bounded = np.clip(values, lowest - width, highest + width)
+    room = 2 * (highest - lowest)
+    bounded = np.clip(values, lowest - room, highest + room)
     return np.asarray(np.where(sure | (highest < -0.5 * FAR), values, bounded), np.float32)
 
 
