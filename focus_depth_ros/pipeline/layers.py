@@ -60,12 +60,12 @@ def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> L
 def _complete(values: NDArray[np.float32], sure: NDArray[np.bool_]) -> NDArray[np.float32]:
     """`values`, bounded near the sure cells by what those say.
 
-    A value may leave the range of the sure cells around it by twice that range, so that a
+    A value may leave the range of the sure cells around it by that range's width, so that a
     slope goes on to the edge and a blurred step does not. Far from sure cells values stay.
     """
     highest = cv2.dilate(np.where(sure, values, -FAR), NEIGHBOURHOOD)
     lowest = cv2.erode(np.where(sure, values, FAR), NEIGHBOURHOOD)
-    room = 2 * (highest - lowest)
+    room = highest - lowest
     bounded = np.clip(values, lowest - room, highest + room)
     return np.asarray(np.where(sure | (highest < -0.5 * FAR), values, bounded), np.float32)
 
