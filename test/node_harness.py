@@ -237,8 +237,8 @@ class Robot:
                     )
                 ]
             )
-            detection.bbox.center.position.x = (x0 + x1) / 2
-            detection.bbox.center.position.y = (y0 + y1) / 2
+            detection.bbox.center.position.x = float(x0 + x1) / 2
+            detection.bbox.center.position.y = float(y0 + y1) / 2
             # rclpy writes an int into a float64 field as rubbish, without a word
             detection.bbox.size_x, detection.bbox.size_y = float(x1 - x0), float(y1 - y0)
             message.detections.append(detection)

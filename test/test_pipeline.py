@@ -21,7 +21,12 @@ from focus_depth_ros.pipeline.layers import separate, upsample, upsample_mask, w
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
 from focus_depth_ros.pipeline.result import to_depth
-from focus_depth_ros.pipeline.scale import scale_from_model, scale_from_reference
+from focus_depth_ros.pipeline.scale import (
+    Scale,
+    aligned,
+    scale_from_model,
+    scale_from_reference,
+)
 from focus_depth_ros.pipeline.targets import TargetsInView
 from focus_depth_ros.pipeline.tracking import propagate_box
 
@@ -140,25 +145,27 @@ class TestLayers:
         assert depth[:2].tolist() == pytest.approx([0.5, 10.0]) and np.isnan(depth[2:]).all()
 
 
-def test_relative_depth_never_mixes_with_metres(tiny_model: Path) -> None:
-    from dataclasses import replace
-
+def test_targets_of_one_picture_stand_in_one_space(tiny_model: Path) -> None:
     from focus_depth_ros.inference.focus_model import FocusModel
     from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
-    from focus_depth_ros.pipeline.scale import RELATIVE
 
     pipeline = FocusPipeline(FocusModel(tiny_model))
-    rgb = np.zeros((48, 64, 3), np.uint8)
     boxes = ((2.0, 2.0, 30.0, 46.0), (34.0, 2.0, 62.0, 46.0))
-    result = pipeline(Frame(rgb, CAMERA), [Target(str(box), '', box=box) for box in boxes])
-    metric, other = result.targets
-    mixed = replace(result, targets=(metric, replace(other, scale=RELATIVE)), view=metric)
-    assert mixed.shown == (metric,)
-    assert mixed.grasp_mask[:, :32].any()
-    assert not mixed.grasp_mask[:, 33:].any()
-    assert mixed.targets[1].geometry is None
-    _, outside = metric.inverse_depth_layers()
-    assert np.allclose(mixed.inverse_depth[10:40, 40:56], upsample(outside, (64, 48))[10:40, 40:56])
+    targets = [Target(str(box), '', box=box) for box in boxes]
+    for camera in (CAMERA, None):
+        result = pipeline(Frame(np.zeros((48, 64, 3), np.uint8), camera), targets)
+        assert len({answer.scale.source for answer in result.targets}) == 1
+        assert (result.depth_m is None) == (camera is None)
+
+
+def test_maps_are_aligned_to_the_view() -> None:
+    view = np.random.default_rng(0).uniform(1, 2, (84, 112)).astype(np.float32)
+    scale = aligned(Scale('model', 2.0, 0.5), 3.0 * view - 1.0, view)
+    assert scale.source == 'model'
+    assert np.allclose(scale.scale * (3.0 * view - 1.0) + scale.shift, 2.0 * view + 0.5, atol=1e-5)
+    flat = aligned(Scale('none'), np.ones_like(view), view)
+    assert flat.scale == 0.0
+    assert flat.shift == pytest.approx(view.mean(), rel=1e-5)
 
 
 class TestClouds:

@@ -19,6 +19,7 @@ from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 from focus_depth_ros.pipeline.scale import (
     RELATIVE,
     Scale,
+    aligned,
     scale_from_model,
     scale_from_reference,
 )
@@ -70,41 +71,31 @@ class FocusPipeline:
         answered = (maps.inverse_depth, maps.mask, maps.boundary, maps.confidence, maps.metric)
         if not all(np.isfinite(values).all() for values in answered):
             raise InvalidInput('network', 'the network answered NaN; the picture is left out')
-        if not targets:
-            return self._result(
-                frame, (), self._answer(frame, NO_TARGET, maps, 0, reference_depth_m), maps
-            )
-        answers = tuple(
-            self._answer(frame, target, maps, row, reference_depth_m)
-            for row, target in enumerate(targets)
+        view = int(np.argmax(maps.confidence))
+        view_scale = self._scale(
+            frame, maps.inverse_depth[view], maps.metric[view], reference_depth_m
         )
-        view = max(answers, key=lambda answer: (answer.found, answer.confidence))
-        return self._result(frame, answers, view, maps)
-
-    def _result(
-        self, frame: Frame, answers: tuple[TargetResult, ...], view: TargetResult, maps: FocusMaps
-    ) -> FocusResult:
+        answers = []
+        for row, target in enumerate(targets or (NO_TARGET,)):
+            scale = view_scale
+            if row != view:
+                scale = aligned(view_scale, maps.inverse_depth[row], maps.inverse_depth[view])
+            answers.append(self._answer(frame, target, maps, row, scale))
         return FocusResult(
             frame=frame,
-            targets=answers,
-            view=view,
+            targets=tuple(answers) if targets else (),
+            view=answers[view],
             boundary_cells=maps.boundary.max(axis=0),
             max_depth_m=self.settings.max_depth_m,
         )
 
     def _answer(
-        self,
-        frame: Frame,
-        target: Target,
-        maps: FocusMaps,
-        row: int,
-        reference_depth_m: NDArray[np.float32] | None,
+        self, frame: Frame, target: Target, maps: FocusMaps, row: int, scale: Scale
     ) -> TargetResult:
-        inverse_depth, confidence = maps.inverse_depth[row], float(maps.confidence[row])
-        scale = self._scale(frame, inverse_depth, maps.metric[row], reference_depth_m)
+        confidence = float(maps.confidence[row])
         found = target is not NO_TARGET and confidence >= self.settings.min_confidence
         mask = without_specks(maps.mask[row]) if found else np.zeros_like(maps.mask[row])
-        layers = separate(inverse_depth, mask)
+        layers = separate(maps.inverse_depth[row], mask)
         return TargetResult(
             target=target,
             confidence=confidence,

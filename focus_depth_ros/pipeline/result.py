@@ -71,8 +71,9 @@ class TargetResult:
 class FocusResult:
     """One frame's answer.
 
-    `view` sets the background: the surest target's answer, or that of the empty prompt when
-    there is no target. Farther than `max_depth_m` counts as invalid.
+    All targets share one scale source and stand in one space. `view` sets the background: the
+    surest target's answer, or that of the empty prompt when there is no target. Farther than
+    `max_depth_m` counts as invalid.
     """
 
     frame: Frame
@@ -95,14 +96,7 @@ class FocusResult:
     @cached_property
     def inverse_depth(self) -> NDArray[np.float32]:
         """float32 (H, W), larger = nearer: 1/m with a metric scale, else affine-invariant."""
-        return composite(self.view, self.shown, self.frame.size)
-
-    @cached_property
-    def shown(self) -> tuple[TargetResult, ...]:
-        """The found targets whose depth is of the picture's kind: metres do not mix with others."""
-        if self.scale.is_metric:
-            return tuple(answer for answer in self.found if answer.scale.is_metric)
-        return self.found[-1:]
+        return composite(self.view, self.found, self.frame.size)
 
     @cached_property
     def depth_m(self) -> NDArray[np.float32] | None:
@@ -124,7 +118,7 @@ class FocusResult:
 
     @cached_property
     def grasp_mask(self) -> NDArray[np.bool_]:
-        """Each shown target's mask less a rim of half a network cell: pixels that become points.
+        """Each found target's mask less a rim of half a network cell: pixels that become points.
 
         The mask is not surer of its edge than that, and a point on the wrong side of it flies.
         """
@@ -133,7 +127,7 @@ class FocusResult:
         return self._union(
             [
                 cv2.erode(upsample_mask(a.layers.mask, self.frame.size).view(np.uint8), window)
-                for a in self.shown
+                for a in self.found
             ]
         )
 

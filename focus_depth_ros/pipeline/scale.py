@@ -34,6 +34,21 @@ class Scale:
 RELATIVE = Scale('none')
 
 
+def aligned(
+    view: Scale, inverse_depth: NDArray[np.float32], view_inverse_depth: NDArray[np.float32]
+) -> Scale:
+    """The scale that makes one prompt's map (h, w) agree with the view's over the whole picture.
+
+    Both show the same scene, each up to a scale and a shift of its own; least squares finds
+    them, so that targets of one picture stand in one space.
+    """
+    x, y = inverse_depth.ravel().astype(np.float64), view_inverse_depth.ravel().astype(np.float64)
+    deviation = x - x.mean()
+    slope = max(0.0, float(deviation @ (y - y.mean()) / max(float(deviation @ deviation), 1e-12)))
+    shift = float(y.mean() - slope * x.mean())
+    return Scale(view.source, view.scale * slope, view.scale * shift + view.shift)
+
+
 def scale_from_model(
     metric: NDArray[np.float32], camera: Camera, input_size: tuple[int, int], canonical_px: float
 ) -> Scale:
