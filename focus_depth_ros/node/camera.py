@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ class CameraInput:
             self.counts.dropped += self._newest is not None
             self._newest = message
             self._arrival.notify()
+        time.sleep(0)  # lets the worker run now, not after the executor's bookkeeping
 
     def _on_camera_info(self, info: CameraInfo) -> None:
         if self._info is not None and _same_calibration(info, self._info):

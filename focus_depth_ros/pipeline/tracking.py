@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import Box
 
 MIN_POINTS = 6
-MAX_POINTS = 40
+MAX_POINTS = 24
+REACH_PX = 32
+"""How far round the box is looked: more than a target moves between two pictures at this size."""
 MAX_RETURN_ERROR_PX = 1.0
 
 
@@ -27,9 +29,11 @@ def propagate_box(before: NDArray[np.uint8], after: NDArray[np.uint8], box: Box)
     corners = cv2.goodFeaturesToTrack(before[y0:y1, x0:x1], MAX_POINTS, 0.01, 2)
     if corners is None or len(corners) < MIN_POINTS:
         return None
-    start = (corners + np.array([[[x0, y0]]], np.float32)).astype(np.float32)
-    end, found = _follow(before, after, start)
-    back, returned = _follow(after, before, end)
+    left, top = max(x0 - REACH_PX, 0), max(y0 - REACH_PX, 0)
+    near = (slice(top, y1 + REACH_PX), slice(left, x1 + REACH_PX))
+    start = (corners + np.array([[[x0 - left, y0 - top]]], np.float32)).astype(np.float32)
+    end, found = _follow(before[near], after[near], start)
+    back, returned = _follow(after[near], before[near], end)
     error = np.linalg.norm((back - start)[:, 0], axis=1)
     good = found & returned & (error < MAX_RETURN_ERROR_PX)
     if int(good.sum()) < MIN_POINTS:
