@@ -130,7 +130,8 @@ def demo_section(report: dict[str, Any]) -> list[str]:
         f'`make demo`; {report["host"]}; {report["date"]}. '
         f'{report["frames_sent"]} frames sent, {report["frames_answered"]} answered, '
         f'{report["frames_dropped"]} dropped; latency {three(report["latency_ms"])} ms, of that '
-        f'the network {three(report["inference_ms"])} ms (p50 / p90 / p99).',
+        f'the network {three(report["inference_ms"])} ms and the recorded camera '
+        f'{report["camera_delay_ms"]:g} ms (p50 / p90 / p99; two targets in its first half).',
         '',
         row(
             'target',

@@ -83,7 +83,9 @@ class NodeProcess:
         deadline = time.monotonic() + timeout_s
         while words not in self.output:
             assert self.process.poll() is None, f'the node ended:\n{self.output}'
-            assert time.monotonic() < deadline, f'never said {words!r}:\n{self.output}'
+            if time.monotonic() > deadline:
+                self.process.kill()  # it must not disturb the tests that follow
+                raise AssertionError(f'never said {words!r}:\n{self.output}')
             time.sleep(0.02)
 
     def stop(self, signal_number: int = signal.SIGINT) -> tuple[int, float]:

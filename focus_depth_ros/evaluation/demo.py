@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     scores = score(recording, answers)
-    summary = summarise(report, answers, scores)
+    summary = summarise(report, answers, scores, recording.camera_delay_ms)
     problems = faults(summary)
     summary['problems'] = problems
     (arguments.out / 'summary.json').write_text(json.dumps(summary, indent=1), encoding='utf-8')
@@ -169,21 +169,22 @@ class Process:
 
 
 def summarise(
-    report: dict[str, Any], answers: Answers, scores: list[TargetScore]
+    report: dict[str, Any], answers: Answers, scores: list[TargetScore], camera_delay_ms: float
 ) -> dict[str, Any]:
-    """Every figure of the run as plain values."""
+    """Every figure of the run as plain values; overhead is neither the camera nor the network."""
     sent = sum(count for topic, count in report['sent'].items() if topic.endswith('/compressed'))
     arrivals = answers.arrivals_ns
     end_to_end = [(arrival - stamp) / 1e6 for stamp, arrival in arrivals.items()]
     latency = answers.times_ms.get('pipeline_latency_ms', [])
     inference = answers.times_ms.get('inference_time_ms', [])
-    overhead = [a - b for a, b in zip(latency, inference, strict=False)]
+    overhead = [a - b - camera_delay_ms for a, b in zip(latency, inference, strict=False)]
     return {
         'frames_sent': sent,
         'frames_answered': len(arrivals),
         'frames_dropped': int(answers.diagnostics.get('frames dropped', 0)),
         'frames_refused': int(answers.diagnostics.get('frames refused', 0)),
         'latency_ms': quantiles(latency),
+        'camera_delay_ms': round(camera_delay_ms, 2),
         'latency_to_recorder_ms': quantiles(end_to_end),
         'inference_ms': quantiles(inference),
         'overhead_ms': quantiles(overhead),
@@ -299,12 +300,13 @@ def table_of(summary: dict[str, Any]) -> Table:
     for name, title in (
         ('latency_ms', 'image stamp to publication, ms'),
         ('inference_ms', 'of that the network, ms'),
-        ('overhead_ms', 'of that everything else, ms'),
+        ('overhead_ms', 'of that all else in node and transport, ms'),
     ):
         values = summary[name]
         table.add_row(
             f'{title} (p50 / p90 / p99)', f'{values["p50"]} / {values["p90"]} / {values["p99"]}'
         )
+    table.add_row('and the recorded camera itself, ms', f'{summary["camera_delay_ms"]}')
     for label, target in summary['targets'].items():
         table.add_row(
             f'{label}: mask IoU, depth AbsRel, centroid',

@@ -41,12 +41,16 @@ class Truth:
 
 @dataclass
 class Recording:
-    """What was played. Pictures are JPEG bytes by stamp (ns); truth is there for some stamps."""
+    """What was played. Pictures are JPEG bytes by stamp (ns); truth is there for some stamps.
+
+    `camera_delay_ms` is how long after its stamp the camera handed a picture over (median).
+    """
 
     camera: Camera
     pictures: dict[int, bytes] = field(default_factory=dict)
     truths: dict[int, Truth] = field(default_factory=dict)
     objects: tuple[TrueObject, ...] = ()
+    camera_delay_ms: float = 0.0
 
     def rgb(self, stamp_ns: int) -> NDArray[np.uint8]:
         """The picture of a stamp, uint8 RGB (H, W, 3)."""
@@ -70,11 +74,13 @@ def read_recording(path: Path) -> Recording:
     recording = Recording(Camera(1, 1, 1.0, 1.0, 0.0, 0.0))
     depths: dict[int, NDArray[np.float32]] = {}
     ids: dict[int, NDArray[np.uint8]] = {}
+    delays_ms = []
     with AnyReader([path]) as reader:
-        for connection, _, data in reader.messages():
+        for connection, time_ns, data in reader.messages():
             message: Any = reader.deserialize(data, connection.msgtype)
             if connection.topic.endswith('/compressed'):
                 recording.pictures[_stamp_ns(message)] = bytes(message.data)
+                delays_ms.append((time_ns - _stamp_ns(message)) / 1e6)
             elif connection.topic.endswith('/camera_info'):
                 k = message.k
                 camera = Camera(message.width, message.height, k[0], k[4], k[2], k[5])
@@ -91,6 +97,7 @@ def read_recording(path: Path) -> Recording:
     if camera is None:
         raise ValueError(f'{path} holds no camera_info')
     recording.camera = camera
+    recording.camera_delay_ms = float(np.median(delays_ms)) if delays_ms else 0.0
     recording.truths = {
         stamp: Truth(depths[stamp].astype(np.float32), ids[stamp]) for stamp in depths.keys() & ids
     }
