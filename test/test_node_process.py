@@ -180,7 +180,10 @@ def test_a_transition_that_fails_is_said_and_leaves_nothing_behind(
         future = change.call_async(request)
         robot.wait_for(future.done, 'a transition')
         assert future.result().success
-        assert robot.node.count_publishers('/focus_depth/depth/image') == 0
+        robot.wait_for(  # the graph's news takes a moment
+            lambda: robot.node.count_publishers('/focus_depth/depth/image') == 0,
+            'the outputs to be gone',
+        )
     finally:
         robot.close()
         assert node.stop()[0] == 0

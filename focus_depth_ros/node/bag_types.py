@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from focus_depth_ros.node.transport import install_prefixes
+from focus_depth_ros.node.transport import shared_file
 
 
 def typestore_for(types: list[str]) -> Typestore:
@@ -22,7 +21,9 @@ def typestore_for(types: list[str]) -> Typestore:
     found = {}
     while missing:
         name = missing.pop()
-        definitions = get_types_from_msg(_definition(name).read_text(encoding='utf-8'), name)
+        package, kind, message = name.split('/')
+        text = shared_file(f'{kind}/{message}.msg', package).read_text(encoding='utf-8')
+        definitions = get_types_from_msg(text, name)
         found.update(definitions)
         for referenced in _referenced(definitions):
             if referenced not in store.fielddefs and referenced not in found:
@@ -38,16 +39,6 @@ def message_class(name: str) -> Any:
         return getattr(importlib.import_module(f'{package}.msg'), message)
     except (ImportError, AttributeError) as error:
         raise ValueError(f'message type {name} is not installed: {error}') from error
-
-
-def _definition(name: str) -> Path:
-    package, _, message = name.split('/')
-    prefixes = install_prefixes()
-    for prefix in prefixes:
-        path = Path(prefix) / 'share' / package / 'msg' / f'{message}.msg'
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f'no definition of {name} under share/ of {prefixes}')
 
 
 def _referenced(definitions: object) -> set[str]:

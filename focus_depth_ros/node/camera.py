@@ -7,9 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -133,7 +133,7 @@ class CameraInput:
             rgb = rgb_from_image(message)
         else:
             rgb = rgb_from_compressed(message)
-        stamp, frame_id = stamp_ns(message), message.header.frame_id
+        stamp, frame_id = time_ns(message.header.stamp), message.header.frame_id
         camera = self._camera
         if camera is None:
             self._complain(
@@ -169,7 +169,9 @@ class CameraInput:
         candidates = list(self._references)
         if not candidates:
             return None
-        nearest = min(candidates, key=lambda message: abs(stamp_ns(message) - frame.stamp_ns))
+        nearest = min(
+            candidates, key=lambda message: abs(time_ns(message.header.stamp) - frame.stamp_ns)
+        )
         try:
             _check_reference(nearest, frame)
             return depth_from_image(nearest)
@@ -186,14 +188,13 @@ class CameraInput:
             self._node.destroy_subscription(subscription)
 
 
-def stamp_ns(message: Any) -> int:
-    """The stamp of a message with a header, ns."""
-    stamp = message.header.stamp
+def time_ns(stamp: Time) -> int:
+    """A message's time in ns."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def _check_reference(message: Image, frame: Frame) -> None:
-    apart_ns = abs(stamp_ns(message) - frame.stamp_ns)
+    apart_ns = abs(time_ns(message.header.stamp) - frame.stamp_ns)
     if apart_ns > REFERENCE_SLOP_NS:
         raise InvalidInput(
             'reference_stamp',

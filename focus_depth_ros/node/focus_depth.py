@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from vision_msgs.msg import Detection2DArray
 from focus_depth_ros.core import InvalidInput, Target
 from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.node.camera import CameraInput, FrameCounts
+from focus_depth_ros.node.camera import CameraInput, FrameCounts, time_ns
 from focus_depth_ros.node.complaints import Complaints
 from focus_depth_ros.node.detections import MAX_NAME_CHARACTERS, targets_from_detections
 from focus_depth_ros.node.diagnostics import diagnostic_array
@@ -253,10 +253,9 @@ class FocusDepth(LifecycleNode):
 
     def _on_detections(self, message: Detection2DArray) -> None:
         targets = targets_from_detections(message, self._options, self._complaints)
-        stamp = message.header.stamp
         try:
             if self._targets is not None:
-                self._targets.detect(stamp.sec * 1_000_000_000 + stamp.nanosec, targets)
+                self._targets.detect(time_ns(message.header.stamp), targets)
         except InvalidInput as problem:
             self._complaints(problem)
 
@@ -274,65 +273,58 @@ class FocusDepth(LifecycleNode):
         if self._targets is None or self._pipeline is None:
             raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
         if not text.strip():
-            return f'{self._targets.clear()} target(s) cleared; detections count again'
+            return self._clear()
         words = self._pipeline.prompts.read(text)
         label = ' '.join(words.known)
         self._targets.command(Target(id=label.replace(' ', '_'), label=label, text=label), append)
         unknown = f' (not known and left out: {", ".join(words.unknown)})' if words.unknown else ''
         return f'looking at: {label}{unknown}'
 
+    def _look_at_box(self, request: SetBoxTarget.Request) -> str:
+        if self._targets is None:
+            raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
+        box = request.box
+        if not (box.width and box.height):
+            raise InvalidInput('box', 'the box has no area')
+        left, top = float(box.x_offset), float(box.y_offset)
+        edges = (left, top, left + box.width, top + box.height)
+        label = request.label[:MAX_NAME_CHARACTERS]
+        target = Target(id=label or 'box', label=label, box=edges)
+        self._targets.command(target, request.append, time_ns(request.stamp))
+        return 'looking at box ({:.0f}, {:.0f}) to ({:.0f}, {:.0f})'.format(*edges)
+
+    def _clear(self) -> str:
+        if self._targets is None:
+            raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
+        self._last_text = ''
+        return f'{self._targets.clear()} target(s) cleared; detections count again'
+
     def _set_text_target(
         self, request: SetTextTarget.Request, response: SetTextTarget.Response
     ) -> SetTextTarget.Response:
-        try:
-            response.message = self._look_at_text(request.text, request.append)
-            response.success = True
-        except InvalidInput as problem:
-            response.success, response.message = False, str(problem)
-        return self._say(response)
+        return self._answer(response, lambda: self._look_at_text(request.text, request.append))
 
     def _set_box_target(
         self, request: SetBoxTarget.Request, response: SetBoxTarget.Response
     ) -> SetBoxTarget.Response:
-        box, stamp = request.box, request.stamp
-        edges = (
-            float(box.x_offset),
-            float(box.y_offset),
-            float(box.x_offset + box.width),
-            float(box.y_offset + box.height),
-        )
-        try:
-            if self._targets is None:
-                raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
-            if not (box.width and box.height):
-                raise InvalidInput('box', 'the box has no area')
-            label = request.label[:MAX_NAME_CHARACTERS]
-            target = Target(id=label or 'box', label=label, box=edges)
-            self._targets.command(target, request.append, stamp.sec * 1_000_000_000 + stamp.nanosec)
-            response.success = True
-            response.message = 'looking at box ({:.0f}, {:.0f}) to ({:.0f}, {:.0f})'.format(*edges)
-        except InvalidInput as problem:
-            response.success, response.message = False, str(problem)
-        return self._say(response)
+        return self._answer(response, lambda: self._look_at_box(request))
 
     def _clear_targets(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        if self._targets is None:
-            response.success, response.message = False, f'the node is {self._state}'
-        else:
-            self._last_text = ''
-            response.success = True
-            response.message = f'{self._targets.clear()} target(s) cleared; detections count again'
-        return self._say(response)
+        return self._answer(response, self._clear)
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
-        response.success = True
-        response.message = 'enabled' if request.data else 'disabled: pictures are not looked at'
-        return self._say(response)
+        said = 'enabled' if request.data else 'disabled: pictures are not looked at'
+        return self._answer(response, lambda: said)
 
-    def _say(self, response: Response) -> Response:
+    def _answer(self, response: Response, act: Callable[[], str]) -> Response:
+        """Do what a service asks; the response says what was understood, or why nothing was."""
+        try:
+            response.message, response.success = act(), True
+        except InvalidInput as problem:
+            response.message, response.success = str(problem), False
         if self._state != 'active':
             response.message += f' (the node is {self._state})'
         return response

@@ -35,24 +35,19 @@ def profile_variable() -> str:
     return f'FAST{"DDS" if major >= 9 else "RTPS"}_DEFAULT_PROFILES_FILE'
 
 
-def install_prefixes() -> list[str]:
-    """Where packages may be installed: ROS workspaces, the Python environment, the user's own."""
-    workspaces = filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep))
-    return [*workspaces, sys.prefix, sysconfig.get_path('data'), site.getuserbase()]
-
-
-def shared_file(name: str) -> Path:
-    """A file of this package's share folder: a ROS workspace's or a Python environment's.
+def shared_file(name: str, package: str = 'focus_depth_ros') -> Path:
+    """A file of a package's share folder: a ROS workspace's, the Python environment's, the user's.
 
     The ament index alone would not do: with ROS from wheels nothing sets AMENT_PREFIX_PATH.
     Raises FileNotFoundError.
     """
-    prefixes = install_prefixes()
+    workspaces = filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep))
+    prefixes = [*workspaces, sys.prefix, sysconfig.get_path('data'), site.getuserbase()]
     for prefix in prefixes:
-        path = Path(prefix) / 'share' / 'focus_depth_ros' / name
+        path = Path(prefix) / 'share' / package / name
         if path.is_file():
             return path
-    raise FileNotFoundError(f'share/focus_depth_ros/{name} is in none of {prefixes}')
+    raise FileNotFoundError(f'share/{package}/{name} is in none of {prefixes}')
 
 
 def keep_large_blocks_in_the_heap() -> None:

@@ -103,6 +103,7 @@ class FocusPipeline:
             scale=scale,
             layers=layers,
             box=_tight_box(layers.mask, frame.size) if found else None,
+            size=frame.size,
             camera=frame.camera,
             max_depth_m=self.settings.max_depth_m,
         )

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box
-from focus_depth_ros.pipeline.layers import upsample_mask
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 
 TARGET_COLOURS = ((255, 166, 0), (0, 200, 255), (120, 220, 60), (235, 90, 220))
@@ -49,7 +48,7 @@ def draw_result(result: FocusResult) -> NDArray[np.uint8]:
             caption=_caption(answer),
             found=answer.found,
             box=answer.box or answer.target.box,
-            mask=upsample_mask(answer.layers.mask, result.frame.size) if answer.found else None,
+            mask=answer.mask if answer.found else None,
         )
         for answer in result.targets
     ]

@@ -21,7 +21,6 @@ from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
 from focus_depth_ros.pipeline.cloud import write_ply
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
-from focus_depth_ros.pipeline.layers import upsample_mask
 from focus_depth_ros.pipeline.overview import overview, row_of
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult, composite, to_depth
 from focus_depth_ros.pipeline.scale import RELATIVE
@@ -129,12 +128,12 @@ def write_result(folder: Path, name: str, result: FocusResult) -> None:
         prefix = f'{name}.target{index}'
         shown = (answer,) if answer.found else ()
         relative = replace(answer, scale=RELATIVE)
-        inverse_depth = composite(relative, (relative,) if answer.found else (), size)
+        inverse_depth = composite(relative, (relative,) if answer.found else ())
         np.save(folder / f'{prefix}.inverse_depth.npy', inverse_depth)
         if answer.scale.is_metric:
-            depth = to_depth(composite(answer, shown, size), result.max_depth_m)
+            depth = to_depth(composite(answer, shown), result.max_depth_m)
             np.save(folder / f'{prefix}.depth.npy', depth)
-        mask = upsample_mask(answer.layers.mask, size).view(np.uint8) * np.uint8(255)
+        mask = answer.mask.view(np.uint8) * np.uint8(255)
         _write_picture(folder / f'{prefix}.mask.png', mask)
     _write_picture(folder / f'{name}.boundary.png', result.boundary)
     title = name if len(name) < 40 else name[:37] + '...'

@@ -40,8 +40,8 @@ class Geometry:
 class TargetResult:
     """One target's answer. `found` is False when the network is not confident of it.
 
-    `box` is tight on the mask in px of the picture (None when not found). `camera` and
-    `max_depth_m` are what `geometry` needs beside the maps.
+    `box` is tight on the mask in px of the picture (None when not found), `size` is
+    the picture's (W, H). `camera` and `max_depth_m` are what `geometry` needs beside the maps.
     """
 
     target: Target
@@ -50,8 +50,14 @@ class TargetResult:
     scale: Scale
     layers: Layers
     box: Box | None
+    size: tuple[int, int]
     camera: Camera | None
     max_depth_m: float
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """The mask at the picture's size, bool (H, W)."""
+        return upsample_mask(self.layers.mask, self.size)
 
     @cached_property
     def geometry(self) -> Geometry | None:
@@ -96,7 +102,7 @@ class FocusResult:
     @cached_property
     def inverse_depth(self) -> NDArray[np.float32]:
         """float32 (H, W), larger = nearer: 1/m with a metric scale, else affine-invariant."""
-        return composite(self.view, self.found, self.frame.size)
+        return composite(self.view, self.found)
 
     @cached_property
     def depth_m(self) -> NDArray[np.float32] | None:
@@ -114,7 +120,7 @@ class FocusResult:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """Union of the found targets' masks, bool (H, W)."""
-        return self._union([upsample_mask(a.layers.mask, self.frame.size) for a in self.found])
+        return self._union([answer.mask for answer in self.found])
 
     @cached_property
     def grasp_mask(self) -> NDArray[np.bool_]:
@@ -124,12 +130,7 @@ class FocusResult:
         """
         cell_px = max(1, round(self.frame.size[0] / self.boundary_cells.shape[1])) | 1
         window = np.ones((cell_px, cell_px), np.uint8)
-        return self._union(
-            [
-                cv2.erode(upsample_mask(a.layers.mask, self.frame.size).view(np.uint8), window)
-                for a in self.found
-            ]
-        )
+        return self._union([cv2.erode(answer.mask.view(np.uint8), window) for answer in self.found])
 
     def _union(self, masks: list[NDArray[Any]]) -> NDArray[np.bool_]:
         union = np.zeros(self.frame.rgb.shape[:2], np.bool_)
@@ -145,7 +146,7 @@ class FocusResult:
         return cloud.fill_cloud(points, *self._cloud_parts())
 
     def target_points(self) -> NDArray[np.float32]:
-        """X y z rgb float32 (N, 4) of the targets only. Raises InvalidInput like `fill_cloud`."""
+        """Points x y z rgb float32 (N, 4) of the targets. Raises InvalidInput like `fill_cloud`."""
         return cloud.target_points(*self._cloud_parts())
 
     @property
@@ -162,16 +163,13 @@ class FocusResult:
         return self.depth_m, self.frame.rgb, self.grasp_mask, rays
 
 
-def composite(
-    view: TargetResult, shown: tuple[TargetResult, ...], size: tuple[int, int]
-) -> NDArray[np.float32]:
-    """The view's background with each shown target's inside layer laid over it, at (W, H) px."""
+def composite(view: TargetResult, shown: tuple[TargetResult, ...]) -> NDArray[np.float32]:
+    """The view's background with each shown target's inside layer laid over it, (H, W)."""
     _, outside = view.inverse_depth_layers()
-    picture = upsample(outside, size)
+    picture = upsample(outside, view.size)
     for answer in shown:
         inside, _ = answer.inverse_depth_layers()
-        mask = upsample_mask(answer.layers.mask, size).view(np.uint8)
-        cv2.copyTo(upsample(inside, size), mask, picture)
+        cv2.copyTo(upsample(inside, view.size), answer.mask.view(np.uint8), picture)
     return picture
 
 
