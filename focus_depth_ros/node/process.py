@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
-from rclpy.impl.implementation_singleton import rclpy_implementation
 
 from focus_depth_ros.node.transport import (
     keep_large_blocks_in_the_heap,
     use_large_message_profile,
 )
 
-RCLError, InvalidHandle = rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle
+SIGNAL_SETTLES_S = 0.1
 
 
 def run_in_ros(
@@ -32,14 +32,16 @@ def run_in_ros(
     keep_large_blocks_in_the_heap()
     try:
         with ExitStack() as stack:
+            rclpy.init(args=arguments)
             stack.callback(rclpy.try_shutdown)
             try:
-                rclpy.init(args=arguments)
                 work(stack)
             except (KeyboardInterrupt, ExternalShutdownException):
                 pass
-            except (RCLError, InvalidHandle):
-                if rclpy.ok():  # else a signal has taken the context away in the middle of a call
+            except RuntimeError:
+                # rclpy's errors, when a signal takes the context away in the middle of a call
+                time.sleep(SIGNAL_SETTLES_S)
+                if rclpy.ok():
                     raise
             finally:
                 # a terminal and a launcher both signal: the second must not kill what is ending
