@@ -19,6 +19,7 @@ from focus_depth_ros.synthesis.splits import (
     Split,
     allowed_colours,
     asset_seed,
+    names_kept_combination,
     scene_generator,
     split_of,
 )
@@ -99,6 +100,22 @@ def test_every_class_has_something_new_in_test() -> None:
         assert of_class.count('test') == 1
         assert of_class.count('train') >= 10
     assert list(owners.values()).count('validation') >= 10
+
+
+def test_captions_that_name_a_kept_combination_are_known() -> None:
+    for class_name, nouns in CLASS_WORDS.items():
+        for colour in COLOURS:
+            kept = split_of(class_name, colour) != 'train'
+            for noun in nouns:
+                shared = any(
+                    noun in others and split_of(name, colour) != 'train'
+                    for name, others in CLASS_WORDS.items()
+                )
+                assert names_kept_combination(f'the small {colour} metal {noun}') == shared
+                assert shared or not kept
+    class_name, colour = combination('test')
+    assert names_kept_combination(f'the object left of the {colour} {class_name}')
+    assert not names_kept_combination(f'the {colour} object left of the {class_name}')
 
 
 def test_a_named_colour_keeps_to_its_twin() -> None:

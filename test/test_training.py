@@ -23,6 +23,8 @@ from focus_depth_ros.synthesis.sample import (  # noqa: E402
     SceneObject,
     write_sample,
 )
+from focus_depth_ros.synthesis.splits import split_of  # noqa: E402
+from focus_depth_ros.synthesis.vocabulary import CLASS_WORDS, COLOURS  # noqa: E402
 from focus_depth_ros.training import compact_losses, train  # noqa: E402
 from focus_depth_ros.training.augmentation import View, apply_view, draw_view  # noqa: E402
 from focus_depth_ros.training.boundary_losses import balanced_cross_entropy  # noqa: E402
@@ -37,6 +39,7 @@ from focus_depth_ros.training.dataset import (  # noqa: E402
     PromptShares,
     _relations_in_view,
     canonical_disparity,
+    caption_words,
     example,
     jittered,
     read_frame,
@@ -128,6 +131,50 @@ def test_example_answers_each_kind_of_prompt() -> None:
         assert made['box'].any() == (kind == BOX_PROMPT)
     hits = {VOCABULARY[index] for index in np.flatnonzero((made['words_at'] == 1).any((1, 2)))}
     assert hits == {'the', 'a', 'object', 'red', 'plastic', 'block'}
+
+
+def test_what_train_never_shows_together_is_not_said_to_be_absent() -> None:
+    kept = next(
+        f'the {colour} {name}'
+        for name in CLASS_WORDS
+        for colour in COLOURS
+        if split_of(name, colour) == 'test'
+    )
+    shares = PromptShares(box=0.0, text=1.0, absent_of_text=1.0, relation_of_text=0.0)
+    for absent, kind in (([kept], TEXT_PROMPT), ([kept, 'the blue mug'], ABSENT_PROMPT)):
+        frame = replace(sample(), absent_captions=absent)
+        made = example(frame, np.random.default_rng(0), 2, shares, augment=False)
+        assert made['kind'].tolist() == [kind, kind]
+        assert made['words'].tolist() == 2 * [
+            caption_words('the blue mug' if kind == ABSENT_PROMPT else 'the red block')
+        ]
+
+
+def test_words_ask_for_rare_classes_as_often() -> None:
+    frame = sample()
+    one = replace(frame.objects[0], visible_px=1600)
+    rare = replace(one, id=9, class_name='mug', captions=['the mug'])
+    for number in range(5):
+        frame.ids[:, 40 * number : 40 * number + 40] = number + 1
+    frame.ids[:, 200:240] = rare.id
+    many = [replace(one, id=number + 1) for number in range(5)]
+    frame = replace(frame, objects=[*many, rare])
+    shares = PromptShares(box=0.0, text=1.0, absent_of_text=0.0, relation_of_text=0.0)
+    made = example(frame, np.random.default_rng(0), 300, shares, augment=False)
+    asked_for_mug = (made['words'] == caption_words('the mug')).all(1)
+    assert 0.4 < asked_for_mug.mean() < 0.6
+
+
+def test_words_are_learned_apart_from_how_often_they_hold() -> None:
+    """Hand-computed: a word of one cell weighs as much as one of three; misses weigh ten times."""
+    target = torch.zeros(1, 2, 1, 4)
+    target[0, 0, 0, :3] = 1
+    target[0, 1, 0, 3] = 1
+    logits = torch.zeros(1, 2, 1, 4)
+    logits[0, 1, 0, 3] = 2.0
+    even, sure = np.log(2), np.log1p(np.exp(-2.0))
+    expected = (even + sure) / 2 + 10 * even
+    assert compact_losses.word_loss(logits, target).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_canonical_disparity_survives_crop_mirror_and_stretch() -> None:

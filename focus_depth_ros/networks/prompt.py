@@ -73,10 +73,10 @@ class BoxMaps(nn.Module):
 class Grounded:
     """What T captions say: `maps` (T, 7, H, W), `caption` and `relation` vectors (T, C).
 
-    The maps: mean and least log-likelihood of the target's words and exp of their sum; mean
-    log-likelihood of the anchor's words and exp of their sum; where the cell lies from the
-    anchor's middle, across and down, in half pictures. Without a relation the last four and the
-    relation vector are zero.
+    The maps: mean and least log-likelihood of the target's words, and the likelihood of all of them
+    over that of the best cell; mean and relative likelihood of the anchor's words likewise; where
+    the cell lies from the anchor's middle, across and down, in half pictures. Without a relation
+    the last four and the relation vector are zero.
     """
 
     maps: Tensor
@@ -153,15 +153,16 @@ def _log_sigmoid(logits: Tensor) -> Tensor:
 
 
 def _conjunction(likelihood: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, minimum and exp of the sum of log-likelihoods (T, L, HW) over words (T, L) 0 / 1.
+    """Of log-likelihoods (T, L, HW) over words (T, L) 0 / 1: mean, minimum, exp(sum - largest sum).
 
-    No word at all: zeros.
+    The last is 1 where the words fit best, however badly. No word at all: zeros.
     """
     count = weight.sum(1, keepdim=True)
     of_words = likelihood * weight.unsqueeze(-1)
     total = of_words.sum(1)
     any_word = (count > 0).to(likelihood.dtype)
-    return total / count.clamp(min=1), of_words.amin(1), torch.exp(total) * any_word
+    best = total.amax(-1, keepdim=True)
+    return total / count.clamp(min=1), of_words.amin(1), torch.exp(total - best) * any_word
 
 
 def _from_middle(weight: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -219,10 +219,26 @@ def _print_line(area: Texture, rng: np.random.Generator, tone: list[float], scal
     cv2.putText(area, word, at, font, scale, tone, thickness, cv2.LINE_AA)
 
 
+def _photograph(area: Texture, rng: np.random.Generator) -> None:
+    """Draw in place what the picture on a package looks like from afar: blobs in mixed tones."""
+    height, width = area.shape[:2]
+    names = rng.choice(COLOUR_NAMES, int(rng.integers(3, 6)))
+    palette = 255 * np.array([named_colour(str(name), rng) for name in names])
+    noise = smooth_noise(rng, (height, width), (int(rng.integers(2, 6)), int(rng.integers(2, 6))))
+    levels = np.linspace(-0.9, 0.9, len(palette))
+    area[:] = np.stack([np.interp(noise, levels, channel) for channel in palette.T], axis=-1)
+    for _ in range(int(rng.integers(0, 13))):
+        middle = (int(rng.integers(0, width)), int(rng.integers(0, height)))
+        axes = tuple(int(rng.integers(2, max(side // 5, 3))) for side in (width, height))
+        tone = palette[int(rng.integers(len(palette)))] * rng.uniform(0.7, 1.2)
+        angle = float(rng.uniform(0, 180))
+        cv2.ellipse(area, middle, axes, angle, 0, 360, tone.clip(0, 255).tolist(), -1, cv2.LINE_AA)
+
+
 def print_label(area: Texture, rng: np.random.Generator, colour: Colour) -> None:
     """Draw on an area in place as packaging is printed.
 
-    Bands, pictures, big words, small print, a bar code.
+    Bands, a photograph, drawings, big words, small print, a bar code.
     """
     height, width = area.shape[:2]
 
@@ -238,7 +254,11 @@ def print_label(area: Texture, rng: np.random.Generator, colour: Colour) -> None
         top = int(rng.integers(0, height))
         end = top + int(rng.integers(max(height // 12, 1), max(height // 3, 2)))
         cv2.rectangle(area, (0, top), (width, end), tone(), -1)
-    for _ in range(int(rng.integers(0, 4))):  # a picture: overlapping ellipses and polygons
+    if rng.random() < 0.45 and min(height, width) >= 16:
+        rows, columns = (int(side * rng.uniform(0.4, 0.8)) for side in (height, width))
+        top, left = int(rng.integers(0, height - rows)), int(rng.integers(0, width - columns))
+        _photograph(area[top : top + rows, left : left + columns], rng)
+    for _ in range(int(rng.integers(0, 4))):  # a drawing: overlapping ellipses and polygons
         if rng.random() < 0.5:
             axes = (
                 int(rng.integers(3, max(width // 4, 4))),

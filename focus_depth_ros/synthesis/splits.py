@@ -8,11 +8,12 @@ them alone, so that its splits are disjoint in them too.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import numpy as np
 
-from focus_depth_ros.synthesis.vocabulary import CLASS_WORDS, COLOURS
+from focus_depth_ros.synthesis.vocabulary import CLASS_WORDS, COLOURS, MATERIALS
 
 Split = Literal['train', 'validation', 'test']
 SPLITS: tuple[Split, ...] = ('train', 'validation', 'test')
@@ -48,6 +49,16 @@ def split_of(class_name: str, colour: str) -> Split:
     if (_CLASSES.index(class_name) * 5 + colour_index * 2) % 9:
         return 'train'
     return 'test' if colour_index < 9 else 'validation'
+
+
+def names_kept_combination(caption: str) -> bool:
+    """Whether a caption names a colour and a class that train never shows together."""
+    words = [word for word in caption.split() if word not in MATERIALS]
+    return any(
+        colour in COLOURS and noun in nouns and split_of(class_name, colour) != 'train'
+        for colour, noun in itertools.pairwise(words)
+        for class_name, nouns in CLASS_WORDS.items()
+    )
 
 
 def allowed_colours(split: Split, class_name: str, candidates: tuple[str, ...]) -> tuple[str, ...]:

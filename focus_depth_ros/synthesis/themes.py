@@ -90,6 +90,8 @@ _HOUSEHOLD = {
     'basket': 0.6,
     'toy': 1,
 }
+_EVERYTHING = dict.fromkeys(RECIPES, 1.0)
+_PACKAGES = {'carton': 8.0, 'box': 1, 'book': 1.5, 'bag': 1, 'can': 0.7, 'block': 0.5}
 _VESSELS = {
     'bowl': 5.0,
     'mug': 4,
@@ -236,9 +238,9 @@ def desk(stock: Stock, rng: np.random.Generator) -> Scene:
 
 
 def table(stock: Stock, rng: np.random.Generator) -> Scene:
-    """A wooden or cloth-covered table."""
+    """A wooden or cloth-covered table; every class is as likely."""
     fixtures, surface = _desk_surroundings(stock, rng, pale=False)
-    _arrange(stock, rng, surface, _HOUSEHOLD, int(rng.integers(2, 11)), rng.uniform(0.1, 0.25))
+    _arrange(stock, rng, surface, _EVERYTHING, int(rng.integers(2, 11)), rng.uniform(0.1, 0.25))
     return Scene('table', fixtures, surface)
 
 
@@ -254,11 +256,12 @@ def shelves(stock: Stock, rng: np.random.Generator) -> Scene:
 
 
 def tote(stock: Stock, rng: np.random.Generator) -> Scene:
-    """A box of clutter seen from above."""
+    """A box of clutter seen from above, at times so near that little but the clutter is in view."""
     fixtures, surface = _desk_surroundings(stock, rng, pale=rng.random() < 0.4)
     fixture, half = surroundings.tote(stock.split, rng, surface)
     fixtures.append(fixture)
-    weights = _SMALL if rng.random() < 0.5 else _HOUSEHOLD
+    near = rng.random() < 0.4
+    weights = _HOUSEHOLD | _PACKAGES if near else (_SMALL, _HOUSEHOLD)[int(rng.integers(2))]
     for _ in range(int(rng.integers(4, 26))):
         thing = stock.pick(weights, rng)
         for _ in range(3):
@@ -270,9 +273,9 @@ def tote(stock: Stock, rng: np.random.Generator) -> Scene:
             room_left = half - mesh.extent_m[:2] / 2
             if (room_left > 0).all() and surface.sink(thing, mesh, rng, room_left, highest_m=0.16):
                 break
-    return Scene(
-        'tote', fixtures, surface, (0.45, 1.0), (42, 90), (-180, 0), centre=np.array([0, 0, 0.06])
-    )
+    distance_m, tilt_deg = ((0.35, 0.6), (65, 90)) if near else ((0.45, 1.0), (42, 90))
+    centre = np.array([0, 0, 0.06])
+    return Scene('tote', fixtures, surface, distance_m, tilt_deg, (-180, 0), centre=centre)
 
 
 def floor(stock: Stock, rng: np.random.Generator) -> Scene:
@@ -304,6 +307,14 @@ def lookalikes(stock: Stock, rng: np.random.Generator) -> Scene:
         _add(rng, surface, thing, 0.06, 0.9)
     _arrange(stock, rng, surface, _HOUSEHOLD, int(rng.integers(0, 3)))
     return Scene('lookalikes', fixtures, surface, softness=(0.1, 0.5))
+
+
+def pile(stock: Stock, rng: np.random.Generator) -> Scene:
+    """Packages of different prints across, upon and against each other."""
+    fixtures, surface = _desk_surroundings(stock, rng, pale=rng.random() < 0.7)
+    for _ in range(int(rng.integers(2, 8))):
+        _add(rng, surface, stock.pick(_PACKAGES, rng), 0.04, 0.95)
+    return Scene('pile', fixtures, surface, (0.5, 1.2), (20, 65), softness=(0.1, 0.6))
 
 
 def vessels(stock: Stock, rng: np.random.Generator) -> Scene:
@@ -338,12 +349,13 @@ class Theme:
 
 
 THEMES: dict[str, Theme] = {
-    'desk': Theme(desk, 0.42, 0.35, 0.4),
-    'lookalikes': Theme(lookalikes, 0.13, 0.55, 0.6),
-    'vessels': Theme(vessels, 0.13, 0.5, 0.4),
-    'table': Theme(table, 0.11, 0.35, 0.4),
-    'tote': Theme(tote, 0.09, 0.8, 0.8),
-    'shelf': Theme(shelves, 0.05, 0.4, 0.25),
+    'desk': Theme(desk, 0.24, 0.35, 0.4),
+    'pile': Theme(pile, 0.18, 0.4, 0.3),
+    'table': Theme(table, 0.17, 0.35, 0.4),
+    'tote': Theme(tote, 0.12, 0.8, 0.8),
+    'vessels': Theme(vessels, 0.1, 0.5, 0.4),
+    'lookalikes': Theme(lookalikes, 0.08, 0.55, 0.6),
+    'shelf': Theme(shelves, 0.04, 0.4, 0.25),
     'floor': Theme(floor, 0.04, 0.4, 0.6),
     'shiny': Theme(shiny, 0.03, 0.3, 0.4),
 }

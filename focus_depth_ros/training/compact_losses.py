@@ -16,7 +16,7 @@ from torch.nn import functional
 from focus_depth_ros.networks.compact import FocusOutput
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.training.boundary_losses import boundary_loss
-from focus_depth_ros.training.dataset import BOX_PROMPT, NO_PROMPT
+from focus_depth_ros.training.dataset import ABSENT_PROMPT, BOX_PROMPT, NO_PROMPT
 from focus_depth_ros.training.losses import dice, gradient_loss, masked_mean
 
 OBJECT_WEIGHT = 3.0
@@ -109,13 +109,16 @@ def mask_loss(logits: Tensor, mask: Tensor, inside_box: Tensor, asked: Tensor) -
 def word_loss(logits: Tensor, target: Tensor) -> Tensor:
     """BCE of every word at every cell, (B, V, h, w), averaged over hits and misses apart.
 
-    A word is absent from most cells, so the mean over misses weighs ten times.
+    Hits are averaged over each word's cells, then over the words that hold anywhere, so that rare
+    words count as much. A word is absent from most cells, so the mean over misses weighs ten times.
     """
     asked = (target != 255).float()
     positive = (target == 1).float()
     negative = asked - positive
     entropy = functional.binary_cross_entropy_with_logits(logits, positive, reduction='none')
-    hits = (entropy * positive).sum() / positive.sum().clamp(min=1)
+    cells = positive.sum((0, 2, 3))
+    of_words = (entropy * positive).sum((0, 2, 3)) / cells.clamp(min=1)
+    hits = of_words.sum() / (cells > 0).sum().clamp(min=1)
     misses = (entropy * negative).sum() / negative.sum().clamp(min=1)
     return hits + 10 * misses
 
@@ -145,6 +148,8 @@ def compact_terms(
     """
     mask, kind = batch['mask'], batch['kind']
     asked = (kind != NO_PROMPT).float()
+    # The mask is where the words fit best; whether they fit at all is the confidence's to say.
+    there = asked * (kind != ABSENT_PROMPT).float()
     inside = boxes(batch['box'])[:, 0] * (kind == BOX_PROMPT).float()[:, None, None]
     height, width = output.mask_coarse.shape[-2:]
     coarse_truth = functional.adaptive_avg_pool2d(mask.unsqueeze(1), (height, width)).squeeze(1)
@@ -154,8 +159,8 @@ def compact_terms(
         output.confidence, quality, reduction='none'
     )
     terms = depth_loss(output.inverse_depth, batch['disparity'], batch['objects'], mask)
-    terms['mask'] = mask_loss(output.mask, mask, inside, asked)
-    terms['mask_coarse'] = 0.5 * mask_loss(output.mask_coarse, coarse_truth, no_box, asked)
+    terms['mask'] = mask_loss(output.mask, mask, inside, there)
+    terms['mask_coarse'] = 0.5 * mask_loss(output.mask_coarse, coarse_truth, no_box, there)
     terms['boundary'] = 0.5 * boundary_loss(
         output.boundary, output.boundary_sides, batch['boundary']
     )

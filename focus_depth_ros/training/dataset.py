@@ -29,6 +29,7 @@ from focus_depth_ros.synthesis.sample import (
     SceneObject,
     decode_sample,
 )
+from focus_depth_ros.synthesis.splits import names_kept_combination
 from focus_depth_ros.synthesis.vocabulary import (
     ARTICLES,
     GENERIC_NOUN,
@@ -235,9 +236,11 @@ def _prompt(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> _Pr
     if shares.box <= choice < shares.box + shares.text:
         by_relation = rng.random() < shares.relation_of_text
         absent = (by_relation and seen.absent_relation_captions) or seen.absent_captions
+        # A combination kept from train is never there: said to be absent, it would be learned so.
+        absent = [caption for caption in absent if not names_kept_combination(caption)]
         if absent and rng.random() < shares.absent_of_text:
             return _Prompt(ABSENT_PROMPT, no_box, caption_words(_one_of(absent, rng)), empty)
-        for item in _shuffled(seen.objects, rng):
+        for item in _classes_shuffled(seen.objects, rng):
             mask = _target_mask(seen, item)
             captions = _relations_in_view(seen, item) if by_relation else item.captions
             captions = captions or item.captions
@@ -297,6 +300,13 @@ def jittered(
 
 def _shuffled(objects: list[SceneObject], rng: np.random.Generator) -> list[SceneObject]:
     return [objects[index] for index in rng.permutation(len(objects))]
+
+
+def _classes_shuffled(objects: list[SceneObject], rng: np.random.Generator) -> list[SceneObject]:
+    """Random classes, and random objects in each: rare classes are asked for as often."""
+    names = sorted({item.class_name for item in objects})
+    rank = dict(zip(names, rng.permutation(len(names)), strict=True))
+    return sorted(_shuffled(objects, rng), key=lambda item: int(rank[item.class_name]))
 
 
 def _target_mask(seen: Sample, item: SceneObject) -> NDArray[np.float32] | None:
