@@ -1,15 +1,13 @@
 """The node `focus_depth`: a lifecycle node that looks at one thing in a camera's pictures.
 
-Two threads: the executor's takes messages and services, the worker's takes the newest picture,
-runs the network and publishes. Inference therefore never blocks the executor, and pictures that
-come while it runs give way to the newest one.
+Two threads: the executor's, here, takes messages and services; the worker's, in `worker`, takes the
+newest picture, runs the network and publishes. Inference therefore never blocks the executor, and
+pictures that come while it runs give way to the newest one.
 """
 
 from __future__ import annotations
 
 import argparse
-import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
@@ -21,13 +19,11 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray
 
 from focus_depth_ros.core import InvalidInput, Target
-from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.node.camera import CameraInput, FrameCounts, time_ns
 from focus_depth_ros.node.complaints import Complaints
@@ -43,14 +39,10 @@ from focus_depth_ros.node.parameters import (
 from focus_depth_ros.node.process import add_arguments as add_arguments
 from focus_depth_ros.node.process import run_command, run_in_ros
 from focus_depth_ros.node.qos import TARGETS, overridable
+from focus_depth_ros.node.worker import Worker
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.targets import TargetsInView
 from focus_depth_ros.srv import SetBoxTarget, SetTextTarget
-
-REFERENCE_UNFIT = (
-    'reference_depth gives no scale: it has too few valid samples (100 are needed) or contradicts '
-    'the picture; is it aligned to the colour camera?'
-)
 
 Response = TypeVar(
     'Response', SetTextTarget.Response, SetBoxTarget.Response, Trigger.Response, SetBool.Response
@@ -67,13 +59,11 @@ class FocusDepth(LifecycleNode):
         self._enabled = True
         self._last_text = ''
         self._failure = ''
-        self._scale_source = ''
         self._counts = FrameCounts()
         self._pipeline: FocusPipeline | None = None
         self._targets: TargetsInView | None = None
         self._outputs: Outputs | None = None
-        self._camera: CameraInput | None = None
-        self._worker: threading.Thread | None = None
+        self._worker: Worker | None = None
         self._target_subscriptions: list[object] = []
         declare_parameters(self)
         self._options = read_parameters(self)
@@ -141,12 +131,23 @@ class FocusDepth(LifecycleNode):
         return super().on_activate(state)
 
     def _start_working(self) -> None:
+        pipeline, targets, outputs = self._pipeline, self._targets, self._outputs
+        assert pipeline is not None and targets is not None and outputs is not None
         parameters = self._options
         is_compressed = parameters.image_transport == 'compressed'
-        self._camera = CameraInput(
-            self, self._complaints, is_compressed, parameters.image_is_rectified
+        camera = CameraInput(self, self._complaints, is_compressed, parameters.image_is_rectified)
+        self._worker = Worker(
+            self,
+            camera,
+            pipeline,
+            targets,
+            outputs,
+            self._complaints,
+            parameters=lambda: self._options,
+            is_enabled=lambda: self._enabled,
         )
-        self._counts = self._camera.counts
+        self._counts = camera.counts
+        self._worker.start()
         for kind, topic, callback in (
             (Detection2DArray, 'detections', self._on_detections),
             (String, 'text_target', self._on_text_target),
@@ -156,10 +157,7 @@ class FocusDepth(LifecycleNode):
                     kind, topic, callback, TARGETS, qos_overriding_options=overridable()
                 )
             )
-        self._worker = threading.Thread(target=self._work, name='focus_depth worker', daemon=True)
-        self._worker.start()
-        if self._pipeline is not None:
-            self._pipeline.model.start_building()
+        pipeline.model.start_building()
 
     def _failed(self, what: str, error: Exception) -> TransitionCallbackReturn:
         """Say why a transition failed and leave nothing half done behind."""
@@ -195,13 +193,11 @@ class FocusDepth(LifecycleNode):
         super().destroy_node()
 
     def _stop_working(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
         if self._worker is not None:
-            self._worker.join()
+            self._worker.stop()
         for subscription in self._target_subscriptions:
             self.destroy_subscription(subscription)
-        self._camera, self._worker, self._target_subscriptions = None, None, []
+        self._worker, self._target_subscriptions = None, []
         if self._targets is not None:
             self._targets.forget_pictures()
         if self._pipeline is not None:
@@ -213,54 +209,6 @@ class FocusDepth(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.model.close()
         self._outputs, self._pipeline, self._targets = None, None, None
-
-    # The worker's thread
-
-    def _work(self) -> None:
-        camera = self._camera
-        assert camera is not None
-        while (message := camera.take()) is not None:
-            try:
-                self._process(camera, message)
-            except InvalidInput as problem:
-                camera.counts.refused += 1
-                self._complaints(problem)
-            except EngineError as error:
-                camera.counts.refused += 1
-                self._complaints(InvalidInput('inference', str(error)))
-            except Exception as error:
-                if not self.context.ok():
-                    return
-                camera.counts.refused += 1
-                self._complaints(InvalidInput('internal', f'a picture was left out: {error!r}'))
-
-    def _process(self, camera: CameraInput, message: bytes | CompressedImage) -> None:
-        pipeline, targets, outputs = self._pipeline, self._targets, self._outputs
-        assert pipeline is not None and targets is not None and outputs is not None
-        start = time.perf_counter()
-        frame = camera.decode(message)
-        picture = pipeline.picture(frame)
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        wanted = targets.locate(frame.stamp_ns, grey, frame.size)
-        if not (self._enabled and outputs.any_wanted()):
-            return
-        takes_reference = pipeline.settings.scale_source in ('auto', 'reference_depth')
-        reference = camera.reference_depth_m(frame) if takes_reference else None
-        camera.let_others_run()
-        result = pipeline(frame, wanted, reference, picture)
-        targets.correct({answer.target.id: answer.box for answer in result.found if answer.box})
-        self._scale_source = result.scale.source
-        if reference is not None and result.scale.source != 'reference_depth':
-            self._complaints(InvalidInput('reference_fit', REFERENCE_UNFIT))
-        if not result.scale.is_metric:
-            self._complaints(_scale_problem(pipeline.settings.scale_source))
-        outputs.publish(result, self._options)
-        camera.counts.answered += 1
-        outputs.publish_timings(
-            inference_time_ms=1e3 * pipeline.inference_s,
-            processing_time_ms=1e3 * (time.perf_counter() - start),
-            pipeline_latency_ms=(self.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6,
-        )
 
     # Targets
 
@@ -354,8 +302,8 @@ class FocusDepth(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         facts = {'state': self._state, 'enabled': str(self._enabled).lower()}
         problems = self._complaints.active()
-        if self._scale_source:
-            facts['scale source'] = self._scale_source
+        if self._worker is not None and self._worker.scale_source:
+            facts['scale source'] = self._worker.scale_source
         if self._pipeline is not None:
             folder = self._pipeline.model.folder
             facts['model'] = f'{folder.name} {folder.version} {folder.sha256[:12]}'
@@ -375,16 +323,6 @@ class FocusDepth(LifecycleNode):
                 self._complaints.counts(),
             )
         )
-
-
-def _scale_problem(source: str) -> InvalidInput:
-    missing = {
-        'auto': 'neither reference_depth nor camera_info with a model that knows metres',
-        'model': 'no camera_info, without which the model knows no metres',
-        'reference_depth': 'no reference_depth picture within 0.1 s that fits',
-        'none': 'scale_source is none',
-    }[source]
-    return InvalidInput('scale', f'depth has no metric scale ({missing}); see ~/depth/relative')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

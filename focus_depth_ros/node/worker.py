@@ -1,0 +1,117 @@
+"""The worker's thread: takes the newest picture, runs the pipeline on it, publishes the answer.
+
+Everything in `Worker` but `start` and `stop` runs in that thread; the executor's thread, which
+takes messages and services meanwhile, is in `focus_depth`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CompressedImage
+
+from focus_depth_ros.core import InvalidInput
+from focus_depth_ros.inference.engine import EngineError
+from focus_depth_ros.node.camera import CameraInput
+from focus_depth_ros.node.outputs import Outputs
+from focus_depth_ros.node.parameters import Parameters
+from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+from focus_depth_ros.pipeline.scale import MIN_REFERENCE_CELLS
+from focus_depth_ros.pipeline.targets import TargetsInView
+
+REFERENCE_UNFIT = (
+    f'reference_depth gives no scale: it has too few valid samples ({MIN_REFERENCE_CELLS} are '
+    'needed) or contradicts the picture; is it aligned to the colour camera?'
+)
+
+
+@dataclass(eq=False)
+class Worker:
+    """Answers the pictures of one camera, the newest each time, from `start` to `stop`.
+
+    `parameters` gives the current ones, `is_enabled` says whether anything is to be looked at.
+    `complain` hears of every picture that could not be answered: none of them ends the thread.
+    `scale_source` is that of the newest answer.
+    """
+
+    node: LifecycleNode
+    camera: CameraInput
+    pipeline: FocusPipeline
+    targets: TargetsInView
+    outputs: Outputs
+    complain: Callable[[InvalidInput], None]
+    parameters: Callable[[], Parameters]
+    is_enabled: Callable[[], bool]
+    scale_source: str = ''
+    _thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._work, name='focus_depth worker', daemon=True)
+
+    def start(self) -> None:
+        """Take pictures from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the camera and wait until the picture at hand is done."""
+        self.camera.close()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (message := self.camera.take()) is not None:
+            try:
+                self._answer(message)
+            except InvalidInput as problem:
+                self._refuse(problem)
+            except EngineError as error:
+                self._refuse(InvalidInput('inference', str(error)))
+            except Exception as error:
+                if not self.node.context.ok():
+                    return
+                self._refuse(InvalidInput('internal', f'a picture was left out: {error!r}'))
+
+    def _refuse(self, problem: InvalidInput) -> None:
+        self.camera.counts.refused += 1
+        self.complain(problem)
+
+    def _answer(self, message: bytes | CompressedImage) -> None:
+        start = time.perf_counter()
+        frame = self.camera.decode(message)
+        picture = self.pipeline.picture(frame)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        wanted = self.targets.locate(frame.stamp_ns, grey, frame.size)
+        if not (self.is_enabled() and self.outputs.any_wanted()):
+            return
+        asked_source = self.pipeline.settings.scale_source
+        takes_reference = asked_source in ('auto', 'reference_depth')
+        reference = self.camera.reference_depth_m(frame) if takes_reference else None
+        self.camera.let_others_run()
+        result = self.pipeline(frame, wanted, reference, picture)
+        self.targets.correct({found.target.id: found.box for found in result.found if found.box})
+        self.scale_source = result.scale.source
+        if reference is not None and result.scale.source != 'reference_depth':
+            self.complain(InvalidInput('reference_fit', REFERENCE_UNFIT))
+        if not result.scale.is_metric:
+            self.complain(_scale_problem(asked_source))
+        self.outputs.publish(result, self.parameters())
+        self.camera.counts.answered += 1
+        self.outputs.publish_timings(
+            inference_time_ms=1e3 * self.pipeline.inference_s,
+            processing_time_ms=1e3 * (time.perf_counter() - start),
+            pipeline_latency_ms=(self.node.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6,
+        )
+
+
+def _scale_problem(source: str) -> InvalidInput:
+    missing = {
+        'auto': 'neither reference_depth nor camera_info with a model that knows metres',
+        'model': 'no camera_info, without which the model knows no metres',
+        'reference_depth': 'no reference_depth picture within 0.1 s that fits',
+        'none': 'scale_source is none',
+    }[source]
+    return InvalidInput('scale', f'depth has no metric scale ({missing}); see ~/depth/relative')
