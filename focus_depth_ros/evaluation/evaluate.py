@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--frames', type=int, help='only the first so many of each data set')
     parser.add_argument('--threads', type=int, default=1, help='threads of the runtime')
     parser.add_argument(
+        '--fovea', action='store_true', help='look twice at each target, as `predict` does'
+    )
+    parser.add_argument(
         '--thorough', action='store_true', help='edges of depth and target clouds too; needs scipy'
     )
     parser.add_argument('--output', type=Path, help='write the figures as JSON here')
@@ -64,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = FocusModel(arguments.model, 'auto', arguments.threads)
     groups: dict[str, Scores] = {}
     for frames in chosen:
-        score(model, islice(frames, arguments.frames), groups, extra)
+        score(model, islice(frames, arguments.frames), groups, extra, arguments.fovea)
     summaries = {name: summary(scores) for name, scores in groups.items()}
     result = {
         'date': datetime.now(timezone.utc).date().isoformat(),
@@ -101,6 +104,8 @@ def _command(arguments: argparse.Namespace) -> str:
         words += ['--dataset', name, path]
     if arguments.frames is not None:
         words += ['--frames', str(arguments.frames)]
+    if arguments.fovea:
+        words.append('--fovea')
     if arguments.thorough:
         words.append('--thorough')
     return shlex.join([*words, '--threads', str(arguments.threads)])

@@ -29,6 +29,7 @@ from focus_depth_ros.evaluation.metrics import (
 )
 from focus_depth_ros.evaluation.regions import target_regions
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.pipeline.fovea import look_again
 from focus_depth_ros.pipeline.layers import separate, upsample, without_specks
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder, prompt_encoder
@@ -72,11 +73,13 @@ def score(
     frames: Iterable[LabelledFrame],
     groups: dict[str, Scores],
     extra: Extra | None = None,
+    fovea: bool = False,
 ) -> None:
-    """Add every frame's scores to its group."""
+    """Add every frame's scores to its group; `fovea`: with a second look at each target."""
     encoder = prompt_encoder(model.folder)
     for frame in frames:
-        score_frame(model, encoder, frame, groups.setdefault(frame.group, Scores()), extra)
+        scores = groups.setdefault(frame.group, Scores())
+        score_frame(model, encoder, frame, scores, extra, fovea)
 
 
 def score_frame(
@@ -85,6 +88,7 @@ def score_frame(
     frame: LabelledFrame,
     scores: Scores,
     extra: Extra | None = None,
+    fovea: bool = False,
 ) -> None:
     """Ask for every target of one frame, and for nothing, and record the scores."""
     scores.frames += 1
@@ -99,6 +103,8 @@ def score_frame(
         prompts = np.concatenate([spoken[0], prompts[0]]), np.concatenate([spoken[1], prompts[1]])
     picture = stretch(frame.rgb, model.folder.input_size)
     maps = model.focus(model.encode(picture), *prompts)
+    if fovea:
+        maps = look_again(model, frame.rgb, prompts[0], maps)
     if frame.boundary is not None:
         edges = upsample(maps.boundary[-1], (width, height))
         texture = picture_edges(frame.rgb)

@@ -49,6 +49,11 @@ SPECIFICATIONS: dict[str, Specification] = {
     'inference_threads': Specification(
         0, 'Threads of the network; 0 takes all cores but one.', low=0, high=64
     ),
+    'fovea': Specification(
+        False,
+        'Look twice: a second look at the surroundings of each target, sharper, at twice the time.',
+        live=True,
+    ),
     'image_transport': Specification(
         'raw',
         'raw subscribes to image, compressed to image/compressed.',
@@ -119,6 +124,7 @@ class Parameters:
     backend: str
     precision: str
     inference_threads: int
+    fovea: bool
     image_transport: str
     image_is_rectified: bool
     autostart: bool
@@ -146,7 +152,7 @@ class Parameters:
     @property
     def settings(self) -> Settings:
         """The part that the pipeline reads."""
-        return Settings(self.scale_source, self.min_confidence, self.max_depth_m)
+        return Settings(self.scale_source, self.min_confidence, self.max_depth_m, self.fovea)
 
     def wants_class(self, class_id: str) -> bool:
         """True when detections of this class are to be looked at."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, Frame, InvalidInput, Target
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.pipeline.fovea import look_again
 from focus_depth_ros.pipeline.layers import separate, without_specks
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import prompt_encoder
@@ -29,11 +30,16 @@ NO_TARGET = Target(id='', label='', box=(0.0, 0.0, 1.0, 1.0))
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may choose. `scale_source`: auto, model, reference_depth or none."""
+    """What a user may choose.
+
+    scale_source: auto, model, reference_depth or none. fovea: a second look at each target, which
+    costs as much as the first (pipeline/fovea.py).
+    """
 
     scale_source: str = 'auto'
     min_confidence: float = 0.3
     max_depth_m: float = 10.0
+    fovea: bool = False
 
 
 class FocusPipeline:
@@ -67,6 +73,8 @@ class FocusPipeline:
         start = time.perf_counter()
         features = self.model.encode(self.picture(frame) if picture is None else picture)
         maps = self.model.focus(features, boxes, words)
+        if self.settings.fovea and targets:
+            maps = look_again(self.model, frame.rgb, boxes, maps)
         self.inference_s = time.perf_counter() - start
         answered = (maps.inverse_depth, maps.mask, maps.boundary, maps.confidence, maps.metric)
         if not all(np.isfinite(values).all() for values in answered):

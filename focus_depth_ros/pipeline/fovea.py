@@ -1,0 +1,193 @@
+"""The fovea: a second look at each target's surroundings, folded into the first look at everything.
+
+The network sees a picture at one small size. Here it also sees a window round the target, cut from
+the picture at its own resolution; it was trained on such windows, so no weight changes. Inside the
+window both answers are averaged: two looks err less than one, and the nearer one sees finer
+outlines. Costs one pass of both graphs a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.pipeline.picture import stretch
+
+Floats = NDArray[np.float32]
+
+FINER = 2
+"""Cells of the answer for each of the network's, across and down."""
+MARGIN = 1.75
+"""Longer side of the window over that of the box, each as a share of the picture's."""
+SMALLEST_SHARE, LARGEST_SHARE = 0.3, 0.9
+"""Of the picture's sides; a target that needs a larger window is near enough as it is."""
+FEATHER_SHARE = 0.15
+"""Part of the window over which the second look fades in, so that no seam is seen."""
+CONFIDENT = 0.3
+"""Words that were not found leave nothing to look at again."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of the picture's shape, in cells of the answer's grid."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        """Rows and columns of a map."""
+        rows = slice(self.top, self.top + self.height)
+        return rows, slice(self.left, self.left + self.width)
+
+    def cut(self, rgb: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
+        """What a picture (H, W, 3) over a grid (h, w) shows in the window."""
+        down, across = rgb.shape[0] / grid[0], rgb.shape[1] / grid[1]
+        top, bottom = round(self.top * down), round((self.top + self.height) * down)
+        left, right = round(self.left * across), round((self.left + self.width) * across)
+        return np.ascontiguousarray(rgb[top:bottom, left:right])
+
+    def of(self, box: Floats, grid: tuple[int, int]) -> Floats:
+        """A box (4,) xyxy / picture size as a share of the window instead."""
+        height, width = grid
+        scaled = box * np.array([width, height, width, height])
+        moved = scaled - np.array([self.left, self.top, self.left, self.top])
+        shares = moved / np.array([self.width, self.height, self.width, self.height])
+        return np.asarray(np.clip(shares, 0.0, 1.0), np.float32)
+
+
+def window_round(box: Floats, grid: tuple[int, int]) -> Window | None:
+    """The window of a box (4,) xyxy / picture size; None for a target that fills the picture."""
+    height, width = grid
+    share = MARGIN * float(max(box[2] - box[0], box[3] - box[1]))
+    if share <= 0 or share > LARGEST_SHARE:
+        return None
+    share = max(share, SMALLEST_SHARE)
+    columns, rows = round(share * width), round(share * height)
+    left = round(float(box[0] + box[2]) / 2 * width - columns / 2)
+    top = round(float(box[1] + box[3]) / 2 * height - rows / 2)
+    return Window(
+        min(max(left, 0), width - columns), min(max(top, 0), height - rows), columns, rows
+    )
+
+
+def look_again(
+    model: FocusModel, rgb: NDArray[np.uint8], boxes: Floats, first: FocusMaps
+) -> FocusMaps:
+    """`first` (T targets) on a grid twice as fine, with a second look at each target.
+
+    `rgb` (H, W, 3) is the picture of the first look. `boxes` (T, 4) xyxy / picture size: what was
+    asked; zeros for words, whose target is where the first look found it. Raises EngineError.
+    """
+    height, width = first.inverse_depth.shape[1:]
+    grid = (FINER * height, FINER * width)
+    rows = [_row(first, index, grid) for index in range(len(boxes))]
+    for index, (box, row) in enumerate(zip(boxes, rows, strict=True)):
+        asked = bool(box.any())
+        if not asked:
+            if first.confidence[index] < CONFIDENT:
+                continue
+            box = box_of(row.mask[0])
+        window = window_round(box, grid)
+        if window is None:
+            continue
+        picture = stretch(window.cut(rgb, grid), model.folder.input_size)
+        prompts = window.of(box, grid)[None], np.zeros((1, model.folder.max_words), np.int32)
+        near = model.focus(model.encode(picture), *prompts)
+        rows[index] = _folded(row, near, window)
+        if not asked:  # whether the words fit is the first look's to say
+            rows[index] = replace(rows[index], confidence=row.confidence)
+    return FocusMaps(
+        **{
+            name: np.concatenate([getattr(row, name) for row in rows])
+            for name in ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
+        }
+    )
+
+
+def box_of(mask: Floats) -> Floats:
+    """Box (4,) xyxy / picture size round a mask (h, w) in [0, 1]; zeros for an empty one."""
+    x, y, width, height = cv2.boundingRect((mask > 0.5).astype(np.uint8))
+    size = np.array([mask.shape[1], mask.shape[0]] * 2)
+    return np.asarray(np.array([x, y, x + width, y + height]) / size, np.float32)
+
+
+def _row(maps: FocusMaps, index: int, grid: tuple[int, int]) -> FocusMaps:
+    """One target's maps on a finer grid."""
+
+    def finer(values: Floats) -> Floats:
+        return np.asarray(cv2.resize(values[index], grid[::-1])[None], np.float32)
+
+    return FocusMaps(
+        finer(maps.inverse_depth),
+        finer(maps.mask),
+        finer(maps.boundary),
+        maps.confidence[index : index + 1],
+        maps.metric[index : index + 1],
+    )
+
+
+def _folded(first: FocusMaps, near: FocusMaps, window: Window) -> FocusMaps:
+    """Both looks at one target in one: the mean inside the window, the first look outside.
+
+    Metres stay the first look's: how far a thing is, its surroundings say better than itself.
+    """
+    cells = window.cells
+    weight = 0.5 * _feather(window, first.mask.shape[1:])
+
+    def resampled(values: Floats) -> Floats:
+        smaller = window.width < values.shape[2]
+        way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        size = (window.width, window.height)
+        return np.asarray(cv2.resize(values[0], size, interpolation=way), np.float32)
+
+    def mixed(here: Floats, there: Floats) -> Floats:
+        result: Floats = here.copy()
+        result[0][cells] += weight * (there - here[0][cells])
+        return result
+
+    second = resampled(near.inverse_depth)
+    slope, shift = _alignment(second, first.inverse_depth[0][cells], weight)
+    return FocusMaps(
+        mixed(first.inverse_depth, slope * second + shift),
+        mixed(first.mask, resampled(near.mask)),
+        mixed(first.boundary, resampled(near.boundary)),
+        np.asarray((first.confidence + near.confidence) / 2, np.float32),
+        first.metric,
+    )
+
+
+def _alignment(second: Floats, first: Floats, weight: Floats) -> tuple[float, float]:
+    """Slope and shift that lay one look's inverse depth on the other's, weighted least squares."""
+    total = float(weight.sum())
+    mean_second, mean_first = float((weight * second).sum()), float((weight * first).sum())
+    mean_second, mean_first = mean_second / total, mean_first / total
+    deviation = second - mean_second
+    spread = float((weight * deviation**2).sum())
+    slope = float((weight * deviation * (first - mean_first)).sum()) / max(spread, 1e-9)
+    slope = max(slope, 1e-3)  # a flat or inverted second look says nothing, and does no harm
+    return slope, mean_first - slope * mean_second
+
+
+def _feather(window: Window, grid: tuple[int, int]) -> Floats:
+    """Weight (h, w) of the second look in its window: 1, and down to 0 at sides inside the picture.
+
+    At a side that is also the picture's it stays 1.
+    """
+
+    def ramp(start: int, length: int, limit: int) -> Floats:
+        reach = FEATHER_SHARE * length
+        places = np.arange(length) + 0.5
+        from_start = places / reach if start > 0 else np.ones(length)
+        from_end = places[::-1] / reach if start + length < limit else np.ones(length)
+        return np.minimum(np.minimum(from_start, from_end), 1.0).astype(np.float32)
+
+    down = ramp(window.top, window.height, grid[0])
+    across = ramp(window.left, window.width, grid[1])
+    return np.asarray(down[:, None] * across, np.float32)

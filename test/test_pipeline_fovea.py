@@ -1,0 +1,160 @@
+"""The second look: where it looks, and how both looks become one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from focus_depth_ros.core import Camera, Frame, Target
+from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings
+from focus_depth_ros.pipeline.fovea import (
+    FINER,
+    Window,
+    _alignment,
+    _feather,
+    _folded,
+    box_of,
+    look_again,
+    window_round,
+)
+from focus_depth_ros.pipeline.prompts import prompt_encoder
+
+GRID = (168, 224)
+RGB = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+
+
+@pytest.fixture(scope='module')
+def model(tiny_model: Path) -> Iterator[FocusModel]:
+    loaded = FocusModel(tiny_model, 'onnxruntime')
+    yield loaded
+    loaded.close()
+
+
+def first_look(model: FocusModel, *targets: Target) -> tuple[np.ndarray, FocusMaps]:
+    boxes, words = prompt_encoder(model.folder).encode(targets, 640, 480)
+    picture = FocusPipeline(model).picture(Frame(RGB))
+    return boxes, model.focus(model.encode(picture), boxes, words)
+
+
+def test_a_window_holds_the_box_with_a_margin_and_stays_in_the_picture() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        low = rng.uniform(0, 0.7, 2)
+        box = np.concatenate([low, low + rng.uniform(0.02, 0.28, 2)]).astype(np.float32)
+        window = window_round(box, GRID)
+        assert window is not None
+        assert 0 <= window.left <= GRID[1] - window.width
+        assert 0 <= window.top <= GRID[0] - window.height
+        assert window.width / GRID[1] == pytest.approx(window.height / GRID[0], abs=0.01)
+        inside = window.of(box, GRID)
+        assert (inside[2:] - inside[:2]).max() < 1 / 1.7
+        corner = [window.left, window.top] * 2
+        back = inside * ([window.width, window.height] * 2) + corner
+        assert back == pytest.approx(box * ([GRID[1], GRID[0]] * 2), abs=0.01)
+    assert window_round(np.array([0.1, 0.1, 0.7, 0.3], np.float32), GRID) is None
+    assert window_round(np.zeros(4, np.float32), GRID) is None
+
+
+def test_a_window_cuts_what_its_coordinates_say() -> None:
+    window = Window(left=56, top=42, width=112, height=84)
+    picture = np.zeros((480, 640, 3), np.uint8)
+    picture[200:300, 240:400] = 255
+    box = np.array([240 / 640, 200 / 480, 400 / 640, 300 / 480], np.float32)
+    cut = window.cut(picture, GRID)
+    assert cut.shape == (240, 320, 3)
+    x0, y0, x1, y1 = np.rint(window.of(box, GRID) * [320, 240, 320, 240]).astype(int)
+    assert (cut[y0:y1, x0:x1] == 255).all()
+    assert cut.sum() == picture.sum()
+
+
+def test_the_box_of_a_mask_is_tight() -> None:
+    mask = np.zeros((84, 112), np.float32)
+    mask[21:42, 28:56] = 0.9
+    assert box_of(mask).tolist() == [0.25, 0.25, 0.5, 0.5]
+    assert not box_of(np.zeros((84, 112), np.float32)).any()
+
+
+def test_another_scale_and_shift_of_the_second_look_change_nothing() -> None:
+    rng = np.random.default_rng(2)
+    depth = rng.normal(0, 1, (1, *GRID)).astype(np.float32)
+    window = Window(40, 30, 112, 84)
+    values = np.full((1, *GRID), 0.25, np.float32)
+    first = FocusMaps(depth, values, values, np.array([0.8]), np.array([[0.3, 0.4]]))
+    cut = depth[:, window.cells[0], window.cells[1]]
+    near = FocusMaps(
+        0.5 * cut - 3,
+        np.full_like(cut, 0.75),
+        np.full_like(cut, 0.25),
+        np.array([0.6]),
+        np.array([[9.0, 9.0]]),
+    )
+    both = _folded(first, near, window)
+    assert both.inverse_depth == pytest.approx(depth, abs=1e-4)
+    assert both.metric is first.metric
+    assert both.confidence[0] == pytest.approx(0.7)
+    middle = both.mask[0, 30 + 42, 40 + 56]
+    assert middle == pytest.approx(0.5)
+    outside = np.ones(GRID, np.bool_)
+    outside[window.cells] = False
+    assert (both.mask[0][outside] == 0.25).all()
+    steps = np.abs(np.diff(both.mask[0], axis=1)).max()
+    assert steps < 0.02  # no seam
+
+
+def test_a_second_look_inside_out_is_not_believed() -> None:
+    ramp = np.tile(np.linspace(0, 1, 20, dtype=np.float32), (10, 1))
+    slope, shift = _alignment(-ramp, ramp, np.ones_like(ramp))
+    assert slope * -ramp + shift == pytest.approx(np.full_like(ramp, 0.5), abs=0.01)
+
+
+def test_the_second_look_does_not_fade_at_the_pictures_own_sides() -> None:
+    weight = _feather(Window(0, 20, 100, 80), GRID)
+    assert weight[40, 0] == 1
+    assert weight[40, -1] < 0.1
+    assert weight[0, 50] < 0.1
+
+
+def test_two_looks_agree_where_one_was_right(model: FocusModel) -> None:
+    box = (200.0, 160.0, 330.0, 280.0)
+    boxes, first = first_look(model, Target('a', '', box=box))
+    both = look_again(model, RGB, boxes, first)
+    assert both.mask.shape == (1, FINER * 84, FINER * 112)
+    coarse = first.mask[0].repeat(FINER, 0).repeat(FINER, 1) > 0.5
+    assert np.count_nonzero((both.mask[0] > 0.5) ^ coarse) < 0.05 * np.count_nonzero(coarse)
+    assert np.array_equal(both.metric, first.metric)
+
+
+def test_words_that_were_not_found_are_not_looked_for_again(model: FocusModel) -> None:
+    targets = (Target('a', '', text='missing'), Target('b', '', text='the mug'))
+    boxes, first = first_look(model, *targets)
+    calls = []
+    encode = model.encode
+
+    class Counting:
+        folder = model.folder
+        focus = staticmethod(model.focus)
+
+        @staticmethod
+        def encode(picture: np.ndarray) -> object:
+            calls.append(picture.shape)
+            return encode(picture)
+
+    both = look_again(Counting(), RGB, boxes, first)  # type: ignore[arg-type]
+    assert calls == [(168, 224, 3)]
+    assert np.array_equal(both.confidence, first.confidence)
+
+
+def test_the_pipeline_looks_twice_when_asked(model: FocusModel) -> None:
+    frame = Frame(RGB, Camera(640, 480, 600.0, 600.0, 319.5, 239.5))
+    target = Target('a', '', box=(200.0, 160.0, 330.0, 280.0))
+    once = FocusPipeline(model)(frame, [target])
+    twice = FocusPipeline(model, Settings(fovea=True))(frame, [target])
+    assert twice.targets[0].found
+    assert twice.targets[0].layers.mask.shape == (168, 224)
+    agreement = (once.targets[0].mask & twice.targets[0].mask).sum()
+    assert agreement > 0.95 * (once.targets[0].mask | twice.targets[0].mask).sum()
+    assert FocusPipeline(model, Settings(fovea=True))(frame).targets == ()
