@@ -141,8 +141,15 @@ def clip_box(box: Box, width: int, height: int) -> Box:
         min(box[2], float(width)),
         min(box[3], float(height)),
     )
-    if clipped[2] - clipped[0] < 2 or clipped[3] - clipped[1] < 2:
+    across, down = clipped[2] - clipped[0], clipped[3] - clipped[1]
+    if across <= 0 or down <= 0:
         raise InvalidInput('box', f'box {_text(box)} lies outside the {width}x{height} picture')
+    if across < 2 or down < 2:
+        raise InvalidInput(
+            'box',
+            f'box {_text(box)} has {across:.1f} x {down:.1f} px in the {width}x{height} picture; '
+            '2 x 2 px are the least',
+        )
     return clipped
 
 

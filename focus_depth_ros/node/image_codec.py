@@ -20,8 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from focus_depth_ros.core import InvalidInput, check_size
 from focus_depth_ros.node.depth_encoding import metres_from_float, metres_from_millimetres
 from focus_depth_ros.node.serialised_image import SerialisedImage
-
-JPEG, PNG = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
+from focus_depth_ros.pipeline.encoded_picture import decode_jpeg_or_png
 
 ToRgb = Callable[[NDArray[Any]], NDArray[np.uint8]]
 
@@ -86,39 +85,12 @@ def rgb_from_image(message: Image | SerialisedImage) -> NDArray[np.uint8]:
 
 
 def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
-    """uint8 RGB (H, W, 3) of a JPEG or PNG. Raises InvalidInput when it is truncated or neither.
+    """uint8 RGB (H, W, 3) of a JPEG or PNG as the sensor has it: no orientation is applied.
 
-    The size that the file announces is checked before anything is decoded: a few bytes may
-    announce gigabytes.
+    Raises InvalidInput when it is truncated, neither, or of a size that no camera has.
     """
-    data = bytes(message.data)
-    check_size(*_announced_size(data, message.format))
-    if data[:2] == JPEG and b'\xff\xd9' not in data.rstrip(b'\0')[-64:]:
-        raise InvalidInput('compressed', f'the JPEG of {len(data)} bytes is truncated')
     mode = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
-    if picture is None:
-        raise InvalidInput('compressed', f'the picture of {len(data)} bytes cannot be decoded')
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _announced_size(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) from a PNG's IHDR or a JPEG's frame header. Raises InvalidInput."""
-    if data[:8] == PNG and len(data) >= 24:
-        return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
-    position = 2 if data[:2] == JPEG else len(data)
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height = int.from_bytes(data[position + 5 : position + 7], 'big')
-            return int.from_bytes(data[position + 7 : position + 9], 'big'), height
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
-    raise InvalidInput(
-        'compressed', f'{len(data)} bytes of format {name[:40]!r} are no readable JPEG or PNG'
-    )
+    return decode_jpeg_or_png(bytes(message.data), mode)
 
 
 def _pixels(

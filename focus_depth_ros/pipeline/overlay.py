@@ -97,13 +97,14 @@ def _name(picture: NDArray[np.uint8], mark: Mark, colour: tuple[int, int, int]) 
     corner = (4, 16)
     if mark.box is not None:
         height, width = picture.shape[:2]
-        x0, y0 = max(0, int(mark.box[0])), max(0, int(mark.box[1]))
-        x1, y1 = min(width - 1, round(mark.box[2])), min(height - 1, round(mark.box[3]))
+        x0, x1 = (min(max(0, round(x)), width - 1) for x in mark.box[::2])
+        y0, y1 = (min(max(0, round(y)), height - 1) for y in mark.box[1::2])
         cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 2)
         corner = (x0, max(14, y0 - 5))
     font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(picture, mark.caption, corner, font, 0.45, (0, 0, 0), 3, cv2.LINE_8)
-    cv2.putText(picture, mark.caption, corner, font, 0.45, colour, 1, cv2.LINE_AA)
+    caption = mark.caption.encode('utf-8', 'replace').decode()  # a lone surrogate crashes OpenCV
+    cv2.putText(picture, caption, corner, font, 0.45, (0, 0, 0), 3, cv2.LINE_8)
+    cv2.putText(picture, caption, corner, font, 0.45, colour, 1, cv2.LINE_AA)
 
 
 def _caption(answer: TargetResult) -> str:

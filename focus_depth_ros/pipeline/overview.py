@@ -14,10 +14,10 @@ from focus_depth_ros.pipeline.cloud import viewing_rays
 from focus_depth_ros.pipeline.overlay import TARGET_COLOURS, colour_inverse_depth, draw_result
 from focus_depth_ros.pipeline.result import FocusResult
 
-PANEL_WIDTH = 400
+PANEL_WIDTH, MAX_PANEL_HEIGHT = 400, 800
 TITLE_HEIGHT = 28
 GAP = 6
-INK = (40, 40, 40)
+INK, WHITE = (40, 40, 40), (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,12 @@ def _strip(row: Row) -> NDArray[np.uint8]:
 
 
 def _titled(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height = round(picture.shape[0] * PANEL_WIDTH / picture.shape[1])
-    panel = cv2.resize(picture, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
+    height, width = picture.shape[:2]
+    shrink = min(PANEL_WIDTH / width, MAX_PANEL_HEIGHT / height)
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    panel = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    right = PANEL_WIDTH - size[0]
+    panel = cv2.copyMakeBorder(panel, 0, 0, 0, right, cv2.BORDER_CONSTANT, value=WHITE)
     title = np.full((TITLE_HEIGHT, PANEL_WIDTH, 3), 255, np.uint8)
     cv2.putText(title, name, (4, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA)
     return np.vstack((title, panel)).astype(np.uint8)
@@ -98,14 +102,13 @@ def cloud_view(
     """
     height, width = row.rgb.shape[:2]
     canvas = np.full((height, width, 3), 255, np.uint8)
-    camera = row.camera
-    if camera is None or row.depth_m is None:
+    camera, step = row.camera, max(1, max(width, height) // 320)
+    depth = None if row.depth_m is None else row.depth_m[::step, ::step]
+    if camera is None or depth is None or not np.isfinite(depth).any():
         place = (width // 4, height // 2)
         cv2.putText(canvas, 'no metric scale', place, cv2.FONT_HERSHEY_SIMPLEX, 0.8, INK, 2)
         return canvas
-    step = max(1, width // 320)
-    depth = row.depth_m[::step, ::step]
-    valid = np.isfinite(depth) & (depth < 4.0 * np.nanmedian(depth))
+    valid = depth < 4.0 * np.nanmedian(depth)
     points = np.concatenate(
         (viewing_rays(camera)[::step, ::step] * depth[..., None], depth[..., None]), axis=-1
     )[valid]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,20 @@ from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
 from focus_depth_ros.pipeline.cloud import write_ply
+from focus_depth_ros.pipeline.encoded_picture import read_picture
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.overview import overview, row_of
+from focus_depth_ros.pipeline.prompts import MAX_TEXT_CHARACTERS
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult, composite, to_depth
 from focus_depth_ros.pipeline.scale import RELATIVE
+
+FARTHEST_CENTRE = 0.25
+"""Share of a side that a principal point may lie from the middle before the size is doubted."""
+OWN_FILES = (
+    r'\.(target\d+\.(inverse_depth\.npy|depth\.npy|mask\.png)'
+    r'|boundary\.png|overview\.png|ply|targets\.json)'
+)
+"""What follows a picture's name in the names of its results."""
 
 
 class _Append(argparse.Action):
@@ -42,7 +54,13 @@ class _Append(argparse.Action):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('pictures', nargs='+', type=Path, metavar='PICTURE')
+    parser.add_argument(
+        'pictures',
+        nargs='+',
+        type=Path,
+        metavar='PICTURE',
+        help='JPEG, PNG, TIFF, WebP or BMP, turned upright where its EXIF orientation says so',
+    )
     parser.set_defaults(targets=[])
     parser.add_argument(
         '--box',
@@ -50,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         action=_Append,
         metavar=('X0', 'Y0', 'X1', 'Y1'),
-        help='look at this box, px; may be given several times',
+        help='look at this box, px of the upright picture; may be given several times',
     )
     parser.add_argument(
         '--text', action=_Append, metavar='WORDS', help='look at what these words name; likewise'
@@ -60,69 +78,148 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=4,
         type=float,
         metavar=('FX', 'FY', 'CX', 'CY'),
-        help="the camera's, px; without them depth stays relative",
+        help="the camera's at the pictures' size, px; without them depth stays relative",
     )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='folder to write to, made if missing'
+    )
     parser.add_argument('--model', type=Path, default=BUILT_IN, help='a model folder')
     parser.add_argument('--backend', choices=BACKENDS, default='auto')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the results of every picture; unusable ones are named, the rest go on."""
-    if not arguments.targets:
-        raise ValueError('nothing to look at: give --box X0 Y0 X1 Y1 or --text WORDS')
-    stems = [path.stem for path in arguments.pictures]
-    if len(set(stems)) < len(stems):
-        raise ValueError(
-            'two pictures have the same name; their results would overwrite each other'
-        )
-    try:
-        pipeline = FocusPipeline(FocusModel(arguments.model, arguments.backend))
-    except (ModelError, EngineError) as error:
-        raise ValueError(str(error)) from error
+    """Write the results of every picture; unusable ones are named, the rest go on.
+
+    The exit status is 1 when a picture could not be used. A target that could not (words that the
+    model does not know, a box outside the picture) counts as not found, with a word on stderr.
+    """
+    _check(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     failures = 0
-    for path in arguments.pictures:
-        try:
-            result = _look(pipeline, path, arguments.targets, arguments.intrinsics)
-        except InvalidInput as problem:
-            print(f'{path}: {problem}', file=sys.stderr)
-            failures += 1
-            continue
-        write_result(arguments.out, path.stem, result)
-        print(f'{path}: ' + '; '.join(map(_sentence, result.targets)))
+    try:
+        pipeline = FocusPipeline(FocusModel(arguments.model, arguments.backend))
+        targets, unread = _targets(arguments.targets, pipeline)
+        for path in arguments.pictures:
+            try:
+                frame = Frame(*_picture(path, arguments.intrinsics))
+                result, problems = look(pipeline, frame, targets, unread)
+            except InvalidInput as problem:
+                _complain(path, problem)
+                failures += 1
+                continue
+            for name in problems.keys() - unread.keys():
+                _complain(path, f'{name}: {problems[name]}')
+            write_result(arguments.out, path.stem, result, problems)
+            print(f'{_shown(path)}: ' + '; '.join(map(_sentence, result.targets)))
+    except (ModelError, EngineError) as error:
+        raise ValueError(str(error)) from error
     return 1 if failures else 0
 
 
-def _look(
-    pipeline: FocusPipeline,
-    path: Path,
-    wanted: Sequence[tuple[str, Any]],
-    intrinsics: Sequence[float] | None,
-) -> FocusResult:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise InvalidInput('picture', 'no such file, or no picture that can be read')
-    rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-    height, width = rgb.shape[:2]
-    camera = None
-    if intrinsics is not None:
-        fx, fy, cx, cy = intrinsics
-        camera = Camera(width, height, fx, fy, cx, cy)
-    targets = []
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for what is wrong whatever the pictures are."""
+    if not arguments.targets:
+        raise ValueError('nothing to look at: give --box X0 Y0 X1 Y1 or --text WORDS')
+    by_name: dict[str, Path] = {}
+    for path in arguments.pictures:
+        other = by_name.setdefault(path.stem, path)
+        if other is not path:
+            raise ValueError(
+                f'{_shown(other)} and {_shown(path)} have the same name; '
+                'their results would overwrite each other: give each a call and --out of its own'
+            )
+    for kind, value in arguments.targets:
+        if kind == 'text' and not 0 < len(value.strip()) <= MAX_TEXT_CHARACTERS:
+            raise ValueError(
+                f'--text of {len(value.strip())} characters; 1 to {MAX_TEXT_CHARACTERS} are read'
+            )
+        if kind == 'box' and not all(map(math.isfinite, value)):
+            raise ValueError(f'--box {_numbers(value)}: not a number, or infinite')
+        if kind == 'box' and (value[2] <= value[0] or value[3] <= value[1]):
+            raise ValueError(
+                f'--box {_numbers(value)} has no area: it is X0 Y0 X1 Y1, '
+                'the upper left corner and then the lower right one'
+            )
+    fx, fy, *centre = arguments.intrinsics or (1.0, 1.0)
+    if not (all(map(math.isfinite, (fx, fy, *centre))) and fx > 0 and fy > 0):
+        raise ValueError(
+            f'--intrinsics {_numbers(arguments.intrinsics)}: FX and FY are above 0, all are numbers'
+        )
+
+
+def _targets(
+    wanted: Sequence[tuple[str, Any]], pipeline: FocusPipeline
+) -> tuple[list[Target], dict[str, str]]:
+    """Every target in the order given, and what is wrong with those whose words are not known."""
+    targets, unread = [], {}
     for index, (kind, value) in enumerate(wanted):
+        name = f'target{index}'
         if kind == 'box':
-            targets.append(Target(f'target{index}', '', box=clip_box(tuple(value), width, height)))
-        else:
+            targets.append(Target(name, '', box=(value[0], value[1], value[2], value[3])))
+            continue
+        label = ''
+        try:
             words = pipeline.prompts.read(value)
+        except InvalidInput as problem:
+            unread[name] = str(problem)
+            print(f'{name}: {problem}', file=sys.stderr)
+        else:
+            label = ' '.join(words.known)
             if words.remarks:
-                print(f'{path}: {words.remarks}')
-            targets.append(Target(f'target{index}', ' '.join(words.known), text=value))
-    return pipeline(Frame(rgb, camera), targets)
+                print(f'{name}: {words.remarks}', file=sys.stderr)
+        targets.append(Target(name, label, text=value))
+    return targets, unread
 
 
-def write_result(folder: Path, name: str, result: FocusResult) -> None:
-    """Write every file of one picture's result; see the README for the list."""
+def _picture(
+    path: Path, intrinsics: Sequence[float] | None
+) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], Camera | None]:
+    rgb = read_picture(path)
+    if intrinsics is None:
+        return rgb, None
+    height, width = rgb.shape[:2]
+    fx, fy, cx, cy = intrinsics
+    if max(abs(cx / width - 0.5), abs(cy / height - 0.5)) > FARTHEST_CENTRE:
+        _complain(
+            path,
+            f'the centre of --intrinsics, ({cx:g}, {cy:g}), is far from that of '
+            f'{width}x{height} px; are they for this size?',
+        )
+    return rgb, Camera(width, height, fx, fy, cx, cy)
+
+
+def look(
+    pipeline: FocusPipeline, frame: Frame, wanted: Sequence[Target], unread: Mapping[str, str]
+) -> tuple[FocusResult, dict[str, str]]:
+    """The answer to every wanted target, and what is wrong with the unusable ones, by id.
+
+    `unread` says what is wrong with some of them already. Unusable ones get the answer to the
+    empty prompt, not found, with confidence 0: so each target has its place and its files.
+    """
+    problems, usable = dict(unread), []
+    for target in wanted:
+        if target.id in problems:
+            continue
+        try:
+            box = clip_box(target.box, *frame.size) if target.box else None
+            usable.append(replace(target, box=box))
+        except InvalidInput as problem:
+            problems[target.id] = str(problem)
+    result = pipeline(frame, usable)
+    if not problems:
+        return result, problems
+    nothing = replace(pipeline(frame).view, confidence=0.0)
+    answered = {answer.target.id: answer for answer in result.targets}
+    answers = (answered.get(target.id) or replace(nothing, target=target) for target in wanted)
+    return replace(result, targets=tuple(answers)), problems
+
+
+def write_result(folder: Path, name: str, result: FocusResult, problems: Mapping[str, str]) -> None:
+    """Write every file of one picture's result, listed in docs/predict.md, in place of older ones.
+
+    `problems` says, by id, why a target could not be looked at.
+    """
+    _remove_result(folder, name)
     size = result.frame.size
     for index, answer in enumerate(result.targets):
         prefix = f'{name}.target{index}'
@@ -136,7 +233,8 @@ def write_result(folder: Path, name: str, result: FocusResult) -> None:
         mask = answer.mask.view(np.uint8) * np.uint8(255)
         _write_picture(folder / f'{prefix}.mask.png', mask)
     _write_picture(folder / f'{name}.boundary.png', result.boundary)
-    title = name if len(name) < 40 else name[:37] + '...'
+    title = _shown(name)
+    title = title if len(title) < 40 else title[:37] + '...'
     _write_picture(folder / f'{name}.overview.png', overview([row_of(title, result)])[..., ::-1])
     if result.has_points:
         write_ply(folder / f'{name}.ply', result.target_points())
@@ -144,7 +242,10 @@ def write_result(folder: Path, name: str, result: FocusResult) -> None:
         'picture': name,
         'width': size[0],
         'height': size[1],
-        'targets': [target_record(answer) for answer in result.targets],
+        'targets': [
+            {**target_record(answer), 'problem': problems.get(answer.target.id)}
+            for answer in result.targets
+        ],
     }
     (folder / f'{name}.targets.json').write_text(json.dumps(report, indent=1), encoding='utf-8')
 
@@ -171,9 +272,29 @@ def target_record(answer: TargetResult) -> dict[str, Any]:
     return record
 
 
+def _remove_result(folder: Path, name: str) -> None:
+    """Remove an earlier result, of which files could be left between those of the next one."""
+    own = re.compile(re.escape(name) + OWN_FILES)
+    for path in folder.iterdir():
+        if own.fullmatch(path.name):
+            path.unlink()
+
+
 def _write_picture(path: Path, picture: np.ndarray[Any, Any]) -> None:
-    if not cv2.imwrite(str(path), picture):
-        raise OSError(f'{path} cannot be written')
+    path.write_bytes(cv2.imencode('.png', picture)[1].tobytes())
+
+
+def _complain(path: Path, problem: InvalidInput | str) -> None:
+    print(f'{_shown(path)}: {problem}', file=sys.stderr)
+
+
+def _shown(path: Path | str) -> str:
+    """A path as it can be printed and drawn: a file name need not be UTF-8."""
+    return os.fsencode(path).decode(errors='replace')
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ' '.join(f'{value:g}' for value in values)
 
 
 def _sentence(answer: TargetResult) -> str:
