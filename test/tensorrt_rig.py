@@ -13,12 +13,8 @@ import pytest
 from fake_cuda import GPU, FakeGpu
 from fake_tensorrt import VERSIONS, fake_tensorrt
 
-from focus_depth_ros.inference.engine_cache import (
-    BuildSettings,
-    EngineCache,
-    Machine,
-    default_cache_folder,
-)
+from focus_depth_ros.inference.engine_cache import EngineCache, default_cache_folder
+from focus_depth_ros.inference.engine_manifest import BuildSettings, Machine
 from focus_depth_ros.inference.tensorrt_build import build_engine
 
 

@@ -18,8 +18,9 @@ from focus_depth_ros.inference.engine import (
     Preparation,
 )
 from focus_depth_ros.inference.fallback import reference_pair
-from focus_depth_ros.inference.graph_file import refuse_external_data
+from focus_depth_ros.inference.graph_file import refuse_external_data, weights_beside
 from focus_depth_ros.inference.model_folder import read_model_folder
+from focus_depth_ros.inference.onnxruntime_tensorrt import _cache_folder
 
 OPTIONS = LoadOptions()
 
@@ -226,6 +227,21 @@ class TestHostileGraphs:
         path.write_bytes(model.SerializeToString())
         with pytest.raises(EngineError, match=r'custom\.onnx.*evil\.example'):
             backend_named(REFERENCE).load(path, OPTIONS)
+
+
+def test_other_weights_beside_a_graph_are_another_graph_to_the_provider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    backend, graph = backend_named('onnxruntime_tensorrt'), tmp_path / 'encoder.onnx'
+    graph.write_bytes(b'graph')
+    weights_beside(graph).write_bytes(b'weights')
+    built = _cache_folder(graph, OPTIONS)
+    built.mkdir(parents=True)
+    (built / 'x.engine').touch()
+    assert backend.preparation(graph, OPTIONS) is Preparation.READY
+    weights_beside(graph).write_bytes(b'trained anew')
+    assert backend.preparation(graph, OPTIONS) is Preparation.ABSENT
 
 
 def _varint(value: int) -> bytes:

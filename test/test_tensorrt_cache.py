@@ -18,10 +18,7 @@ import pytest
 from focus_depth_ros.inference.engine import Cancelled, EngineError
 from focus_depth_ros.inference.engine_cache import (
     ABANDONED_S,
-    BuildSettings,
     EngineCache,
-    Machine,
-    Recipe,
     annotate,
     default_cache_folder,
     discard,
@@ -29,6 +26,7 @@ from focus_depth_ros.inference.engine_cache import (
     read_manifest,
     write_whole,
 )
+from focus_depth_ros.inference.engine_manifest import BuildSettings, Machine, Recipe
 
 ORIN = Machine('10.3.0', 'Orin', '8.7')
 RECIPE = Recipe('a' * 64, BuildSettings())
@@ -234,7 +232,8 @@ trt.fake.step_s = float(sys.argv[4])
 for name in ('cuda', 'cuda.bindings'):
     sys.modules[name] = ModuleType(name)
 sys.modules['cuda.bindings'].runtime = sys.modules['cuda.bindings.runtime'] = gpu.runtime()
-from focus_depth_ros.inference.engine_cache import BuildSettings, EngineCache
+from focus_depth_ros.inference.engine_cache import EngineCache
+from focus_depth_ros.inference.engine_manifest import BuildSettings
 from focus_depth_ros.inference.tensorrt_build import build_engine
 tell = lambda what, share: print(round(share, 3), what, flush=True)
 cache = EngineCache(Path(sys.argv[3]))

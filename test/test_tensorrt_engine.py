@@ -21,11 +21,9 @@ from tensorrt_rig import rig as rig
 
 from focus_depth_ros.inference.device_memory import DeviceArray
 from focus_depth_ros.inference.engine import Cancelled, EngineError, LoadOptions, Preparation
-from focus_depth_ros.inference.engine_cache import (
-    BuildSettings,
-    graph_sha256,
-    read_manifest,
-)
+from focus_depth_ros.inference.engine_cache import read_manifest
+from focus_depth_ros.inference.engine_manifest import BuildSettings
+from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
 from focus_depth_ros.inference.tensorrt_backend import TensorRTBackend
 from focus_depth_ros.inference.tensorrt_build import build_engine

@@ -17,11 +17,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from focus_depth_ros.inference.engine import MAX_TARGETS, Cancelled, EngineError
 from focus_depth_ros.inference.engine_cache import (
-    BuildSettings,
     EngineCache,
     default_cache_folder,
     read_manifest,
 )
+from focus_depth_ros.inference.engine_manifest import BuildSettings
 from focus_depth_ros.inference.fallback import Attempt, open_checked
 from focus_depth_ros.inference.model_folder import (
     BUILT_IN,

@@ -1,4 +1,4 @@
-"""Built engines on disk, each with a manifest of everything it depends on.
+"""Built engines on disk, each beside its manifest.
 
 An engine is used only when its manifest suits what is wanted on this machine, its bytes have the
 checksum that the manifest names, and both files belong to this user: an engine is a program, and
@@ -15,116 +15,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-from focus_depth_ros.inference.engine import MAX_TARGETS, Cancelled, EngineError
-
-FORMAT = 1
-"""Raised when engines are built in another way: older ones no longer suit."""
+from focus_depth_ros.inference.engine import Cancelled, EngineError
+from focus_depth_ros.inference.engine_manifest import FORMAT, Machine, Manifest, Recipe
 
 LOCK_POLL_S = 0.2
 ABANDONED_S = 3600
 """Temporary files older than this belong to a build that was killed."""
 
 
-@dataclass(frozen=True)
-class BuildSettings:
-    """How an engine is built. `targets`: the most it answers in one call.
-
-    `workspace_mib` bounds the scratch memory that TensorRT may use. A version-compatible engine
-    survives updates of TensorRT within a major, a hardware-compatible one runs on every GPU since
-    Ampere (not on Jetson); both cost speed.
-    """
-
-    precision: str = 'fp16'
-    targets: int = MAX_TARGETS
-    workspace_mib: int | None = None
-    version_compatible: bool = False
-    hardware_compatible: bool = False
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What an engine is built from and how.
-
-    `calibration` is the sha256 of the pictures that int8 was calibrated on, else empty.
-    """
-
-    onnx_sha256: str
-    settings: BuildSettings
-    calibration: str = ''
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What an engine is bound to; the driver is not part of it."""
-
-    tensorrt: str
-    gpu: str
-    compute_capability: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What is written beside an engine. `notes` holds what was found out about it later."""
-
-    format: int
-    graph: str
-    recipe: Recipe
-    machine: Machine
-    sha256: str
-    size: int
-    built: str
-    build_s: float
-    notes: dict[str, Any]
-
-    def objection(self, machine: Machine) -> str:
-        """Why the engine does not run on `machine`; empty where it does."""
-        if self.format != FORMAT:
-            return f'built by another version of this package (format {self.format})'
-        settings, home = self.recipe.settings, self.machine
-        if settings.version_compatible:
-            same_major = version_numbers(home.tensorrt)[:1] == version_numbers(machine.tensorrt)[:1]
-            runs = same_major and version_numbers(home.tensorrt) <= version_numbers(
-                machine.tensorrt
-            )
-        else:
-            runs = home.tensorrt == machine.tensorrt
-        if not runs:
-            return f'built with TensorRT {home.tensorrt}, this is {machine.tensorrt}'
-        if settings.hardware_compatible and version_numbers(machine.compute_capability) >= (8,):
-            return ''
-        if (home.gpu, home.compute_capability) != (machine.gpu, machine.compute_capability):
-            return (
-                f'built for {home.gpu} (SM {home.compute_capability}), '
-                f'this is {machine.gpu} (SM {machine.compute_capability})'
-            )
-        return ''
-
-
 def default_cache_folder() -> Path:
     """`focus_depth_ros/engines` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
     caches = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     return Path(caches) / 'focus_depth_ros' / 'engines'
-
-
-def graph_sha256(graph: Path) -> str:
-    """Checksum of a graph and of the weights beside it (`<graph>.data`), in hexadecimal."""
-    digest = hashlib.sha256()
-    for path in (graph, weights_beside(graph)):
-        if path.is_file() or path == graph:
-            with path.open('rb') as file:
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
-    return digest.hexdigest()
-
-
-def weights_beside(graph: Path) -> Path:
-    """Where a large graph keeps its weights."""
-    return graph.with_name(f'{graph.name}.data')
 
 
 class EngineCache:
@@ -150,7 +57,7 @@ class EngineCache:
                 continue
             reason = manifest.objection(machine)
             if not reason and recipe is not None:
-                reason = _difference(built, recipe)
+                reason = built.difference(recipe)
             if not reason:
                 try:
                     read_engine(path)
@@ -242,7 +149,7 @@ def read_manifest(engine: Path) -> Manifest:
         objection = _foreign(engine.parent) or _foreign(path)
         if objection:
             raise EngineError(f'{path}: {objection}')
-        return _manifest_from(json.loads(path.read_text(encoding='utf-8')))
+        return Manifest.from_json(json.loads(path.read_text(encoding='utf-8')))
     except FileNotFoundError as error:
         raise EngineError(
             f'{engine}: no manifest stands beside it; engines are programs, and only those that '
@@ -268,16 +175,6 @@ def read_engine(engine: Path) -> tuple[bytes, Manifest]:
     if hashlib.sha256(plan).hexdigest() != manifest.sha256:
         raise EngineError(f'{engine}: its checksum is not the one in its manifest: damaged')
     return plan, manifest
-
-
-def _manifest_from(values: dict[str, Any]) -> Manifest:
-    recipe = values['recipe']
-    settings = BuildSettings(**recipe['settings'])
-    parts = {
-        'recipe': Recipe(**recipe | {'settings': settings}),
-        'machine': Machine(**{name: str(value) for name, value in values['machine'].items()}),
-    }
-    return Manifest(**values | parts)
 
 
 def annotate(engine: Path, note: str, value: Any) -> None:
@@ -329,17 +226,6 @@ def _write_manifest(engine: Path, manifest: Manifest) -> None:
     write_whole(engine.with_suffix('.json'), text.encode())
 
 
-def _difference(built: Recipe, wanted: Recipe) -> str:
-    have, want = (
-        {**asdict(each.settings), 'calibration': each.calibration[:12]} for each in (built, wanted)
-    )
-    return ', '.join(
-        f'{name} is {have[name]!r}, wanted {want[name]!r}'
-        for name in want
-        if have[name] != want[name]
-    )
-
-
 def _foreign(path: Path) -> str:
     """Why a file or folder may have been written by somebody else; empty where it was not."""
     status = path.stat()
@@ -363,8 +249,3 @@ def _built(manifest: Path) -> float:
         return manifest.with_suffix('.engine').stat().st_mtime
     except OSError:
         return 0.0
-
-
-def version_numbers(text: str) -> tuple[int, ...]:
-    """'10.16.1' as numbers that can be compared."""
-    return tuple(int(part) for part in text.split('.') if part.isdigit())

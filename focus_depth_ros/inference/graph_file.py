@@ -1,4 +1,4 @@
-"""A look at an ONNX file before a runtime opens it: its weights lie inside, or right beside it.
+"""An ONNX file with what lies beside it: its checksum, and a look at it before a runtime opens it.
 
 A graph may point at other files for its tensors, which may be any file of the machine. The one that
 a manifest can name and checksum is "<graph>.data", for graphs over 2 GB; no other is accepted.
@@ -8,6 +8,7 @@ wire format spells them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,13 +35,29 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types."""
 
 
+def graph_sha256(graph: Path) -> str:
+    """Checksum of a graph and of the weights beside it (`<graph>.data`), in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in (graph, weights_beside(graph)):
+        if path.is_file() or path == graph:
+            with path.open('rb') as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+    return digest.hexdigest()
+
+
+def weights_beside(graph: Path) -> Path:
+    """The one other file in which a graph may keep weights: "<graph>.data"."""
+    return graph.with_name(f'{graph.name}.data')
+
+
 def refuse_external_data(graph: Path) -> None:
     """Raise EngineError for a file that is no protobuf message or whose tensors lie elsewhere.
 
     "<graph>.data" is not elsewhere: reading the model folder has covered it.
     """
     try:
-        message, beside = memoryview(graph.read_bytes()), f'{graph.name}.data'.encode()
+        message, beside = memoryview(graph.read_bytes()), weights_beside(graph).name.encode()
         outside = any(place != beside for place in _places(message, 'model', 0))
     except (IndexError, ValueError, OSError) as error:
         raise EngineError(f'{graph}: not an ONNX graph, or truncated ({error})') from error

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from focus_depth_ros.inference.graph_file import weights_beside
+
 MAX_GRAPH_BYTES = 4 << 30
 MAX_MERGES_BYTES = 8 << 20
 QUANTISED_ENCODER = 'encoder_int8'
@@ -112,7 +114,7 @@ def _bounded(what: str, value: Any, most: int) -> int:
 def _checked_graph(folder: Path, entry: dict[str, Any]) -> Path:
     """A graph, and the file beside it that holds the weights of one too large for a single file."""
     graph = _checked_file(folder, entry, MAX_GRAPH_BYTES)
-    beside = graph.with_name(f'{graph.name}.data')
+    beside = weights_beside(graph)
     if 'data' in entry:
         if entry['data']['path'] != beside.name:
             raise ModelError(f'{graph}: its weights may lie in {beside.name} only')

@@ -6,7 +6,6 @@ machines whose ONNX Runtime already carries TensorRT, as NVIDIA's images for Jet
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from focus_depth_ros.inference.engine import (
     Progress,
 )
 from focus_depth_ros.inference.engine_cache import default_cache_folder
+from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.onnxruntime_engine import (
     TENSORRT,
     OnnxRuntimeBackend,
@@ -81,6 +81,5 @@ def _profile(graph: Path, targets: int) -> str:
 
 def _cache_folder(graph: Path, options: LoadOptions) -> Path:
     """A folder for one graph's content, precision and version of ONNX Runtime."""
-    digest = hashlib.sha256(graph.read_bytes()).hexdigest()[:16]
     version = f'onnxruntime-{onnxruntime.__version__}'
-    return default_cache_folder() / version / f'{digest}-{options.precision}'
+    return default_cache_folder() / version / f'{graph_sha256(graph)[:16]}-{options.precision}'

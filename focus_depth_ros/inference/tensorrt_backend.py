@@ -15,13 +15,13 @@ from focus_depth_ros.inference.engine import (
     Progress,
 )
 from focus_depth_ros.inference.engine_cache import (
-    BuildSettings,
     EngineCache,
     annotate,
     default_cache_folder,
-    graph_sha256,
     read_manifest,
 )
+from focus_depth_ros.inference.engine_manifest import BuildSettings
+from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.tensorrt_build import build_engine
 from focus_depth_ros.inference.tensorrt_engine import TensorRTEngine
 from focus_depth_ros.inference.tensorrt_library import this_machine

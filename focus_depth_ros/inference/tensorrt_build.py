@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from focus_depth_ros.inference.engine import Cancelled, EngineError, Progress
-from focus_depth_ros.inference.engine_cache import (
-    BuildSettings,
-    EngineCache,
-    Machine,
-    Recipe,
-    graph_sha256,
-    read_own,
-    write_whole,
-)
+from focus_depth_ros.inference.engine_cache import EngineCache, read_own, write_whole
+from focus_depth_ros.inference.engine_manifest import BuildSettings, Machine, Recipe
+from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.quantised_graph import Inputs, quantised
 from focus_depth_ros.inference.tensorrt_library import load_tensorrt, new_logger, this_machine
 from focus_depth_ros.inference.typed_graph import clean_graph, half_precision, serialised

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.inference.device_memory import DeviceArray, open_device
 from focus_depth_ros.inference.engine import Buffer, EngineError
-from focus_depth_ros.inference.engine_cache import Machine, discard, read_engine
+from focus_depth_ros.inference.engine_cache import discard, read_engine
+from focus_depth_ros.inference.engine_manifest import Machine
 from focus_depth_ros.inference.tensorrt_library import load_tensorrt, new_logger
 
 LOG = logging.getLogger(__name__)

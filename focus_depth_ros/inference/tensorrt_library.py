@@ -12,7 +12,7 @@ from typing import Any
 
 from focus_depth_ros.inference.device_memory import open_device
 from focus_depth_ros.inference.engine import EngineError
-from focus_depth_ros.inference.engine_cache import Machine, version_numbers
+from focus_depth_ros.inference.engine_manifest import Machine, version_numbers
 
 OLDEST = (10, 3)
 """What JetPack 6.1 brings; all that is used of the module is there."""
