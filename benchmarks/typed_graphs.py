@@ -18,15 +18,12 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from focus_depth_ros.inference.calibration import (
-    BOXES,
-    Calibration,
-    calibration_of,
-    pictures_of,
-)
+from focus_depth_ros.inference.calibration import BOXES, Calibration, calibration_of
 from focus_depth_ros.inference.model_folder import BUILT_IN, read_model_folder
 from focus_depth_ros.inference.quantised_graph import quantised
 from focus_depth_ros.inference.typed_graph import clean_graph, half_precision
+from focus_depth_ros.node.bag_pictures import pictures_of
+from focus_depth_ros.pipeline.picture import stretch
 
 RECORDING = BUILT_IN.parent.parent / 'demo' / 'recording'
 
@@ -39,7 +36,8 @@ def main() -> None:
     parser.add_argument('--pictures', type=int, default=64)
     arguments = parser.parse_args()
     folder = read_model_folder(arguments.model)
-    pictures = pictures_of(arguments.recording, arguments.pictures)
+    recorded = pictures_of(arguments.recording, arguments.pictures)
+    pictures = [stretch(rgb, folder.input_size) for rgb in recorded]
     seen, unseen = (calibration_of(folder, pictures[start::2]) for start in (0, 1))
     clean = [clean_graph(graph) for graph in (folder.encoder, folder.focus)]
     typed = {

@@ -23,6 +23,7 @@ from focus_depth_ros.evaluation.demo import faults
 from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
 from focus_depth_ros.evaluation.recording_score import score
 from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.node.bag_pictures import pictures_of
 from focus_depth_ros.node.bag_player import (
     BUNDLED_RECORDING,
     begins_with_header,
@@ -78,6 +79,17 @@ def test_bags_that_are_none_are_named(tmp_path: Path) -> None:
     (tmp_path / 'bag' / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}')
     with pytest.raises(ValueError, match='not a readable'):
         open_bag(tmp_path / 'bag')
+
+
+@pytest.mark.skipif(not BUNDLED_RECORDING.is_dir(), reason='no bundled recording in this checkout')
+def test_pictures_come_from_the_whole_of_a_recording(tmp_path: Path) -> None:
+    pictures = pictures_of(BUNDLED_RECORDING, 3)
+    assert [(picture.shape, picture.dtype) for picture in pictures] == [
+        ((480, 640, 3), 'uint8')
+    ] * 3
+    assert not np.array_equal(pictures[0], pictures[2])
+    with pytest.raises(ValueError, match='not a readable recording'):
+        pictures_of(tmp_path)
 
 
 def test_types_of_this_package_are_known_to_the_recorder() -> None:

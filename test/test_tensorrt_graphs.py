@@ -14,14 +14,13 @@ pytest.importorskip('onnxscript', reason="needs the 'tensorrt' extra")
 import onnx
 from onnx import parser
 
-from focus_depth_ros.inference.calibration import calibration_of, pictures_of
+from focus_depth_ros.inference.calibration import calibration_of
 from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.model_folder import BUILT_IN, read_model_folder
 from focus_depth_ros.inference.quantised_graph import quantised
 from focus_depth_ros.inference.typed_graph import clean_graph, half_precision
 
 FLOAT, UINT8, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT16
-RECORDING = BUILT_IN.parent.parent / 'demo' / 'recording'
 Graphs = list[onnx.ModelProto]
 OUTPUTS = ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
 
@@ -85,15 +84,6 @@ def test_the_built_in_model_cleaned_and_in_half_precision(cleaned: Graphs) -> No
         assert np.allclose(exact[name], wanted[name], atol=1e-6), name
         assert np.abs(near[name] - wanted[name]).max() < 0.03, name
         assert np.abs(near[name] - wanted[name]).mean() < 0.002, name
-
-
-@pytest.mark.skipif(not RECORDING.is_dir(), reason='no bundled recording in this checkout')
-def test_pictures_of_the_demo_recording() -> None:
-    pytest.importorskip('sensor_msgs', reason='recordings are decoded with ROS messages')
-    pictures = pictures_of(RECORDING, 3)
-    assert [picture.shape for picture in pictures] == [pictures[0].shape] * 3
-    assert pictures[0].shape[2] == 3 and pictures[0].dtype == np.uint8
-    assert not np.array_equal(pictures[0], pictures[2]), 'from the whole of the recording'
 
 
 @needs_model
@@ -184,8 +174,3 @@ def test_graphs_that_cannot_be_compiled(tmp_path: Path) -> None:
         clean_graph(path)
     with pytest.raises(EngineError, match=r'y\.onnx'):
         clean_graph(tmp_path / 'y.onnx')
-
-
-def test_recordings_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='not a readable recording'):
-        pictures_of(tmp_path)

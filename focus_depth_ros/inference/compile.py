@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from focus_depth_ros.inference.calibration import Calibration, calibration_of
 from focus_depth_ros.inference.engine import MAX_TARGETS, Cancelled, EngineError
 from focus_depth_ros.inference.engine_cache import (
     EngineCache,
@@ -102,14 +103,21 @@ def _compiled(
     digest = ''
     inputs: tuple[list[Inputs], list[Inputs]] = ([], [])
     if recording is not None:
-        from focus_depth_ros.inference.calibration import calibration_of, pictures_of
-
-        calibration = calibration_of(folder, pictures_of(recording))
+        calibration = _calibration(folder, recording)
         digest, inputs = calibration.sha256, (calibration.encoder, calibration.focus)
     return [
         _shown(graph, settings, cache, (digest, rows))
         for graph, rows in zip((folder.encoder, folder.focus), inputs, strict=True)
     ]
+
+
+def _calibration(folder: ModelFolder, recording: Path) -> Calibration:
+    """Of a user's recording. Only here does this folder ask of those above it, as a command may."""
+    from focus_depth_ros.node.bag_pictures import pictures_of
+    from focus_depth_ros.pipeline.picture import stretch
+
+    pictures = [stretch(rgb, folder.input_size) for rgb in pictures_of(recording)]
+    return calibration_of(folder, pictures)
 
 
 def _shown(

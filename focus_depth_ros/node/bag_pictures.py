@@ -1,0 +1,50 @@
+"""Pictures of a recording as arrays, without playing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
+
+from focus_depth_ros.node.image_codec import rgb_from_compressed, rgb_from_image
+
+PICTURES = 64
+TO_RGB = {
+    'sensor_msgs/msg/Image': rgb_from_image,
+    'sensor_msgs/msg/CompressedImage': rgb_from_compressed,
+}
+
+
+def pictures_of(recording: Path, count: int = PICTURES) -> list[NDArray[np.uint8]]:
+    """Up to `count` colour pictures (H, W, 3) RGB, evenly from a rosbag2 recording.
+
+    Topics that are named after depth or truth are left out. Raises ValueError when the recording
+    cannot be read or holds no pictures.
+    """
+    try:
+        with AnyReader([recording]) as reader:
+            pictures = list(_evenly(reader, count))
+    except Exception as error:
+        raise ValueError(f'{recording} is not a readable recording: {error}') from error
+    if not pictures:
+        raise ValueError(f'{recording} holds no colour pictures')
+    return pictures
+
+
+def _evenly(reader: AnyReader, count: int) -> Iterator[NDArray[np.uint8]]:
+    cameras = [
+        connection
+        for connection in reader.connections
+        if connection.msgtype in TO_RGB
+        and not any(word in connection.topic for word in ('depth', 'truth'))
+    ]
+    total = sum(connection.msgcount for connection in cameras)
+    chosen = set(np.linspace(0, total - 1, min(count, total)).astype(int))
+    for index, (connection, _, data) in enumerate(reader.messages(cameras)):
+        if index in chosen:
+            message: Any = reader.deserialize(data, connection.msgtype)
+            yield TO_RGB[connection.msgtype](message)
