@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.pipeline.layers import without_specks
 from focus_depth_ros.pipeline.picture import stretch
 
 Floats = NDArray[np.float32]
@@ -93,7 +94,7 @@ def look_again(
         if not asked:
             if first.confidence[index] < CONFIDENT:
                 continue
-            box = box_of(row.mask[0])
+            box = box_of(without_specks(row.mask[0]))
         window = window_round(box, grid)
         if window is None:
             continue
