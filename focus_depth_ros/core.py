@@ -17,6 +17,12 @@ MAX_PIXELS = 1 << 25
 """Largest picture accepted (33 megapixels): beyond it a size is a lie rather than a camera."""
 
 
+DISTORTION_MODELS = ('', 'plumb_bob', 'rational_polynomial', 'equidistant', 'fisheye')
+"""Those of sensor_msgs/CameraInfo whose pixels can be undistorted; "" is plumb_bob."""
+MIN_FOCAL_SHARE, MAX_FOCAL_SHARE, MAX_CENTRE_SHARE = 0.02, 1000.0, 10.0
+"""Of a picture's side: beyond, intrinsics are of another unit or size, and points overflow."""
+
+
 class InvalidInput(ValueError):
     """Input that cannot be used. `kind` names the sort of fault, the text says what and where."""
 
@@ -62,6 +68,23 @@ class Camera:
                 'camera_info',
                 f'focal length is {self.fx:g} x {self.fy:g} px: the camera is not calibrated '
                 '(K is zero); publish a calibrated camera_info',
+            )
+        sides = (self.width, self.height)
+        if not all(
+            MIN_FOCAL_SHARE * side <= focal <= MAX_FOCAL_SHARE * side
+            and abs(centre) <= MAX_CENTRE_SHARE * side
+            for focal, centre, side in zip(intrinsics[:2], intrinsics[2:], sides, strict=True)
+        ):
+            raise InvalidInput(
+                'camera_info',
+                'focal length {:g} x {:g} px, centre ({:g}, {:g}) px'.format(*intrinsics)
+                + ' is no camera of {}x{} px; are these pixels of that size?'.format(*sides),
+            )
+        if self.distortion_model not in DISTORTION_MODELS and self.is_distorted:
+            raise InvalidInput(
+                'camera_info',
+                f'distortion model {self.distortion_model[:40]!r} is not one of: '
+                f'{", ".join(DISTORTION_MODELS[1:])}; rectify the pictures',
             )
 
     @property

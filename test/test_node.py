@@ -16,6 +16,7 @@ pytest.importorskip('focus_depth_ros.msg')
 from node_harness import HEIGHT, WIDTH, NodeProcess, Robot, picture, texture
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, RegionOfInterest
+from std_msgs.msg import String
 
 from focus_depth_ros.node.image_codec import image_from_array
 
@@ -284,6 +285,11 @@ def test_lifecycle_and_parameters(robot: Robot) -> None:
     robot.problem('scale')
     assert refusal('scale_source', ParameterValue(type=text, string_value='auto')) == ''
 
+    assert refusal('max_depth_m', ParameterValue(type=number, double_value=math.nan))
+    assert refusal('max_depth_m', ParameterValue()), 'a parameter cannot be taken away'
+    robot.texts.publish(String(data='red mug'))
+    robot.wait_for(lambda: robot.answer(output='targets').targets, 'the target')
+
     assert transition(Transition.TRANSITION_DEACTIVATE)
     reply = robot.call('set_text_target', text='red mug')
     assert reply.success and 'inactive' in reply.message
@@ -296,6 +302,10 @@ def test_lifecycle_and_parameters(robot: Robot) -> None:
     robot.connect()
     robot.send_camera_info()
     robot.answer()
+    assert robot.answer(output='targets').targets == []
+    robot.texts.publish(String(data='red mug'))
+    robot.wait_for(lambda: robot.answer(output='targets').targets, 'the same words, said anew')
+    robot.call('clear_targets')
 
 
 def test_jpeg_pictures_and_two_cameras_under_namespaces(ros: None, tiny_model: Path) -> None:

@@ -55,6 +55,20 @@ class TestCore:
         with pytest.raises(InvalidInput, match='64x48 px, the picture has 32x24'):
             Frame(np.zeros((24, 32, 3), np.uint8), CAMERA)
 
+    @pytest.mark.parametrize(
+        ('intrinsics', 'words'),
+        [
+            ((0.8, 0.8, 0.5, 0.5), 'are these pixels'),  # of a unit picture
+            ((60.0, 1e-300, 32.0, 24.0), 'are these pixels'),
+            ((1e300, 60.0, 32.0, 24.0), 'are these pixels'),
+            ((60.0, 60.0, 32.0, -1e300), 'are these pixels'),
+            ((60.0, 60.0, 32.0, 24.0, 'double_sphere', (0.2,) * 4), "model 'double_sphere' is not"),
+        ],
+    )
+    def test_calibrations_of_no_camera_are_refused(self, intrinsics: tuple, words: str) -> None:
+        with pytest.raises(InvalidInput, match=words):
+            Camera(64, 48, *intrinsics)
+
     def test_boxes_are_clipped_or_refused(self) -> None:
         assert clip_box((-5, -5, 20, 20), 64, 48) == (0, 0, 20, 20)
         for box in ((0, 0, 0, 10), (70, 0, 90, 10), (float('nan'), 0, 5, 5), (9, 9, 3, 3)):
@@ -73,6 +87,16 @@ class TestPrompts:
     def test_known_and_unknown_words(self) -> None:
         words = self.encoder.read('The RED, mug-thing!')
         assert words.known == ('the', 'red', 'mug') and words.unknown == ('thing',)
+
+    def test_words_beyond_what_is_read_are_said(self) -> None:
+        words = self.encoder.read('the red mug the red mug')
+        assert words.known == ('the', 'red', 'mug', 'the')
+        assert words.remarks == 'more than 4 words, left out: red, mug'
+        # what is read goes to the network as a text again, with every picture
+        with pytest.raises(InvalidInput, match='no known word in the first 4 words of'):
+            self.encoder.read('the the the the mug')
+        with pytest.raises(InvalidInput, match='at most 200'):
+            self.encoder.read(150 * '\u0130')  # two characters in lower case
 
     @pytest.mark.parametrize(
         ('word', 'reading'),
@@ -291,6 +315,18 @@ class TestTargets:
         targets.detect(10**9 + 50_000_000, [Target('a', 'mug', box=(50, 50, 90, 90))])
         assert targets.locate(10**9 + 20_000_000, grey, (224, 168)) == []
         assert len(targets.locate(10**9 + 50_000_000, grey, (224, 168))) == 1
+
+    def test_a_detector_that_names_all_alike_still_has_several_targets(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        boxes = [(20, 20, 60, 60), (120, 80, 180, 140)]
+        names = set()
+        for stamp_ns in (10**9, 10**9 + 100_000_000, 10**9 + 200_000_000):
+            targets.locate(stamp_ns, grey, (224, 168))
+            targets.detect(stamp_ns, [Target('mug', 'mug', box=box) for box in boxes])
+            seen = targets.locate(stamp_ns + 50_000_000, grey, (224, 168))
+            names.add(tuple(target.id for target in seen))
+        assert names == {('mug', 'mug_1')}
 
     def test_detections_expire(self) -> None:
         targets, _ = self.make()

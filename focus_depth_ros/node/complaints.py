@@ -11,6 +11,7 @@ from focus_depth_ros.core import InvalidInput
 
 QUIET_S = 30.0
 ACTIVE_S = 3.0
+MAX_CHARACTERS = 1000
 
 
 @dataclass
@@ -34,17 +35,19 @@ class Complaints:
     def __call__(self, problem: InvalidInput) -> None:
         """Take note of a fault."""
         now = time.monotonic()
+        text = str(problem)  # which may quote a message, whose names may be megabytes
+        text = text if len(text) <= MAX_CHARACTERS else f'{text[:MAX_CHARACTERS]}...'
         with self._lock:
             known = self._by_kind.get(problem.kind)
             loud = known is None or now - known.logged_s > QUIET_S
             self._by_kind[problem.kind] = Complaint(
-                text=str(problem),
+                text=text,
                 count=1 if known is None else known.count + 1,
                 logged_s=now if loud or known is None else known.logged_s,
                 seen_s=now,
             )
         if loud:
-            self._log(f'{problem} [{problem.kind}; said once, counted in /diagnostics]')
+            self._log(f'{text} [{problem.kind}; said once, counted in /diagnostics]')
 
     def counts(self) -> dict[str, int]:
         """How often each kind was seen since the start."""

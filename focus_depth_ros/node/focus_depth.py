@@ -209,6 +209,7 @@ class FocusDepth(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.model.close()
         self._outputs, self._pipeline, self._targets = None, None, None
+        self._last_text = ''
 
     # Targets
 

@@ -31,12 +31,14 @@ SHORTEST_MISSPELT, LEAST_LIKENESS = 6, 0.5
 class Words:
     """A text as the network sees it: the words it knows, in order, and those it does not.
 
-    `read_as` holds (word of the text, known word it was read as).
+    `read_as` holds (word of the text, known word it was read as); `beyond` are known words that
+    came after as many as the model reads.
     """
 
     known: tuple[str, ...]
     unknown: tuple[str, ...]
     read_as: tuple[tuple[str, str], ...] = ()
+    beyond: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> str:
@@ -44,6 +46,8 @@ class Words:
         said = [f'{word} read as {known}' for word, known in self.read_as]
         if self.unknown:
             said.append(f'not known and left out: {", ".join(self.unknown)}')
+        if self.beyond:
+            said.append(f'more than {len(self.known)} words, left out: {", ".join(self.beyond)}')
         return '; '.join(said)
 
 
@@ -62,15 +66,18 @@ class PromptEncoder:
         Raises InvalidInput when it is empty, over 200 characters, or no content word is known.
         """
         readings = [(word, self._reading(word)) for word in _words(text)]
-        known = tuple(reading for _, reading in readings if reading)
+        every = tuple(reading for _, reading in readings if reading)
+        known, beyond = every[: self._max_words], every[self._max_words :]
         unknown = tuple(word for word, reading in readings if not reading)
         if not set(known) - ARTICLES:
+            where = f'the first {self._max_words} words of ' if beyond else ''
             raise InvalidInput(
                 'text',
-                f'no known word in {text!r}; this model knows: {", ".join(self.content_words)}',
+                f'no known word in {where}{text!r}; '
+                f'this model knows: {", ".join(self.content_words)}',
             )
-        read_as = tuple((word, known) for word, known in readings if known and known != word)
-        return Words(known[: self._max_words], unknown, read_as)
+        read_as = tuple((word, form) for word, form in readings if form and form != word)
+        return Words(known, unknown, read_as, beyond)
 
     def _reading(self, word: str) -> str:
         """The known word that a word is, or is a form of; empty when there is none."""
@@ -143,11 +150,12 @@ def prompt_encoder(folder: ModelFolder) -> PromptEncoder:
 
 
 def _words(text: str) -> list[str]:
+    text = text.lower()  # may lengthen it
     if len(text) > MAX_TEXT_CHARACTERS:
         raise InvalidInput(
             'text', f'text of {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are read'
         )
-    words = re.findall(r'[^\W_]+', text.lower())
+    words = re.findall(r'[^\W_]+', text)
     if not words:
         raise InvalidInput('text', f'no word in {text!r}')
     return words

@@ -105,9 +105,9 @@ class TargetsInView:
     def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
         """Take a detector's targets for the picture of `stamp_ns`, best score first.
 
-        Targets without an id get the id of the followed one they lie on, or a new one. Detections
-        older than those already taken are left out. Raises InvalidInput when that picture is not,
-        and will not be, among the kept ones.
+        Targets without an id of their own get that of the followed one they lie on, or a new one.
+        Detections older than those already taken are left out. Raises InvalidInput when that
+        picture is not, and will not be, among the kept ones.
         """
         detections = _Detections(stamp_ns, tuple(targets[: self._max_targets]))
         with self._lock:
@@ -209,7 +209,8 @@ class TargetsInView:
             return
         self._accepted_ns = detections.stamp_ns
         followed = {seen.target.id: seen.target for seen in self._detected}
-        accepted = []
+        accepted: list[_Anchored] = []
+        taken: set[str] = set()
         for target in detections.targets:
             assert target.box is not None, 'detections are boxes'
             try:
@@ -217,13 +218,15 @@ class TargetsInView:
             except InvalidInput as problem:
                 self._complain(problem)
                 continue
-            if not target.id:
+            if not target.id or target.id in taken:  # some detectors give all the same
                 target = replace(target, id=self._identify(target, followed))
+            followed.pop(target.id, None)
+            taken.add(target.id)
             accepted.append(_Anchored(target, view, self._history[-1].stamp_ns))
         self._detected = accepted
 
     def _identify(self, target: Target, followed: dict[str, Target]) -> str:
-        """The id of the followed target that this one lies on (then taken), or a new one."""
+        """The id of the followed target that this one lies on, or a new one."""
         overlaps = {
             other.id: _iou(target.box, other.box)
             for other in followed.values()
@@ -231,7 +234,6 @@ class TargetsInView:
         }
         best = max(overlaps, key=lambda name: overlaps[name], default=None)
         if best is not None and overlaps[best] > SAME_OBJECT_IOU:
-            del followed[best]
             return best
         self._named += 1
         return f'{target.label or "detection"}_{self._named}'
