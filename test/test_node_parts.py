@@ -61,6 +61,13 @@ def test_a_complaint_is_said_once_a_kind_and_counted() -> None:
     assert complaints.active() == {'step': 'too short', 'encoding': 'rgb9'}
 
 
+def test_a_complaint_quotes_no_megabytes() -> None:
+    said: list[str] = []
+    complaints = Complaints(said.append)
+    complaints(InvalidInput('reference_frame', 'x' * 1_000_000))
+    assert len(said[0]) < 1100 and len(complaints.active()['reference_frame']) < 1100
+
+
 def test_stamps_move_inside_the_bytes_of_a_message() -> None:
     info = CameraInfo(width=7, distortion_model='plumb_bob')
     info.header.stamp, info.header.frame_id = Time(sec=5, nanosec=900_000_000), 'camera'
