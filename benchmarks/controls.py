@@ -27,7 +27,7 @@ from torch import Tensor
 from focus_depth_ros.core import Target
 from focus_depth_ros.datasets.frame import LabelledFrame, Triplet, triplets
 from focus_depth_ros.datasets.shards import frames
-from focus_depth_ros.evaluation.bench import host
+from focus_depth_ros.evaluation.measured_on import host
 from focus_depth_ros.evaluation.metrics import abs_rel, aligned_depth, delta, mask_iou, quartiles
 from focus_depth_ros.evaluation.regions import target_regions
 from focus_depth_ros.evaluation.scoring import SMALLEST_TARGET_PX

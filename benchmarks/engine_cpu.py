@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.inference.engine_pair import OUTPUTS
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN, read_model_folder
@@ -131,10 +132,7 @@ def _spin(stop: Any) -> None:
 
 
 def _percentiles(taken: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    return {
-        name: {f'p{q}': round(float(np.percentile(values, q)), 2) for q in (50, 90, 99)}
-        for name, values in taken.items()
-    }
+    return {name: percentiles(values) for name, values in taken.items()}
 
 
 def two_cameras(path: Path, seconds: float) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import os
 import platform
 import random
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -38,16 +37,17 @@ from vision_msgs.msg import (
     ObjectHypothesisWithPose,
 )
 
+from focus_depth_ros.evaluation.child_process import ChildProcess
+from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.inference.model_folder import BUILT_IN
 from focus_depth_ros.node.image_codec import image_from_array
-from focus_depth_ros.node.outputs import TOPICS
+from focus_depth_ros.node.outputs import TIMINGS, TOPICS
 from focus_depth_ros.node.transport import (
     keep_large_blocks_in_the_heap,
     use_large_message_profile,
 )
 
 WIDTH, HEIGHT = 640, 480
-TIMINGS = ('inference_time_ms', 'processing_time_ms', 'pipeline_latency_ms')
 
 
 def camera(rate: float, seconds: float) -> None:
@@ -71,7 +71,7 @@ def camera(rate: float, seconds: float) -> None:
         time.sleep(0.05)
     time.sleep(1.0)
     start, sent = time.monotonic(), 0
-    while (elapsed := time.monotonic() - start) < seconds:
+    while time.monotonic() - start < seconds:
         message = pictures[sent % len(pictures)]
         message.header.stamp = info.header.stamp = node.get_clock().now().to_msg()
         message.header.frame_id = info.header.frame_id = 'camera_optical'
@@ -81,7 +81,6 @@ def camera(rate: float, seconds: float) -> None:
             detections.publish(_detection(message))
         sent += 1
         time.sleep(max(0.0, sent / rate - (time.monotonic() - start)))
-    del elapsed
     time.sleep(1.5)
     print(sent, flush=True)
     rclpy.try_shutdown()
@@ -95,44 +94,31 @@ def _detection(picture: Image) -> Detection2DArray:
     return Detection2DArray(header=picture.header, detections=[detection])
 
 
-class Node:
+class Node(ChildProcess):
     """The node in a process of its own, its start timed, its memory read."""
 
-    def __init__(self, model: Path) -> None:
-        self._log = tempfile.NamedTemporaryFile('r', suffix='.log')  # noqa: SIM115 - lives as long as self
+    def __init__(self, model: Path, folder: Path) -> None:
         start = time.monotonic()
-        command = [sys.executable, '-m', 'focus_depth_ros', 'run', '--ros-args']
-        with open(self._log.name, 'w') as sink:
-            self._process = subprocess.Popen(
-                [*command, '-p', f'model:={model}', '-p', 'min_confidence:=0.0'],
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        while 'active; pictures' not in Path(self._log.name).read_text():
-            if self._process.poll() is not None or time.monotonic() - start > 30:
-                raise RuntimeError(Path(self._log.name).read_text())
-            time.sleep(0.005)
+        words = ['run', '--ros-args', '-p', f'model:={model}', '-p', 'min_confidence:=0.0']
+        super().__init__('node', [sys.executable, '-m', 'focus_depth_ros', *words], folder)
+        self.wait_for_words('active; pictures')
         self.start_s = time.monotonic() - start
 
     def memory_mb(self, which: str) -> float:
         """VmRSS or VmHWM."""
-        status = Path(f'/proc/{self._process.pid}/status').read_text()
+        status = Path(f'/proc/{self.pid}/status').read_text()
         found = re.search(rf'{which}:\s+(\d+) kB', status)
         return int(found.group(1)) / 1024 if found else float('nan')
 
-    def stop(self) -> int:
-        """End by SIGINT; the exit status."""
-        os.killpg(self._process.pid, signal.SIGINT)
-        return self._process.wait(timeout=10)
 
-
-def one_round(model: Path, outputs: list[str], rate: float, seconds: float) -> dict[str, Any]:
+def one_round(
+    model: Path, outputs: list[str], rate: float, seconds: float, folder: Path
+) -> dict[str, Any]:
     """Start a node, play to it, listen to `outputs`; the figures of this round."""
     times: dict[str, list[float]] = {name: [] for name in TIMINGS}
     answers: list[float] = []
     heard = rclpy.create_node('listener')
-    process = Node(model)
+    process = Node(model, folder)
     for name in outputs:
         heard.create_subscription(
             TOPICS[name],
@@ -178,10 +164,10 @@ def one_round(model: Path, outputs: list[str], rate: float, seconds: float) -> d
         'sent': sent,
         'answered': len(answers),
         'answered_percent': round(100 * len(answers) / max(sent, 1), 1),
-        'inference_ms': _quantiles(inference),
-        'latency_ms': _quantiles(latency),
-        'overhead_ms': _quantiles(overhead),
-        'processing_without_inference_ms': _quantiles(processing[:count] - inference[:count]),
+        'inference_ms': percentiles(inference),
+        'latency_ms': percentiles(latency),
+        'overhead_ms': percentiles(overhead),
+        'processing_without_inference_ms': percentiles(processing[:count] - inference[:count]),
         'latency_p90_in_inferences': round(
             float(np.quantile(latency, 0.9) / np.median(inference)), 2
         ),
@@ -190,10 +176,6 @@ def one_round(model: Path, outputs: list[str], rate: float, seconds: float) -> d
         'memory_growth_mb': round(float(np.median(end) - np.median(middle)), 1),
         'exit_status': status,
     }
-
-
-def _quantiles(values: np.ndarray) -> dict[str, float]:
-    return {f'p{q}': round(float(np.quantile(values, q / 100)), 2) for q in (50, 90, 99)}
 
 
 def main() -> int:
@@ -224,7 +206,9 @@ def main() -> int:
     }
     results = {}
     for name, (outputs, rate) in rounds.items():
-        results[name] = result = one_round(arguments.model, outputs, rate, arguments.seconds)
+        with tempfile.TemporaryDirectory() as folder:
+            result = one_round(arguments.model, outputs, rate, arguments.seconds, Path(folder))
+        results[name] = result
         print(f'\n{name} ({rate:g} Hz)')
         for key, value in result.items():
             print(f'  {key:32} {value}')

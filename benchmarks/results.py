@@ -55,13 +55,13 @@ def latency_section(report: dict[str, Any]) -> list[str]:
                 three(one['overhead_ms']),
             )
         )
-    worst = report['rounds'].values()
+    rounds = report['rounds'].values()
     lines += [
         '',
         "Times are p50 / p90 / p99, latency from the image's stamp to the last publication. "
-        f'Process start to active {max(one["start_s"] for one in worst):.1f} s; peak memory '
-        f'{max(one["memory_peak_mb"] for one in worst)} MB, '
-        f'growing by at most {max(one["memory_growth_mb"] for one in worst):g} MB from the first '
+        f'Process start to active {max(one["start_s"] for one in rounds):.1f} s; peak memory '
+        f'{max(one["memory_peak_mb"] for one in rounds)} MB, '
+        f'growing by at most {max(one["memory_growth_mb"] for one in rounds):g} MB from the first '
         'third of a round to its end.',
     ]
     return lines

@@ -163,7 +163,7 @@ def truth_and_answer(mask_shift: int, depth_factor: float) -> tuple[Recording, A
         centroid=SimpleNamespace(x=x, y=y, z=1.0 * depth_factor),
     )
     answers = Answers()
-    answers.images = {
+    answers.messages = {
         'depth/image': {7: image(depth * np.float32(depth_factor), '32FC1')},
         'target/mask': {7: image(mask, 'mono8')},
         'targets': {7: SimpleNamespace(targets=[target])},

@@ -19,16 +19,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from focus_depth_ros.core import Camera, Frame, Target
 from focus_depth_ros.evaluation.depth_anything_graph import export_depth_anything_small
 from focus_depth_ros.evaluation.measured_on import clocks, host, identity, memory, versions
+from focus_depth_ros.evaluation.percentiles import PERCENTILES, percentiles
 from focus_depth_ros.inference.backends import BACKENDS, backend_named
 from focus_depth_ros.inference.engine import MAX_TARGETS, Engine, EngineError, LoadOptions
 from focus_depth_ros.inference.fallback import PRECISIONS
-from focus_depth_ros.inference.focus_model import FocusModel, ModelError
-from focus_depth_ros.inference.model_folder import BUILT_IN
+from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
 from focus_depth_ros.inference.self_check import PICTURE, PROMPTS, check_picture, check_prompts
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 
@@ -36,7 +36,6 @@ WARM_UP_ROUNDS = 3
 COMPARED_ROUNDS = 30
 """A large network takes its time: so many rounds are enough for its median."""
 CAMERA = Camera(640, 480, 525.0, 525.0, 319.5, 239.5)
-PERCENTILES = (50, 90, 99)
 
 Verbs = dict[str, Callable[[], object]]
 
@@ -128,11 +127,7 @@ def measure(parts: Verbs, rounds: int) -> dict[str, dict[str, float]]:
             part()
             if number >= WARM_UP_ROUNDS:
                 taken[name].append(1e3 * (time.perf_counter() - start))
-    return {name: _percentiles(np.array(values)) for name, values in taken.items()}
-
-
-def _percentiles(values: NDArray[np.float64]) -> dict[str, float]:
-    return {f'p{q}': round(float(np.percentile(values, q)), 3) for q in PERCENTILES}
+    return {name: percentiles(values, digits=3) for name, values in taken.items()}
 
 
 def compare(model: FocusModel, arguments: argparse.Namespace) -> dict[str, Any]:

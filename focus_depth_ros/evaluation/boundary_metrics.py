@@ -57,7 +57,8 @@ def thinned(probability: Image) -> Image:
     return np.where(keep, probability, 0.0).astype(np.float32)
 
 
-def _distance_to(pixels: Mask) -> Image:
+def distance_to(pixels: Mask) -> Image:
+    """From each pixel to the nearest of `pixels`, px (H, W); infinite where there are none."""
     if not pixels.any():
         return np.full(pixels.shape, np.inf, np.float32)
     return np.asarray(
@@ -118,13 +119,13 @@ class BoundaryScore:
         the kind that is reported apart.
         """
         radius_px = BOUNDARY_TOLERANCE * float(np.hypot(*truth.shape))
-        near_truth = _distance_to(truth) <= radius_px
+        near_truth = distance_to(truth) <= radius_px
         ridge = thinned(probability)
         if ignored is not None:
-            ridge = np.where((_distance_to(ignored) <= radius_px) & ~near_truth, 0.0, ridge)
+            ridge = np.where((distance_to(ignored) <= radius_px) & ~near_truth, 0.0, ridge)
         tempted = np.zeros_like(truth)
         if texture is not None:
-            tempted = (_distance_to(texture) <= radius_px) & ~near_truth
+            tempted = (distance_to(texture) <= radius_px) & ~near_truth
         # The strongest ridge within reach of each pixel tells at which thresholds the pixel is
         # recalled.
         reach = cv2.dilate(ridge, _disk(radius_px))

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.evaluation.boundary_metrics import distance_to
 from focus_depth_ros.evaluation.metrics import Image, Mask
 
 CANNY_SIGMA_PX = 2**0.5
@@ -62,19 +63,12 @@ def depth_boundary_error(predicted: Mask, true: Mask) -> DepthBoundaryError:
     eps_acc: mean distance of the predicted edges within 10 px of a true one. eps_comp: mean, over
     these and the true edges, of the distance to the other kind, cut off at 10 px.
     """
-    to_true, to_predicted = _distance(true), _distance(predicted)
+    to_true, to_predicted = distance_to(true), distance_to(predicted)
     close = predicted & (to_true < FARTHEST_PX)
     if not close.any():
         return DepthBoundaryError(FARTHEST_PX, FARTHEST_PX)
     both = np.concatenate([to_true[close], np.minimum(to_predicted[true], FARTHEST_PX)])
     return DepthBoundaryError(float(to_true[close].mean()), float(both.mean()))
-
-
-def _distance(edges: Mask) -> Image:
-    if not edges.any():
-        return np.full(edges.shape, np.inf, np.float32)
-    field = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(field, np.float32)
 
 
 def boundary_f1(prediction: Image, depth: Image, valid: Mask) -> float:

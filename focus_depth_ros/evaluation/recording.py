@@ -60,9 +60,9 @@ class Recording:
 
 @dataclass
 class Answers:
-    """What the node answered, by topic and the recording's stamp (ns); times in ms in order."""
+    """What the node answered: messages by topic and the recording's stamp (ns), times in order."""
 
-    images: dict[str, dict[int, Any]] = field(default_factory=dict)
+    messages: dict[str, dict[int, Any]] = field(default_factory=dict)
     arrivals_ns: dict[int, int] = field(default_factory=dict)
     times_ms: dict[str, list[float]] = field(default_factory=dict)
     diagnostics: dict[str, str] = field(default_factory=dict)
@@ -117,7 +117,7 @@ def read_answers(path: Path, offset_ns: int) -> Answers:
                 answers.diagnostics = {item.key: item.value for item in message.status[0].values}
             else:
                 stamp = _stamp_ns(message) - offset_ns
-                answers.images.setdefault(name, {})[stamp] = message
+                answers.messages.setdefault(name, {})[stamp] = message
                 if name == 'depth/image':
                     answers.arrivals_ns[stamp] = arrival_ns - offset_ns
     return answers

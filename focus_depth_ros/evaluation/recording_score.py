@@ -36,8 +36,9 @@ class TargetScore:
 def score(recording: Recording, answers: Answers) -> list[TargetScore]:
     """Every target of every true frame that was answered."""
     scores = []
-    depths, masks = answers.images.get('depth/image', {}), answers.images.get('target/mask', {})
-    for stamp, message in sorted(answers.images.get('targets', {}).items()):
+    found = answers.messages
+    depths, masks = found.get('depth/image', {}), found.get('target/mask', {})
+    for stamp, message in sorted(found.get('targets', {}).items()):
         truth = recording.truths.get(stamp)
         if truth is None or stamp not in depths or stamp not in masks:
             continue

@@ -15,12 +15,11 @@ from focus_depth_ros.inference.backends import REFERENCE, backend_named
 from focus_depth_ros.inference.engine import Buffer, EngineError
 from focus_depth_ros.inference.engine_pair import EnginePair, FocusMaps
 from focus_depth_ros.inference.fallback import attempts, choose, reference_pair
-from focus_depth_ros.inference.model_folder import ModelError, ModelFolder, read_model_folder
+from focus_depth_ros.inference.model_folder import ModelFolder, read_model_folder
 from focus_depth_ros.inference.preparation import BackgroundPreparation
 from focus_depth_ros.inference.self_check import CheckReport
 
-__all__ = ['Features', 'FocusMaps', 'FocusModel', 'ModelError']
-
+__all__ = ['Features', 'FocusMaps', 'FocusModel']
 
 _LOG = logging.getLogger('focus_depth')
 
