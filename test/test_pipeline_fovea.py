@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +16,6 @@ from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings
 from focus_depth_ros.pipeline.fovea import (
     FINER,
     Window,
-    _alignment,
     _feather,
     _folded,
     box_of,
@@ -34,10 +35,13 @@ def model(tiny_model: Path) -> Iterator[FocusModel]:
     loaded.close()
 
 
-def first_look(model: FocusModel, *targets: Target) -> tuple[np.ndarray, FocusMaps]:
-    boxes, words = prompt_encoder(model.folder).encode(targets, 640, 480)
+Prompts = tuple[np.ndarray, np.ndarray]
+
+
+def first_look(model: FocusModel, *targets: Target) -> tuple[Prompts, FocusMaps]:
+    prompts = prompt_encoder(model.folder).encode(targets, 640, 480)
     picture = FocusPipeline(model).picture(Frame(RGB))
-    return boxes, model.focus(model.encode(picture), boxes, words)
+    return prompts, model.focus(model.encode(picture), *prompts)
 
 
 def test_a_window_holds_the_box_with_a_margin_and_stays_in_the_picture() -> None:
@@ -106,9 +110,12 @@ def test_another_scale_and_shift_of_the_second_look_change_nothing() -> None:
 
 
 def test_a_second_look_inside_out_is_not_believed() -> None:
-    ramp = np.tile(np.linspace(0, 1, 20, dtype=np.float32), (10, 1))
-    slope, shift = _alignment(-ramp, ramp, np.ones_like(ramp))
-    assert slope * -ramp + shift == pytest.approx(np.full_like(ramp, 0.5), abs=0.01)
+    ramp = np.tile(np.linspace(0, 1, GRID[1], dtype=np.float32), (GRID[0], 1))[None]
+    first = FocusMaps(ramp, ramp, ramp, np.ones(1, np.float32), np.ones((1, 2), np.float32))
+    window = Window(60, 40, 112, 84)
+    near = FocusMaps(-ramp, ramp, ramp, np.ones(1, np.float32), np.ones((1, 2), np.float32))
+    both = _folded(first, near, window).inverse_depth[0]
+    assert (np.diff(both, axis=1)[84, 80:150] > 0).all()
 
 
 def test_the_second_look_does_not_fade_at_the_pictures_own_sides() -> None:
@@ -120,8 +127,8 @@ def test_the_second_look_does_not_fade_at_the_pictures_own_sides() -> None:
 
 def test_two_looks_agree_where_one_was_right(model: FocusModel) -> None:
     box = (200.0, 160.0, 330.0, 280.0)
-    boxes, first = first_look(model, Target('a', '', box=box))
-    both = look_again(model, RGB, boxes, first)
+    prompts, first = first_look(model, Target('a', '', box=box))
+    both = look_again(model, RGB, prompts, first, 0.3)
     assert both.mask.shape == (1, FINER * 84, FINER * 112)
     coarse = first.mask[0].repeat(FINER, 0).repeat(FINER, 1) > 0.5
     assert np.count_nonzero((both.mask[0] > 0.5) ^ coarse) < 0.05 * np.count_nonzero(coarse)
@@ -130,7 +137,7 @@ def test_two_looks_agree_where_one_was_right(model: FocusModel) -> None:
 
 def test_words_that_were_not_found_are_not_looked_for_again(model: FocusModel) -> None:
     targets = (Target('a', '', text='missing'), Target('b', '', text='the mug'))
-    boxes, first = first_look(model, *targets)
+    prompts, first = first_look(model, *targets)
     calls = []
     encode = model.encode
 
@@ -143,9 +150,17 @@ def test_words_that_were_not_found_are_not_looked_for_again(model: FocusModel) -
             calls.append(picture.shape)
             return encode(picture)
 
-    both = look_again(Counting(), RGB, boxes, first)  # type: ignore[arg-type]
+    both = look_again(Counting(), RGB, prompts, first, 0.3)  # type: ignore[arg-type]
     assert calls == [(168, 224, 3)]
     assert np.array_equal(both.confidence, first.confidence)
+
+
+def test_an_empty_prompt_stays_with_its_first_look(model: FocusModel) -> None:
+    prompts, first = first_look(model)
+    first = replace(first, confidence=np.ones(1, np.float32))
+    both = look_again(model, RGB, prompts, first, 0.3)
+    finer = cv2.resize(first.inverse_depth[0], (224, 168))
+    assert np.array_equal(both.inverse_depth[0], finer)
 
 
 def test_the_pipeline_looks_twice_when_asked(model: FocusModel) -> None:

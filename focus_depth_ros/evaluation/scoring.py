@@ -29,6 +29,7 @@ from focus_depth_ros.evaluation.metrics import (
 )
 from focus_depth_ros.evaluation.regions import target_regions
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.pipeline.focus_pipeline import Settings
 from focus_depth_ros.pipeline.fovea import look_again
 from focus_depth_ros.pipeline.layers import separate, upsample, without_specks
 from focus_depth_ros.pipeline.picture import stretch
@@ -104,7 +105,7 @@ def score_frame(
     picture = stretch(frame.rgb, model.folder.input_size)
     maps = model.focus(model.encode(picture), *prompts)
     if fovea:
-        maps = look_again(model, frame.rgb, prompts[0], maps)
+        maps = look_again(model, frame.rgb, prompts, maps, Settings().min_confidence)
     if frame.boundary is not None:
         edges = upsample(maps.boundary[-1], (width, height))
         texture = picture_edges(frame.rgb)

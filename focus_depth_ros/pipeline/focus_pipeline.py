@@ -74,7 +74,9 @@ class FocusPipeline:
         features = self.model.encode(self.picture(frame) if picture is None else picture)
         maps = self.model.focus(features, boxes, words)
         if self.settings.fovea and targets:
-            maps = look_again(self.model, frame.rgb, boxes, maps)
+            prompts = boxes, words
+            least = self.settings.min_confidence
+            maps = look_again(self.model, frame.rgb, prompts, maps, least)
         self.inference_s = time.perf_counter() - start
         answered = (maps.inverse_depth, maps.mask, maps.boundary, maps.confidence, maps.metric)
         if not all(np.isfinite(values).all() for values in answered):

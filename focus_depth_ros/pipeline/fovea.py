@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
 from focus_depth_ros.pipeline.layers import without_specks
 from focus_depth_ros.pipeline.picture import stretch
+from focus_depth_ros.pipeline.scale import line_through
 
 Floats = NDArray[np.float32]
 
@@ -28,8 +29,6 @@ SMALLEST_SHARE, LARGEST_SHARE = 0.3, 0.9
 """Of the picture's sides; a target that needs a larger window is near enough as it is."""
 FEATHER_SHARE = 0.15
 """Part of the window over which the second look fades in, so that no seam is seen."""
-CONFIDENT = 0.3
-"""Words that were not found leave nothing to look at again."""
 
 
 @dataclass(frozen=True)
@@ -79,28 +78,34 @@ def window_round(box: Floats, grid: tuple[int, int]) -> Window | None:
 
 
 def look_again(
-    model: FocusModel, rgb: NDArray[np.uint8], boxes: Floats, first: FocusMaps
+    model: FocusModel,
+    rgb: NDArray[np.uint8],
+    prompts: tuple[Floats, NDArray[np.int32]],
+    first: FocusMaps,
+    min_confidence: float,
 ) -> FocusMaps:
     """`first` (T targets) on a grid twice as fine, with a second look at each target.
 
-    `rgb` (H, W, 3) is the picture of the first look. `boxes` (T, 4) xyxy / picture size: what was
-    asked; zeros for words, whose target is where the first look found it. Raises EngineError.
+    `rgb` (H, W, 3) is the picture of the first look. `prompts` is what was asked then: boxes (T, 4)
+    xyxy / picture size, zeros for words, and words (T, L). The target of words is where the first
+    look found it with at least `min_confidence`. Raises EngineError.
     """
     height, width = first.inverse_depth.shape[1:]
     grid = (FINER * height, FINER * width)
-    rows = [_row(first, index, grid) for index in range(len(boxes))]
-    for index, (box, row) in enumerate(zip(boxes, rows, strict=True)):
+    rows = [_row(first, index, grid) for index in range(len(first.mask))]
+    for index, (box, words, row) in enumerate(zip(*prompts, rows, strict=True)):
         asked = bool(box.any())
         if not asked:
-            if first.confidence[index] < CONFIDENT:
+            if not words.any() or first.confidence[index] < min_confidence:
                 continue
             box = box_of(without_specks(row.mask[0]))
         window = window_round(box, grid)
         if window is None:
             continue
         picture = stretch(window.cut(rgb, grid), model.folder.input_size)
-        prompts = window.of(box, grid)[None], np.zeros((1, model.folder.max_words), np.int32)
-        near = model.focus(model.encode(picture), *prompts)
+        near = model.focus(
+            model.encode(picture), window.of(box, grid)[None], np.zeros_like(words)[None]
+        )
         rows[index] = _folded(row, near, window)
         if not asked:  # whether the words fit is the first look's to say
             rows[index] = replace(rows[index], confidence=row.confidence)
@@ -154,7 +159,9 @@ def _folded(first: FocusMaps, near: FocusMaps, window: Window) -> FocusMaps:
         return result
 
     second = resampled(near.inverse_depth)
-    slope, shift = _alignment(second, first.inverse_depth[0][cells], weight)
+    slope, shift = line_through(second, first.inverse_depth[0][cells], weight)
+    if slope <= 0:  # an inverted second look says nothing
+        slope, shift = 0.0, float(np.average(first.inverse_depth[0][cells], weights=weight))
     return FocusMaps(
         mixed(first.inverse_depth, slope * second + shift),
         mixed(first.mask, resampled(near.mask)),
@@ -162,18 +169,6 @@ def _folded(first: FocusMaps, near: FocusMaps, window: Window) -> FocusMaps:
         np.asarray((first.confidence + near.confidence) / 2, np.float32),
         first.metric,
     )
-
-
-def _alignment(second: Floats, first: Floats, weight: Floats) -> tuple[float, float]:
-    """Slope and shift that lay one look's inverse depth on the other's, weighted least squares."""
-    total = float(weight.sum())
-    mean_second, mean_first = float((weight * second).sum()), float((weight * first).sum())
-    mean_second, mean_first = mean_second / total, mean_first / total
-    deviation = second - mean_second
-    spread = float((weight * deviation**2).sum())
-    slope = float((weight * deviation * (first - mean_first)).sum()) / max(spread, 1e-9)
-    slope = max(slope, 1e-3)  # a flat or inverted second look says nothing, and does no harm
-    return slope, mean_first - slope * mean_second
 
 
 def _feather(window: Window, grid: tuple[int, int]) -> Floats:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from focus_depth_ros.core import Camera
 
 SCALE_SOURCES = ('auto', 'model', 'reference_depth', 'none')
 MIN_REFERENCE_CELLS = 100
+FLAT = 1e-12
+"""Variance below which a map has no slope."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,22 @@ class Scale:
 RELATIVE = Scale('none')
 
 
+def line_through(
+    x: NDArray[np.floating[Any]],
+    y: NDArray[np.floating[Any]],
+    weights: NDArray[np.floating[Any]] | None = None,
+) -> tuple[float, float]:
+    """Slope and intercept of y over x, weighted least squares; a flat x has slope 0."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    mean_x, mean_y = np.average(x, weights=weights), np.average(y, weights=weights)
+    deviation = x - mean_x
+    variance = np.average(deviation**2, weights=weights)
+    if variance < FLAT:
+        return 0.0, float(mean_y)
+    slope = float(np.average(deviation * (y - mean_y), weights=weights) / variance)
+    return slope, float(mean_y - slope * mean_x)
+
+
 def aligned(
     view: Scale, inverse_depth: NDArray[np.float32], view_inverse_depth: NDArray[np.float32]
 ) -> Scale:
@@ -42,10 +61,9 @@ def aligned(
     Both show the same scene, each up to a scale and a shift of its own; least squares finds
     them, so that targets of one picture stand in one space.
     """
-    x, y = inverse_depth.ravel().astype(np.float64), view_inverse_depth.ravel().astype(np.float64)
-    deviation = x - x.mean()
-    slope = max(0.0, float(deviation @ (y - y.mean()) / max(float(deviation @ deviation), 1e-12)))
-    shift = float(y.mean() - slope * x.mean())
+    slope, shift = line_through(inverse_depth, view_inverse_depth)
+    if slope < 0:
+        slope, shift = 0.0, float(view_inverse_depth.mean())
     return Scale(view.source, view.scale * slope, view.scale * shift + view.shift)
 
 
@@ -88,12 +106,7 @@ def scale_from_reference(
     weight = np.ones_like(x)
     scale = shift = 0.0
     for _ in range(8):
-        mean_x, mean_y = np.average(x, weights=weight), np.average(y, weights=weight)
-        variance = np.average((x - mean_x) ** 2, weights=weight)
-        if variance < 1e-12:
-            return None
-        scale = float(np.average((x - mean_x) * (y - mean_y), weights=weight) / variance)
-        shift = float(mean_y - scale * mean_x)
+        scale, shift = line_through(x, y, weight)
         residual = np.abs(scale * x + shift - y)
         sigma = max(1.4826 * float(np.median(residual)), 1e-9)
         weight = 1.0 / (1.0 + (residual / (2.385 * sigma)) ** 2)
