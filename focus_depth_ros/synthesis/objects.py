@@ -29,11 +29,15 @@ from focus_depth_ros.synthesis.vocabulary import COLOURS
 
 @dataclass(frozen=True)
 class Look:
-    """How a surface answers light: specular and shininess in [0, 1], alpha 1 = opaque."""
+    """How a surface answers light: specular and shininess in [0, 1], alpha 1 = opaque.
+
+    metallic: 1 = bare metal, which mirrors in its own colour; path tracing alone shows that.
+    """
 
     specular: float = 0.1
     shininess: float = 0.2
     alpha: float = 1.0
+    metallic: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def _look(material: str, rng: np.random.Generator) -> Look:
+def _look(material: str, colour: str, rng: np.random.Generator) -> Look:
     """Light answer of a material."""
     if material == 'transparent':
         return Look(rng.uniform(0.5, 1.0), rng.uniform(0.5, 1.0), rng.uniform(0.18, 0.55))
@@ -169,7 +173,8 @@ def _look(material: str, rng: np.random.Generator) -> Look:
         'paper': (0.0, 0.35),
     }
     low, high = gloss.get(material, (0.0, 0.15))
-    return Look(rng.uniform(low, high), rng.uniform(0.15, 0.95))
+    bare = material == 'metal' and colour == 'grey'
+    return Look(rng.uniform(low, high), rng.uniform(0.15, 0.95), metallic=float(bare))
 
 
 def _colours(recipe: Recipe, material: str, rng: np.random.Generator) -> tuple[str, ...]:
@@ -222,4 +227,4 @@ def make_thing(
     print_rng = np.random.default_rng([2, asset_seed(split, rng)])
     texture = _texture(class_name, material, colour, print_rng)
     mesh = recipe.make(shape_rng)
-    return Thing(class_name, colour, material, mesh, texture, _look(material, rng))
+    return Thing(class_name, colour, material, mesh, texture, _look(material, colour, rng))
