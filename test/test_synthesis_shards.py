@@ -100,6 +100,14 @@ def test_plan_covers_every_scene_once(tmp_path):
     assert [job.number for job in missing(jobs)] == [0, 2]
 
 
+def test_scenes_take_turns_among_the_named_themes(tmp_path):
+    jobs = plan(tmp_path, 'train', 4, 7, themes=('shiny', 'tote', 'shiny'), scenes_per_shard=5)
+    assert [(job.first_scene, job.last_scene) for job in jobs] == [(0, 5), (5, 7)]
+    assert [jobs[1].theme(scene) for scene in (5, 6)] == ['shiny', 'shiny']
+    assert [jobs[0].theme(scene) for scene in range(4)] == ['shiny', 'tote', 'shiny', 'shiny']
+    assert plan(tmp_path, 'train', 4, 7)[0].theme(1) is None
+
+
 def jobs_in(folder: Path) -> list[Job]:
     folder.mkdir()
     return [Job(folder, 'test', 5, 0, 0, 1), Job(folder, 'test', 5, 1, 1, 2)]
@@ -169,6 +177,7 @@ def test_command_renders_and_view_shows(opengl, tmp_path, capsys):
         engine='processes',
         meshes=None,
         extras=False,
+        theme=[],
     )
     assert render.run(arguments) == 0
     written = (tmp_path / 'd' / 'validation-000000.tar').stat().st_mtime_ns
@@ -177,6 +186,18 @@ def test_command_renders_and_view_shows(opengl, tmp_path, capsys):
     assert view.run(argparse.Namespace(folder=tmp_path / 'd', out=None, frames=3)) == 0
     assert list((tmp_path / 'd').glob('sheet-*.png'))
     assert '5 frames' in capsys.readouterr().out
+
+
+def test_command_hands_its_options_to_every_job(tmp_path, monkeypatch):
+    jobs: list[Job] = []
+    monkeypatch.setitem(
+        render.ENGINES, 'processes', lambda left, workers: jobs.extend(left) or left
+    )
+    parser = argparse.ArgumentParser()
+    render.add_arguments(parser)
+    options = ['--scenes', '60', '--out', str(tmp_path), '--extras', '--theme', 'tote']
+    assert render.run(parser.parse_args(options)) == 0
+    assert [(job.extras, job.themes) for job in jobs] == [(True, ('tote',))] * 2
 
 
 def test_bad_arguments_say_why(tmp_path):
@@ -189,6 +210,7 @@ def test_bad_arguments_say_why(tmp_path):
         engine='processes',
         meshes=None,
         extras=False,
+        theme=[],
     )
     with pytest.raises(ValueError, match='--scenes'):
         render.run(bad)

@@ -31,6 +31,7 @@ from focus_depth_ros.synthesis.shards import (
     render_shard,
 )
 from focus_depth_ros.synthesis.splits import SPLITS
+from focus_depth_ros.synthesis.themes import THEMES
 from focus_depth_ros.synthesis.vocabulary import nouns_of
 
 
@@ -61,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--split', choices=SPLITS, default='train')
     parser.add_argument(
+        '--theme',
+        choices=THEMES,
+        action='append',
+        default=[],
+        help='scenes take turns among those named, one named twice has two turns (default: all)',
+    )
+    parser.add_argument(
         '--meshes',
         type=Path,
         metavar='FOLDER',
@@ -81,7 +89,15 @@ def run(arguments: argparse.Namespace) -> int:
         _tell_of_meshes(arguments.meshes)
     arguments.out.mkdir(parents=True, exist_ok=True)
     remove_abandoned(arguments.out)
-    jobs = plan(arguments.out, arguments.split, arguments.seed, arguments.scenes, arguments.meshes)
+    jobs = plan(
+        arguments.out,
+        arguments.split,
+        arguments.seed,
+        arguments.scenes,
+        arguments.meshes,
+        arguments.extras,
+        themes=tuple(arguments.theme),
+    )
     left = missing(jobs)
     frames = sum(job.frames for job in jobs)
     columns = (

@@ -27,7 +27,8 @@ _PARTIAL = '.partial-'
 class Job:
     """One shard to render: scenes first..last-1 of a seed.
 
-    meshes: folder of the user's own; extras: see `sample.Extras`.
+    meshes: folder of the user's own; extras: see `sample.Extras`; themes: scenes take turns
+    among them, none = each draws its own.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Job:
     last_scene: int
     meshes: Path | None = None
     extras: bool = False
+    themes: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -49,6 +51,10 @@ class Job:
         """How many frames it holds."""
         return (self.last_scene - self.first_scene) * VIEWS_PER_SCENE
 
+    def theme(self, scene: int) -> str | None:
+        """The theme that a scene is bound to."""
+        return self.themes[scene % len(self.themes)] if self.themes else None
+
 
 def plan(
     folder: Path,
@@ -57,6 +63,8 @@ def plan(
     scenes: int,
     meshes: Path | None = None,
     extras: bool = False,
+    themes: tuple[str, ...] = (),
+    scenes_per_shard: int = SCENES_PER_SHARD,
 ) -> list[Job]:
     """All shards of a data set, finished or not."""
     return [
@@ -66,11 +74,12 @@ def plan(
             seed,
             number,
             start,
-            min(start + SCENES_PER_SHARD, scenes),
+            min(start + scenes_per_shard, scenes),
             meshes,
             extras,
+            themes,
         )
-        for number, start in enumerate(range(0, scenes, SCENES_PER_SHARD))
+        for number, start in enumerate(range(0, scenes, scenes_per_shard))
     ]
 
 
@@ -136,7 +145,8 @@ def draw_shard(job: Job, stream: BinaryIO, renderer: Renderer) -> None:
     with tarfile.open(fileobj=stream, mode='w', format=tarfile.USTAR_FORMAT) as shard:
         for scene in range(job.first_scene, job.last_scene):
             try:
-                samples = scene_frames(renderer, stock, job.seed, scene, extras=job.extras)
+                theme = job.theme(scene)
+                samples = scene_frames(renderer, stock, job.seed, scene, theme, job.extras)
                 for view, sample in enumerate(samples):
                     write_sample(shard, f'{job.seed:05d}-{scene:07d}-{view}', sample)
             except OSError:
