@@ -8,6 +8,8 @@ was given as its first argument (the second: threads):
     {"load": FILE.npz}                    meshes, textures and looks of a scene replace the last one
     {"draw": FILE.png, "camera": ..., "lamps": ..., "seed": N, "samples": N}
 
+Quality is set for pictures of 320x240: six light paths a pixel, denoised, look like a hundred.
+
 Blender and this file are GPL (the rest of this repository is not); what they draw is free.
 """
 
@@ -21,9 +23,20 @@ from typing import Any
 
 import bpy
 import numpy as np
+
+# isort: split
+import bmesh  # it is there once bpy is
 from mathutils import Matrix, Vector
 
 SENSOR_MM = 36.0
+WALL_M = 0.0015
+"""How thick transparent things are that have no inner wall of their own."""
+CLEAR_IOR = 1.47
+INK_STEP = 30
+"""Grey levels between the body of a transparent thing and what is printed on it."""
+BODY = (slice(20, 110), slice(15, 50))
+"""Rows and columns of an object's picture (256x256) that show its plain body."""
+SKY_PX = (64, 128)
 
 
 def prepare(threads: int) -> None:
@@ -32,8 +45,7 @@ def prepare(threads: int) -> None:
     scene = bpy.context.scene
     scene.render.engine = 'CYCLES'
     scene.cycles.device = 'CPU'
-    scene.cycles.use_denoising = True
-    scene.cycles.max_bounces = 6
+    _budget(scene.cycles)
     scene.render.threads_mode, scene.render.threads = 'FIXED', threads
     scene.render.use_persistent_data = True  # five views of a scene build it once
     scene.render.image_settings.file_format = 'PNG'
@@ -41,75 +53,154 @@ def prepare(threads: int) -> None:
     scene.view_settings.view_transform = 'Standard'  # no filmic look: a camera's own curve
     scene.world = bpy.data.worlds.new('ambient')
     scene.world.use_nodes = True
+    nodes, links = scene.world.node_tree.nodes, scene.world.node_tree.links
+    sky = nodes.new('ShaderNodeTexEnvironment')
+    sky.image = bpy.data.images.new('sky', SKY_PX[1], SKY_PX[0], float_buffer=True)
+    links.new(sky.outputs['Color'], nodes['Background'].inputs['Color'])
     camera = bpy.data.objects.new('camera', bpy.data.cameras.new('camera'))
     scene.collection.objects.link(camera)
     scene.camera = camera
+
+
+def _budget(cycles: Any) -> None:
+    """Where time goes: few paths, bounces where they show, and a denoiser made for few paths."""
+    cycles.use_adaptive_sampling = cycles.use_light_tree = False  # a handful of paths and lamps
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 8, 2, 2
+    cycles.transmission_bounces, cycles.transparent_max_bounces = 8, 8
+    cycles.caustics_reflective = cycles.caustics_refractive = False  # see _let_light_through
+    cycles.sample_clamp_indirect = 3.0
+    cycles.use_denoising = True
+    cycles.denoising_prefilter, cycles.denoising_quality = 'FAST', 'BALANCED'
 
 
 def load(path: str) -> None:
     """Replace everything that is drawn by the parts of an .npz."""
     for item in [item for item in bpy.data.objects if item.type == 'MESH']:
         bpy.data.objects.remove(item)
-    for blocks in (bpy.data.meshes, bpy.data.materials, bpy.data.images):
-        for block in list(blocks):
+    pictures = [image for image in bpy.data.images if image.name.startswith('picture')]
+    for blocks, old in (
+        (bpy.data.meshes, list(bpy.data.meshes)),
+        (bpy.data.materials, list(bpy.data.materials)),
+        (bpy.data.images, pictures),
+    ):
+        for block in old:
             blocks.remove(block)
     with np.load(path, allow_pickle=False) as parts:
-        looks = parts['looks']  # (parts, 4): specular, shininess, alpha, casts_shadow
+        looks = parts['looks']  # (parts, 5), see _add_part
         for number, look in enumerate(looks):
             _add_part(number, look, {name: parts[f'{name}{number}'] for name in 'vnuft'})
 
 
 def _add_part(number: int, look: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
-    faces = arrays['f'].astype(np.int32)
+    """look: specular, shininess, alpha, metallic, casts_shadow."""
+    vertices, normals, uv, faces = (arrays[name].astype(np.float32) for name in 'vnuf')
+    faces = faces.astype(np.int32)
+    if look[2] < 1 and _is_solid(vertices, faces):  # a bottle: give it an inside
+        vertices = np.concatenate([vertices, vertices - WALL_M * normals])
+        normals, uv = np.concatenate([normals, -normals]), np.concatenate([uv, uv])
+        faces = np.concatenate([faces, faces[:, ::-1] + len(vertices) // 2])
     mesh = bpy.data.meshes.new(f'part{number}')
-    mesh.vertices.add(len(arrays['v']))
-    mesh.vertices.foreach_set('co', arrays['v'].astype(np.float32).ravel())
+    mesh.vertices.add(len(vertices))
+    mesh.vertices.foreach_set('co', vertices.ravel())
     mesh.loops.add(faces.size)
     mesh.loops.foreach_set('vertex_index', faces.ravel())
     mesh.polygons.add(len(faces))
     mesh.polygons.foreach_set('loop_start', np.arange(0, faces.size, 3, dtype=np.int32))
     coordinates = mesh.uv_layers.new(name='uv')
-    flipped = arrays['u'][faces.ravel()] * [1, -1] + [0, 1]  # Blender's pictures begin below
+    flipped = uv[faces.ravel()] * [1, -1] + [0, 1]  # Blender's pictures begin below
     coordinates.data.foreach_set('uv', flipped.astype(np.float32).ravel())
     mesh.update(calc_edges=True)
-    mesh.normals_split_custom_set_from_vertices(arrays['n'].astype(np.float32))
+    mesh.normals_split_custom_set_from_vertices(normals)
     mesh.materials.append(_material(number, look, arrays['t']))
     item = bpy.data.objects.new(f'part{number}', mesh)
-    item.visible_shadow = bool(look[3])
+    item.visible_shadow = bool(look[4])
     bpy.context.scene.collection.objects.link(item)
 
 
+def _is_solid(vertices: np.ndarray, faces: np.ndarray) -> bool:
+    """Whether closed triangles hold most of what their convex hull holds; walls hold a fraction."""
+    hull = bmesh.new()
+    for vertex in vertices:
+        hull.verts.new(vertex)
+    bmesh.ops.convex_hull(hull, input=hull.verts)
+    whole = hull.calc_volume()
+    hull.free()
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    return bool(np.einsum('ij,ij->', a, np.cross(b, c)) / 6 > 0.5 * whole)
+
+
 def _material(number: int, look: np.ndarray, texture: np.ndarray) -> Any:
-    """A texture under a coat whose gloss follows MuJoCo's specular and shininess."""
-    specular, shininess, alpha, _ = map(float, look)
-    rows, columns, _ = texture.shape
-    image = bpy.data.images.new(f'picture{number}', columns, rows)
-    colours = np.ones((rows, columns, 4), np.float32)
-    colours[..., :3] = texture[::-1].astype(np.float32) / 255
-    image.pixels.foreach_set(colours.ravel())
-    image.update()
+    """A texture under a coat whose gloss follows MuJoCo's specular and shininess; or glass."""
+    specular, shininess, alpha, metallic, _ = map(float, look)
+    colours = np.ones((*texture.shape[:2], 4), np.float32)
+    colours[..., :3] = texture.astype(np.float32) / 255
+    if alpha < 1:
+        colours[..., 3] = _ink(texture)
+        clear = colours[..., 3:] == 0
+        colours[..., :3] = np.where(clear, 1 - alpha * (1 - colours[..., :3]), colours[..., :3])
     material = bpy.data.materials.new(f'stuff{number}')
     material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links
     surface = nodes['Principled BSDF']
     picture = nodes.new('ShaderNodeTexImage')
-    picture.image = image
+    picture.image = _image(f'picture{number}', colours)
     links.new(picture.outputs['Color'], surface.inputs['Base Color'])
     surface.inputs['Roughness'].default_value = 0.08 + 0.8 * (1 - shininess) * (1 - 0.5 * specular)
     surface.inputs['Specular IOR Level'].default_value = 0.2 + 0.6 * specular
+    surface.inputs['Metallic'].default_value = metallic
     if alpha < 1:
-        surface.inputs['Transmission Weight'].default_value = 1 - 0.5 * alpha
-        surface.inputs['Roughness'].default_value = 0.03
-        surface.inputs['IOR'].default_value = 1.35
+        surface.inputs['Roughness'].default_value = 0.02
+        surface.inputs['Specular IOR Level'].default_value = 0.5
+        surface.inputs['IOR'].default_value = CLEAR_IOR
+        clearness = nodes.new('ShaderNodeMath')
+        clearness.operation, clearness.inputs[0].default_value = 'SUBTRACT', 1.0
+        links.new(picture.outputs['Alpha'], clearness.inputs[1])
+        links.new(clearness.outputs[0], surface.inputs['Transmission Weight'])
+        _let_light_through(nodes, links, surface, picture, clearness)
     return material
+
+
+def _ink(texture: np.ndarray) -> np.ndarray:
+    """(H,W) 1 where a transparent thing is not: prints and caps, which differ from its body."""
+    body = np.median(texture[BODY].reshape(-1, 3), axis=0)
+    return (np.abs(texture - body).max(axis=2) > INK_STEP).astype(np.float32)
+
+
+def _let_light_through(nodes: Any, links: Any, surface: Any, picture: Any, clearness: Any) -> None:
+    """Lamps and bounced light pass clear walls straight on: a tinted shadow without caustics."""
+    path, either = nodes.new('ShaderNodeLightPath'), nodes.new('ShaderNodeMath')
+    either.operation = 'MAXIMUM'
+    links.new(path.outputs['Is Shadow Ray'], either.inputs[0])
+    links.new(path.outputs['Is Diffuse Ray'], either.inputs[1])
+    passes = nodes.new('ShaderNodeMath')
+    passes.operation = 'MULTIPLY'
+    links.new(either.outputs[0], passes.inputs[0])
+    links.new(clearness.outputs[0], passes.inputs[1])
+    pane, mixed = nodes.new('ShaderNodeBsdfTransparent'), nodes.new('ShaderNodeMixShader')
+    links.new(picture.outputs['Color'], pane.inputs['Color'])
+    links.new(passes.outputs[0], mixed.inputs[0])
+    links.new(surface.outputs['BSDF'], mixed.inputs[1])
+    links.new(pane.outputs['BSDF'], mixed.inputs[2])
+    links.new(mixed.outputs[0], nodes['Material Output'].inputs['Surface'])
+
+
+def _image(name: str, colours: np.ndarray) -> Any:
+    """A picture of (H,W,4) values, the first row on top; alpha does not touch the colours."""
+    rows, columns, _ = colours.shape
+    image = bpy.data.images.new(name, columns, rows, alpha=True)
+    image.alpha_mode = 'CHANNEL_PACKED'
+    image.pixels.foreach_set(colours[::-1].ravel())
+    image.update()
+    return image
 
 
 def draw(order: dict[str, Any]) -> None:
     """Render one view to a PNG."""
     scene, view = bpy.context.scene, order['camera']
     _aim(scene, view)
-    _shine(scene, order['lamps'])
-    scene.cycles.samples, scene.cycles.seed = order['samples'], order['seed'] % (2**31)
+    seed = order['seed'] % (2**31)
+    _shine(scene, order['lamps'], np.random.default_rng(seed))
+    scene.cycles.samples, scene.cycles.seed = order['samples'], seed
     scene.render.filepath = order['draw']
     bpy.ops.render.render(write_still=True)
 
@@ -128,19 +219,19 @@ def _aim(scene: Any, view: dict[str, Any]) -> None:
     camera.data.clip_start, camera.data.clip_end = 0.02, 50.0
 
 
-def _shine(scene: Any, lamps: list[dict[str, Any]]) -> None:
+def _shine(scene: Any, lamps: list[dict[str, Any]], rng: np.random.Generator) -> None:
     """MuJoCo's gains as light: gain g shows a surface that faces the lamp at g times its colour.
 
     Irradiance pi g does that. A far lamp is a sun as wide as the spread of its directions, a near
-    one a disk; ambient light is the world's.
+    one a disk; ambient light is the sky's.
     """
     for item in [item for item in scene.objects if item.type == 'LIGHT']:
         data = item.data
         bpy.data.objects.remove(item)
         bpy.data.lights.remove(data)
-    background = scene.world.node_tree.nodes['Background']
     ambient = np.sum([lamp['ambient'] for lamp in lamps], axis=0)
-    background.inputs['Color'].default_value = (*map(float, ambient), 1.0)
+    bpy.data.images['sky'].pixels.foreach_set(_sky(ambient, rng).ravel())
+    bpy.data.images['sky'].update()
     for number, lamp in enumerate(lamps):
         directions = np.array(lamp['directions'])
         middle = directions.mean(0) / np.linalg.norm(directions.mean(0))
@@ -161,6 +252,26 @@ def _shine(scene: Any, lamps: list[dict[str, Any]]) -> None:
         item.location = Vector(np.array(lamp['centre']) - middle * distance_m)
         item.rotation_euler = Vector(middle).to_track_quat('-Z', 'Y').to_euler()
         scene.collection.objects.link(item)
+
+
+def _sky(ambient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(H,W,4) the light from above, the lowest row straight below: windows and ceiling lamps.
+
+    They are what glossy things and glass mirror. A surface that faces up gets `ambient` of it all.
+    """
+    rows, columns = SKY_PX
+    height = (np.arange(rows)[:, None] + 0.5) / rows * math.pi - math.pi / 2
+    turn = (np.arange(columns)[None] + 0.5) / columns * 2 * math.pi
+    light = np.full(SKY_PX, 1.0)
+    for _ in range(int(rng.integers(1, 5))):
+        middle, about = rng.uniform(0.3, 1.4), rng.uniform(0, 2 * math.pi)
+        tall, wide = rng.uniform(0.06, 0.3), rng.uniform(0.1, 0.5)
+        away = (turn - about + math.pi) % (2 * math.pi) - math.pi
+        inside = (np.abs(height - middle) < tall) & (np.abs(away) * np.cos(height) < wide)
+        light += inside * rng.uniform(2, 12)
+    facing = np.clip(np.sin(height), 0, None) * np.cos(height) * np.ones_like(turn)
+    light /= (light * facing).sum() / facing.sum()
+    return np.dstack([light[..., None] * ambient, np.ones(SKY_PX)]).astype(np.float32)
 
 
 def main() -> None:

@@ -4,8 +4,9 @@
         --seed 1 --split train --out data/cycles
 
 Scenes, cameras, lamps and every label are the package's own, from the same seed; only the picture
-comes from Cycles, which draws in a process of its own. Finished shards are kept: the same command
-goes on after a kill.
+comes from Cycles, which draws in a process of its own. Each worker is such a pair of processes, so
+that labels of one shard are found while another one is drawn. Finished shards are kept: the same
+command goes on after a kill.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -29,6 +31,7 @@ from focus_depth_ros.synthesis.cameras import Camera
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting
 from focus_depth_ros.synthesis.renderer import Part, Renderer
 from focus_depth_ros.synthesis.shards import (
+    Job,
     draw_shard,
     missing,
     plan,
@@ -36,8 +39,10 @@ from focus_depth_ros.synthesis.shards import (
     store_shard,
 )
 from focus_depth_ros.synthesis.splits import SPLITS
+from focus_depth_ros.synthesis.themes import THEMES
 
 WORKER = Path(__file__).with_name('blender_worker.py')
+SCENES_PER_SHARD = 5
 
 
 class CyclesRenderer(Renderer):
@@ -69,8 +74,8 @@ class CyclesRenderer(Renderer):
                 f'{name}{number}': array for name, array in zip('vnuft', stored, strict=True)
             }
         looks = [
-            (part.look.specular, part.look.shininess, part.look.alpha, part.casts_shadow)
-            for part in parts
+            (look.specular, look.shininess, look.alpha, look.metallic, part.casts_shadow)
+            for part, look in ((part, part.look) for part in parts)
         ]
         path = Path(self._folder.name) / 'scene.npz'
         np.savez(path, looks=np.array(looks, np.float64), **arrays)
@@ -128,6 +133,24 @@ def _lamp(lamp: Lamp) -> dict[str, Any]:
     }
 
 
+_renderer: CyclesRenderer | None = None
+
+
+def _start(blender_python: Path, samples: int) -> None:
+    """A worker's renderer; Blender's threads are as many as the workers leave it: one."""
+    global _renderer
+    _renderer = CyclesRenderer(blender_python, samples, threads=1)
+
+
+def _draw(job: Job) -> Job:
+    """Make one shard."""
+    assert _renderer is not None  # the pool started this process with _start
+    content = io.BytesIO()
+    draw_shard(job, content, _renderer)
+    store_shard(job, content.getvalue())
+    return job
+
+
 def main() -> int:
     """Render what is missing. Returns 0 when all shards are there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -136,20 +159,36 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--split', choices=SPLITS, default='train')
-    parser.add_argument('--samples', type=int, default=16, help='light paths a pixel')
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--samples', type=int, default=6, help='light paths a pixel')
+    parser.add_argument('--workers', type=int, default=1, help='shards at a time, a thread each')
+    parser.add_argument(
+        '--theme',
+        choices=THEMES,
+        action='append',
+        default=[],
+        help='scenes take turns among those named, one named twice has two turns (default: all)',
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     remove_abandoned(arguments.out)
-    renderer = CyclesRenderer(arguments.blender_python, arguments.samples, arguments.threads)
-    left = missing(plan(arguments.out, arguments.split, arguments.seed, arguments.scenes))
-    for number, job in enumerate(left, 1):
-        start = time.perf_counter()
-        content = io.BytesIO()
-        draw_shard(job, content, renderer)
-        store_shard(job, content.getvalue())
-        rate = job.frames / (time.perf_counter() - start)
-        print(f'{job.path} ({number} of {len(left)}), {rate:.2f} frames/s', flush=True)
+    jobs = plan(
+        arguments.out,
+        arguments.split,
+        arguments.seed,
+        arguments.scenes,
+        themes=tuple(arguments.theme),
+        scenes_per_shard=SCENES_PER_SHARD,
+    )
+    left = missing(jobs)
+    start = time.perf_counter()
+    done = 0
+    with multiprocessing.get_context('spawn').Pool(
+        arguments.workers, _start, (arguments.blender_python, arguments.samples)
+    ) as pool:
+        for job in pool.imap_unordered(_draw, left):
+            done += job.frames
+            rate = done / (time.perf_counter() - start)
+            print(f'{job.path}: {done} frames so far, {rate:.2f} frames/s', flush=True)
     return 0
 
 
