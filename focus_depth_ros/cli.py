@@ -82,16 +82,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(module.run(_parse(parser, words[1:])))
     except KeyboardInterrupt:
         return 130
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        if not (isinstance(error, (ValueError, OSError)) or _is_own(error)):
+            raise
         print(f'focus-depth {words[0]}: {error}', file=sys.stderr)
         return 2
 
 
+def _is_own(error: Exception) -> bool:
+    """True for the kinds of faults that this package names itself: of models and engines, say."""
+    return type(error).__module__.startswith('focus_depth_ros.')
+
+
 def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """Parse; words that the parser does not know go to commands that pass them on to ROS."""
+    """Parse; what follows `--ros-args` goes to commands that pass it on to ROS."""
     arguments, rest = parser.parse_known_args(words)
     if rest and not hasattr(arguments, 'ros_arguments'):
         parser.error(f'unknown argument: {" ".join(rest)}')
+    if rest and rest[0] != '--ros-args':  # ROS ignores such words in silence
+        parser.error(
+            f'unknown argument: {" ".join(rest)}; remappings and parameters follow --ros-args: '
+            '--ros-args -r image:=/camera/image_raw -p max_depth_m:=5.0'
+        )
     if rest:
         arguments.ros_arguments = rest
     return arguments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -31,6 +32,34 @@ def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None
 def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(SystemExit):
         main(['predict', 'a.png', '--out', 'x', '--colour', 'red'])
+
+
+@pytest.mark.parametrize('words', ['image:=/camera/image_raw', '--backend onnxruntime'])
+def test_words_that_ros_would_ignore_are_refused(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip('rclpy')
+    with pytest.raises(SystemExit) as end:
+        main(['run', *words.split()])
+    assert end.value.code == 2
+    assert 'follow --ros-args' in capsys.readouterr().err
+
+
+def test_a_fault_of_the_package_is_one_line_and_any_other_is_a_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from focus_depth_ros.inference.model_folder import ModelError
+    from focus_depth_ros.pipeline import predict
+
+    for fault in (ModelError('no folder'), OSError('disk full')):
+        monkeypatch.setattr(predict, 'run', Mock(side_effect=fault))
+        assert main(['predict', 'a.png', '--out', 'x']) == 2
+        assert capsys.readouterr().err == f'focus-depth predict: {fault}\n'
+    monkeypatch.setattr(predict, 'run', Mock(side_effect=KeyboardInterrupt))
+    assert main(['predict', 'a.png', '--out', 'x']) == 130
+    monkeypatch.setattr(predict, 'run', Mock(side_effect=RuntimeError('a bug')))
+    with pytest.raises(RuntimeError, match='a bug'):
+        main(['predict', 'a.png', '--out', 'x'])
 
 
 def test_the_door_itself_imports_nothing_heavy() -> None:

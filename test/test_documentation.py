@@ -1,0 +1,115 @@
+"""README and docs against the code: tables, links, commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from focus_depth_ros.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+OF_EVERY_NODE = re.compile(
+    r'/rosout|.*(parameter|lifecycle|/(change|get)_\w*state|transition|type_description)\w*'
+)
+
+
+def table(section: str) -> list[list[str]]:
+    """The cells of the first table under a heading of the README, without its first two lines."""
+    text = README.split(f'\n### {section}\n')[1].split('\n#')[0]
+    rows = [line.strip('|').split('|') for line in text.splitlines() if line.startswith('|')]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def test_the_table_of_parameters() -> None:
+    pytest.importorskip('rclpy')
+    from focus_depth_ros.node.parameters import SPECIFICATIONS
+
+    rows = {name.strip('`'): cells for name, *cells in table('Parameters')}
+    assert rows.keys() == SPECIFICATIONS.keys()
+    for name, (default, live, meaning) in rows.items():
+        entry = SPECIFICATIONS[name]
+        assert yaml.safe_load(default.strip('`')) == entry.default, name
+        assert (live == 'x') == entry.live, name
+        for choice in entry.choices:
+            assert f'`{choice}`' in meaning, f'{name}: {choice} is not explained'
+
+
+@pytest.fixture
+def node(ros: None, tiny_model: Path) -> Iterator[Any]:
+    from rclpy.parameter import Parameter
+
+    from focus_depth_ros.node.focus_depth import FocusDepth
+
+    focus_depth = FocusDepth()
+    focus_depth.set_parameters([Parameter('model', value=str(tiny_model))])
+    focus_depth.start()
+    yield focus_depth
+    focus_depth.destroy_node()
+
+
+def test_the_tables_of_topics_and_services(node: Any) -> None:
+    def documented(section: str) -> dict[str, str]:
+        return {
+            node.resolve_topic_name(name): kind
+            for names, kind, _ in table(section)
+            for name in re.findall(r'`(.+?)`', names)
+            if name != 'image/compressed'  # in place of image
+        }
+
+    def offered(names_and_types: list[tuple[str, list[str]]]) -> dict[str, str]:
+        return {
+            name: re.sub('/(msg|srv)/', '/', kind)
+            for name, (kind, *_) in names_and_types
+            if not OF_EVERY_NODE.fullmatch(name)
+        }
+
+    me = (node.get_name(), node.get_namespace())
+    for section, names_and_types in (
+        ('Subscribed topics', node.get_subscriber_names_and_types_by_node(*me)),
+        ('Published topics', node.get_publisher_names_and_types_by_node(*me)),
+        ('Services', node.get_service_names_and_types_by_node(*me)),
+    ):
+        assert offered(names_and_types) == documented(section)
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r'\]\(([^)\s]+)\)', page.read_text(encoding='utf-8')):
+        if not target.startswith(('http', '#')):
+            assert (page.parent / target.split('#')[0]).exists(), target
+
+
+def _written_commands() -> list[tuple[str, str]]:
+    """(command, the rest of its line) of every command line of `focus-depth` in the pages."""
+    text = '\n'.join(page.read_text(encoding='utf-8') for page in PAGES)
+    text = text.replace('\\\n', ' ')
+    return re.findall(r'focus-depth ([a-z-]+)([^`|\n#]*)', text)
+
+
+def test_every_written_command_exists() -> None:
+    unknown = {command for command, _ in _written_commands()} - COMMANDS.keys()
+    assert not unknown
+
+
+@pytest.mark.parametrize('command', sorted({command for command, _ in _written_commands()}))
+def test_written_options_are_those_of_the_command(command: str) -> None:
+    try:
+        module = importlib.import_module(COMMANDS[command][0])
+    except ModuleNotFoundError as error:
+        pytest.skip(f'{error.name} is not installed')
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    known = {option for action in parser._actions for option in action.option_strings}
+    for other, rest in _written_commands():
+        if other == command:
+            written = set(re.findall(r'(?<!\S)--[a-z][\w-]*', rest.split('--ros-args')[0]))
+            assert written <= known, f'focus-depth {command}{rest}'
