@@ -16,6 +16,8 @@ QUANTISED_ENCODER = 'encoder_int8'
 """The manifest's name for an encoder in int8, which a folder may hold for CPUs."""
 MAX_SIDE_PX = 4096
 MAX_WORDS = 512
+UNKNOWN_WORD = 1
+"""Index of "<unknown>" in every vocabulary; 0 is padding."""
 BUILT_IN = Path(__file__).resolve().parent.parent / 'models' / 'compact'
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.inference.engine_pair import OUTPUTS, EnginePair, FocusMaps
-from focus_depth_ros.inference.model_folder import ModelFolder
+from focus_depth_ros.inference.model_folder import UNKNOWN_WORD, ModelFolder
 
 PICTURE = Path(__file__).with_name('self_check.jpg')
 """320x240, frame 54 of the rendered test split."""
@@ -31,7 +31,6 @@ PROMPTS: tuple[tuple[tuple[int, int, int, int], str], ...] = (
     (NOWHERE, ''),
 )
 """Boxes in px of the picture, and words."""
-UNKNOWN_WORD = 1
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import InvalidInput, Target
-from focus_depth_ros.inference.model_folder import ModelFolder
+from focus_depth_ros.inference.model_folder import UNKNOWN_WORD, ModelFolder
 from focus_depth_ros.networks.clip_bpe import ClipBytePairs
 
 MAX_TEXT_CHARACTERS = 200
-UNKNOWN_INDEX = 1
-"""Index of "<unknown>" in every vocabulary; 0 is padding."""
 ARTICLES = frozenset({'a', 'an', 'the'})
 OTHER_SPELLINGS = {'gray': 'grey', 'wood': 'wooden', 'metallic': 'metal', 'large': 'big'}
 SHORTEST_MISSPELT, LEAST_LIKENESS = 6, 0.5
@@ -55,9 +53,7 @@ class PromptEncoder:
     """Encodes targets for one vocabulary of a model folder."""
 
     def __init__(self, vocabulary: Sequence[str], max_words: int) -> None:
-        self._index = {
-            word: index for index, word in enumerate(vocabulary) if index > UNKNOWN_INDEX
-        }
+        self._index = {word: index for index, word in enumerate(vocabulary) if index > UNKNOWN_WORD}
         self._max_words = max_words
 
     def read(self, text: str) -> Words:
