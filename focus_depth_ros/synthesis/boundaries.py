@@ -1,6 +1,4 @@
-"""Occlusion boundaries from geometry.
-
-A jump of depth between neighbouring pixels that no surface slope explains.
+"""Occlusion boundaries from geometry: jumps of depth that no slope of a surface explains.
 
 Inverse depth of a plane is linear in the picture, so each side is extrapolated to the border
 between two samples from its own next sample inward; what then remains is the true gap. Samples
@@ -17,18 +15,22 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.sample import BOUNDARY_CONTACT, BOUNDARY_OCCLUSION, BOUNDARY_SELF
 
-_GAP_M = 0.003
-_GAP_SHARE = 0.002
+_GAP_M, _GAP_SHARE = 0.003, 0.002
+"""The least gap that is a boundary: this, and so much of the nearer side's distance."""
 _FAR = 1e-3
+"""Inverse depth, 1/m, of what is nowhere: a kilometre away."""
 _STEEP = 0.6
+"""A surface goes on where the step beside a break is at least this share of the break."""
 _WORTH_A_LOOK = 0.7
+"""Two pixels at least this share of the least gap apart may have a break between them."""
 _MARGIN = 2
+"""Pixels on either side of a pair that its slopes are taken from."""
 
 
 def _gentler(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """The smaller of two slopes (NaN = unknown), 0 where they disagree in sign.
 
-    Limbs of round things explain less.
+    So the limbs of round things, which bend away, explain less.
     """
     first = np.nan_to_num(first)
     second = np.where(np.isnan(second), first, second)
@@ -39,9 +41,7 @@ def _gentler(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray
 def _pair_gaps(
     inverse: NDArray[np.float64], parts: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Between columns c and c+1.
-
-    The depth gap in metres after extrapolating both sides, and whether c is nearer.
+    """The gap in metres between columns c and c+1, both sides extrapolated; whether c is nearer.
 
     A side is extrapolated half a sample when its inner neighbour is of the same part; the
     smaller of the plain and the extrapolated gap counts, so a slope can explain a jump but
@@ -133,9 +133,9 @@ def _jumps(scan: Scan) -> NDArray[np.bool_]:
 
 
 def _mark(out: NDArray[np.uint8], scan: Scan, labels: NDArray[np.int32]) -> None:
-    """Mark owner pixels of all breaks between horizontal neighbours.
+    """Mark, on the nearer pixel, all breaks between horizontal neighbours.
 
-    Call again on transposes for vertical ones.
+    Transposed arrays give those between vertical ones.
     """
     jump = _jumps(scan)
     differ = labels[:, :-1] != labels[:, 1:]

@@ -47,10 +47,7 @@ class Lighting:
 
 
 def spread(rng: np.random.Generator, direction: Array, radius: float, passes: int) -> Array:
-    """(passes,3) unit directions about one.
-
-    They lie on a ring of the given radius (tangent of the half angle).
-    """
+    """(passes,3) unit directions on a ring about one; `radius` is the tangent of the half angle."""
     side = np.cross(direction, [1.0, 0, 0] if abs(direction[0]) < 0.8 else [0, 1.0, 0])
     side /= np.linalg.norm(side)
     other = np.cross(direction, side)
@@ -71,10 +68,7 @@ def _down(rng: np.random.Generator, least_deg: float, most_deg: float) -> Array:
 def random_lighting(
     rng: np.random.Generator, centre: Array, softness: tuple[float, float]
 ) -> Lighting:
-    """One main lamp with shadows, one or two fills without, ambient.
-
-    Total brightness from dim to over-exposed.
-    """
+    """One main lamp with shadows, one or two fills without, ambient; dim to over-exposed in all."""
     exposure = rng.uniform(0.85, 1.25) if rng.random() < 0.88 else rng.uniform(0.45, 0.85)
     ambient_share = rng.uniform(0.42, 0.72)
     tint = np.clip(1 + rng.normal(0, 0.05) * np.array([1.0, 0.1, -1.0]), 0.8, 1.2)

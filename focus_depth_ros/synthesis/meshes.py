@@ -99,9 +99,7 @@ def grid_surface(points: Array, cell: Cell = WHOLE, closed: bool = False) -> Mes
 
 
 def lathe(profile: Array, cell: Cell = WHOLE, segments: int = 24, squareness: float = 2.0) -> Mesh:
-    """Turn a profile (P,2) of (radius, z) about z.
-
-    Going up an outer wall faces outward, going down inward.
+    """Turn a profile (P,2) of (radius, z) about z: going up it faces outward, going down inward.
 
     squareness: exponent of the superellipse section; 2 is round, 6 nearly square.
     """
@@ -143,10 +141,7 @@ def sweep(
 def sheet(
     corner: Array, along: Array, up: Array, cell: Cell = WHOLE, rows: int = 2, columns: int = 2
 ) -> Mesh:
-    """A flat parallelogram from `corner`, facing along x up.
-
-    It is a grid of rows x columns vertices.
-    """
+    """A flat parallelogram, rows x columns vertices, that faces in the direction `along` x `up`."""
     v, u = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing='ij')
     return grid_surface(corner + u[..., None] * along + v[..., None] * up, cell)
 

@@ -136,78 +136,78 @@ class Surface:
 
     def occupy(self, mesh: Mesh) -> None:
         """Raise the map by a fixed thing such as a wall of a tote."""
-        print_ = footprint(mesh)
-        cells = print_.cells - np.floor(self.low_m / CELL_M).astype(int)
+        area = footprint(mesh)
+        cells = area.cells - np.floor(self.low_m / CELL_M).astype(int)
         inside = ((cells >= 0) & (cells < self._tops.shape)).all(axis=1)
         x, y = cells[inside].T
-        self._tops[x, y] = np.maximum(self._tops[x, y], print_.high_m[inside])
+        self._tops[x, y] = np.maximum(self._tops[x, y], area.high_m[inside])
         self._ground[x, y] = self._tops[x, y]
 
-    def gap_to_ground_m(self, print_: Footprint) -> float:
+    def gap_to_ground_m(self, area: Footprint) -> float:
         """How far a mesh, where it stands in the world, is above ground and fixed things."""
-        cells = print_.cells - np.floor(self.low_m / CELL_M).astype(int)
+        cells = area.cells - np.floor(self.low_m / CELL_M).astype(int)
         inside = ((cells >= 0) & (cells < self._ground.shape)).all(axis=1)
         x, y = cells[inside].T
-        gaps = print_.low_m[inside] - self._ground[x, y]
+        gaps = area.low_m[inside] - self._ground[x, y]
         return float(np.abs(gaps).min(initial=np.inf))
 
-    def _rest(self, print_: Footprint, at_m: Array) -> tuple[float, Array] | None:
+    def _rest(self, area: Footprint, at_m: Array) -> tuple[float, Array] | None:
         """Height of rest and the gap below each cell, metres.
 
         None if it would stick out of the map or through the ceiling.
         """
-        cells = print_.cells + np.round((at_m - self.low_m) / CELL_M).astype(int)
+        cells = area.cells + np.round((at_m - self.low_m) / CELL_M).astype(int)
         if (cells < 0).any() or (cells >= self._tops.shape).any():
             return None
-        gaps = self._tops[cells[:, 0], cells[:, 1]] - print_.low_m
+        gaps = self._tops[cells[:, 0], cells[:, 1]] - area.low_m
         height = float(gaps.max())
-        if height + float(print_.high_m.max()) > self.ceiling_m:
+        if height + float(area.high_m.max()) > self.ceiling_m:
             return None
         return height, height - gaps
 
     def _settle(
-        self, thing: Thing, mesh: Mesh, print_: Footprint, at_m: Array, height_m: float
+        self, thing: Thing, mesh: Mesh, area: Footprint, at_m: Array, height_m: float
     ) -> Placed:
         snapped = np.round((at_m - self.low_m) / CELL_M) * CELL_M + self.low_m
         moved = mesh.moved(float(snapped[0]), float(snapped[1]), height_m)
-        cells = print_.cells + np.round((at_m - self.low_m) / CELL_M).astype(int)
+        cells = area.cells + np.round((at_m - self.low_m) / CELL_M).astype(int)
         x, y = cells.T
-        self._tops[x, y] = np.maximum(self._tops[x, y], print_.high_m + height_m)
+        self._tops[x, y] = np.maximum(self._tops[x, y], area.high_m + height_m)
         placed = Placed(thing, moved)
         self.placed.append(placed)
         return placed
 
     def hover(self, thing: Thing, mesh: Mesh, at_m: Array, above_m: float) -> Placed | None:
         """Just above whatever is there, for physics to let go; None where there is no room."""
-        print_ = footprint(mesh)
-        rest = self._rest(print_, at_m)
+        area = footprint(mesh)
+        rest = self._rest(area, at_m)
         if rest is None:
             return None
-        return self._settle(thing, mesh, print_, at_m, rest[0] + above_m)
+        return self._settle(thing, mesh, area, at_m, rest[0] + above_m)
 
     def stand(self, thing: Thing, mesh: Mesh, at_m: Array) -> Placed | None:
         """On the bare ground at a point, touching nothing; None where there is no room."""
-        print_ = footprint(mesh)
-        rest = self._rest(print_, at_m)
+        area = footprint(mesh)
+        rest = self._rest(area, at_m)
         if rest is None or rest[0] > self.ground_m + 1e-3:
             return None
-        return self._settle(thing, mesh, print_, at_m, rest[0])
+        return self._settle(thing, mesh, area, at_m, rest[0])
 
     def drop(self, thing: Thing, mesh: Mesh, at_m: Array) -> Placed | None:
         """From above on whatever is there.
 
         None unless the contacts lie on all sides of the centre.
         """
-        print_ = footprint(mesh)
-        rest = self._rest(print_, at_m)
+        area = footprint(mesh)
+        rest = self._rest(area, at_m)
         if rest is None:
             return None
         height, gaps = rest
-        contact = print_.cells[gaps < _CONTACT_M] * CELL_M
-        spread = 0.15 * np.ptp(print_.cells * CELL_M, axis=0)
+        contact = area.cells[gaps < _CONTACT_M] * CELL_M
+        spread = 0.15 * np.ptp(area.cells * CELL_M, axis=0)
         if (contact.max(axis=0) < spread).any() or (contact.min(axis=0) > -spread).any():
             return None
-        return self._settle(thing, mesh, print_, at_m, height)
+        return self._settle(thing, mesh, area, at_m, height)
 
     def sink(
         self, thing: Thing, mesh: Mesh, rng: np.random.Generator, half_m: Array, highest_m: float
@@ -216,33 +216,33 @@ class Surface:
 
         None if it would still rise above highest_m.
         """
-        print_ = footprint(mesh)
+        area = footprint(mesh)
         spots = rng.uniform(-half_m, half_m, (8, 2))
-        rests = [(self._rest(print_, spot), spot) for spot in spots]
+        rests = [(self._rest(area, spot), spot) for spot in spots]
         found = [(rest[0], spot) for rest, spot in rests if rest is not None]
         if not found:
             return None
         height, spot = min(found, key=lambda pair: pair[0])
         if height > highest_m:
             return None
-        return self._settle(thing, mesh, print_, spot, height)
+        return self._settle(thing, mesh, area, spot, height)
 
     def slide(self, thing: Thing, mesh: Mesh, start_m: Array, goal_m: Array) -> Placed | None:
         """Along the ground from a free place towards a goal until it touches something.
 
         None if it never does.
         """
-        print_ = footprint(mesh)
+        area = footprint(mesh)
         steps = max(int(np.linalg.norm(goal_m - start_m) / (CELL_M / 2)), 1)
         last = None
         for fraction in np.linspace(0, 1, steps + 1):
             at = start_m + fraction * (goal_m - start_m)
-            rest = self._rest(print_, at)
+            rest = self._rest(area, at)
             if rest is None:
                 continue
             if rest[0] > self.ground_m + 1.5e-3:
                 return (
-                    None if last is None else self._settle(thing, mesh, print_, last, self.ground_m)
+                    None if last is None else self._settle(thing, mesh, area, last, self.ground_m)
                 )
             last = at
         return None

@@ -118,21 +118,23 @@ class Speaker:
         if len(self._visible) < 2 or not self._names:
             return None
         anchor = int(self._rng.choice(list(self._names)))
-        item = self._visible[int(self._rng.integers(len(self._visible)))]
-        phrases = plain_phrases(item)
-        phrase = phrases[int(self._rng.integers(len(phrases)))]
+        item, phrase = self._any_phrase()
         relation = str(self._rng.choice(RELATIONS, p=_ABSENT_SHARES))
         rivals = [other for other in present if fits(phrase, other, present)]
         if item.id == anchor or not self._false_of_others(relation, anchor, rivals, None):
             return None
         return joined(phrase, relation, self._names[anchor][0])
 
+    def _any_phrase(self) -> tuple[Described, Phrase]:
+        """A random visible object, and one of the phrases that fit it."""
+        item = self._visible[int(self._rng.integers(len(self._visible)))]
+        phrases = plain_phrases(item)
+        return item, phrases[int(self._rng.integers(len(phrases)))]
+
     def _absent_anchor(self, present: list[Described]) -> str | None:
         if not self._visible:
             return None
-        item = self._visible[int(self._rng.integers(len(self._visible)))]
-        phrases = plain_phrases(item)
-        phrase = phrases[int(self._rng.integers(len(phrases)))]
+        _, phrase = self._any_phrase()
         missing = absent_captions(present, self._rng, 1)
         if not missing:
             return None

@@ -57,12 +57,12 @@ def _bears(lower: Footprint, upper: Footprint) -> bool:
     return bool((np.abs(gaps) < _TOUCH_M).any())
 
 
-def _manner(upper: Placed, lower: Placed, print_: Footprint) -> Support:
+def _manner(upper: Placed, lower: Placed, area: Footprint) -> Support:
     """'in' for a vessel that rises round the middle of what it holds."""
     if lower.thing.class_name not in VESSELS:
         return 'on'
-    distance = np.linalg.norm((print_.cells + 0.5) * CELL_M - upper.middle_m, axis=1)
-    floor_m = float(print_.high_m[int(distance.argmin())])
+    distance = np.linalg.norm((area.cells + 0.5) * CELL_M - upper.middle_m, axis=1)
+    floor_m = float(area.high_m[int(distance.argmin())])
     rim_m = float(lower.mesh.vertices[:, 2].max())
     deep = max(_SUNK_M, _SUNK_SHARE * float(lower.mesh.extent_m[2]))
     if upper.mesh.lowest_m > rim_m - _SUNK_M:
