@@ -215,6 +215,23 @@ def test_wrong_parameters_are_refused_with_a_reason(
     assert 'Traceback' not in node.output
 
 
+def test_a_parameter_that_is_none_is_named(ros: None, tiny_model: Path) -> None:
+    words = ('autostart:=false', 'max_depth:=5.0', 'use_sim_time:=false')
+    overrides = 'qos_overrides./image.subscription.reliability:=reliable'
+    node = NodeProcess(*(word for item in (*words, overrides) for word in ('-p', item)))
+    try:
+        node.wait_for_output('no such parameter, left out: max_depth\n')
+    finally:
+        assert node.stop()[0] == 0
+
+
+def test_ros_arguments_that_cannot_be_used_are_one_line(ros: None) -> None:
+    node = NodeProcess('--params-file', 'none.yaml')
+    assert node.process.wait(timeout=20) == 2
+    assert 'focus_depth: cannot start: ' in node.output and 'none.yaml' in node.output
+    assert 'Traceback' not in node.output
+
+
 def test_without_autostart_it_waits(ros: None, tiny_model: Path) -> None:
     node = NodeProcess('-p', f'model:={tiny_model}', '-p', 'autostart:=false')
     robot = Robot()

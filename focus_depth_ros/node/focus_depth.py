@@ -35,6 +35,7 @@ from focus_depth_ros.node.parameters import (
     check_choices,
     declare_parameters,
     read_parameters,
+    unknown_parameters,
 )
 from focus_depth_ros.node.process import add_arguments as add_arguments
 from focus_depth_ros.node.process import run_command, run_in_ros
@@ -66,6 +67,8 @@ class FocusDepth(LifecycleNode):
         self._worker: Worker | None = None
         self._target_subscriptions: list[object] = []
         declare_parameters(self)
+        if unknown := unknown_parameters(self):
+            self.get_logger().warning(f'no such parameter, left out: {", ".join(unknown)}')
         self._options = read_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)

@@ -166,6 +166,19 @@ def declare_parameters(node: Node) -> None:
         node.declare_parameter(name, specification.default, _descriptor(specification))
 
 
+def unknown_parameters(node: Node) -> list[str]:
+    """Names given at the start that the node does not have, which ROS leaves out in silence.
+
+    rclpy has no public way to ask for them; where it keeps them otherwise, none are found.
+    """
+    given: dict[str, object] = getattr(node, '_parameter_overrides', {})
+    return [
+        name
+        for name in given
+        if not (node.has_parameter(name) or name.startswith('qos_overrides.'))
+    ]
+
+
 def read_parameters(node: Node, changed: list[Parameter] | None = None) -> Parameters:
     """Current values, with `changed` ones laid over them."""
     values: dict[str, Any] = {name: node.get_parameter(name).value for name in SPECIFICATIONS}

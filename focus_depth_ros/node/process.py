@@ -32,7 +32,7 @@ def run_in_ros(
     keep_large_blocks_in_the_heap()
     try:
         with ExitStack() as stack:
-            rclpy.init(args=arguments)
+            _initialise(arguments)
             stack.callback(rclpy.try_shutdown)
             try:
                 work(stack)
@@ -51,6 +51,14 @@ def run_in_ros(
         print(f'{name}: cannot start: {error}', file=sys.stderr)
         return 2
     return 0
+
+
+def _initialise(arguments: Sequence[str] | None) -> None:
+    """Raise ValueError for ROS arguments that cannot be used: no such parameter file, say."""
+    try:
+        rclpy.init(args=arguments)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
