@@ -15,7 +15,7 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from focus_depth_ros.synthesis.sample import Box
+from focus_depth_ros.core import Box
 
 FRAME_ID = 'camera_color_optical_frame'
 _VISION_MESSAGES = {

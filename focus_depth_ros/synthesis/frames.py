@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.core import Box
 from focus_depth_ros.synthesis.boundaries import boundaries_from_scans
 from focus_depth_ros.synthesis.cameras import Camera
 from focus_depth_ros.synthesis.captions import Described, absent_captions, captions_of
@@ -19,7 +20,7 @@ from focus_depth_ros.synthesis.placement import Placed
 from focus_depth_ros.synthesis.relation_captions import Speaker
 from focus_depth_ros.synthesis.relations import SceneGraph, seen_objects
 from focus_depth_ros.synthesis.renderer import Labels, Part, Renderer
-from focus_depth_ros.synthesis.sample import FARTHEST_M, Box, Extras, Sample, SceneObject
+from focus_depth_ros.synthesis.sample import FARTHEST_M, Extras, Sample, SceneObject
 from focus_depth_ros.synthesis.sensor import Surroundings, sensor_depth
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.stock import Stock

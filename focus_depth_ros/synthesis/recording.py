@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from focus_depth_ros.core import Box
 from focus_depth_ros.synthesis import surroundings
 from focus_depth_ros.synthesis.bag import NANOSECONDS, Bag
 from focus_depth_ros.synthesis.cameras import Camera, look_at
@@ -31,7 +32,7 @@ from focus_depth_ros.synthesis.meshes import rotation
 from focus_depth_ros.synthesis.objects import make_thing
 from focus_depth_ros.synthesis.placement import Surface, centred
 from focus_depth_ros.synthesis.renderer import Renderer
-from focus_depth_ros.synthesis.sample import Box, depth_to_counts, encode_image
+from focus_depth_ros.synthesis.sample import depth_to_counts, encode_image
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.themes import Scene
 

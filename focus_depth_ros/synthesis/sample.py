@@ -22,6 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.core import Box
+
 DEPTH_UNIT_M = 1e-4
 """Metres of one count in `KEY.depth.png`; 0 counts = no measurement. 65535 counts reach 6.55 m."""
 FARTHEST_M = 6.5
@@ -30,9 +32,6 @@ ENDINGS = ('rgb.jpg', 'depth.png', 'ids.png', 'boundary.png', 'json')
 
 BOUNDARY_NONE, BOUNDARY_OCCLUSION, BOUNDARY_SELF, BOUNDARY_CONTACT = 0, 1, 2, 3
 """Values of the boundary image; a boundary pixel lies on the nearer surface (its owner)."""
-
-Box = tuple[float, float, float, float]
-"""xyxy in pixels, right and lower edge exclusive."""
 
 
 @dataclass(frozen=True)
