@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import re
 from collections.abc import Iterator
@@ -79,6 +80,52 @@ def test_the_tables_of_topics_and_services(node: Any) -> None:
         ('Services', node.get_service_names_and_types_by_node(*me)),
     ):
         assert offered(names_and_types) == documented(section)
+
+
+def test_the_arguments_of_the_launch_file() -> None:
+    text = (ROOT / 'launch/focus.launch.py').read_text(encoding='utf-8')
+    tables = re.findall(r'^(?:TOPICS|PARAMETERS) = (\{.*?^\})', text, re.DOTALL | re.MULTILINE)
+    declared = set(re.findall(r"DeclareLaunchArgument\(\s*'(\w+)'", text))
+    declared.update(*map(ast.literal_eval, tables))
+    (row,) = (line for line in README.splitlines() if line.startswith('| `focus.launch.py`'))
+    assert set(re.findall(r'`(\w+)`', row)) == declared
+
+
+def test_the_service_calls() -> None:
+    pytest.importorskip('focus_depth_ros.srv')
+    calls = re.findall(r'ros2 service call (\S+) (\S+)/srv/(\w+) "(.+)"', README)
+    assert len(calls) == 2
+    for _, package, kind, content in calls:
+        request = getattr(importlib.import_module(f'{package}.srv'), kind).Request()
+        _fill(request, yaml.safe_load(content))
+
+
+def _fill(message: Any, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _fill(getattr(message, name), value)
+        else:
+            assert isinstance(value, type(getattr(message, name))), name
+
+
+def test_the_detector_to_plug_in() -> None:
+    pytest.importorskip('vision_msgs.msg')
+    from std_msgs.msg import Header
+
+    from focus_depth_ros.node.detections import targets_from_detections
+    from focus_depth_ros.node.parameters import SPECIFICATIONS, Parameters
+
+    (code,) = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    boxes = [('mug', 0.9, 210, 140, 330, 290), (7, 0.4, 1.5, 2, 33, 44)]
+    message = names['to_message'](Header(frame_id='camera'), boxes)
+    parameters = Parameters(**{name: entry.default for name, entry in SPECIFICATIONS.items()})
+    targets = targets_from_detections(message, parameters, pytest.fail)
+    assert [(target.label, target.box) for target in targets] == [
+        ('mug', (210, 140, 330, 290)),
+        ('7', (1.5, 2, 33, 44)),
+    ]
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
