@@ -7,7 +7,7 @@ need not. Nothing here knows ROS, a network or a file format.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +138,7 @@ class Target:
     label: str
     box: Box | None = None
     text: str = ''
-    score: float = field(default=math.nan)
+    score: float = math.nan
 
     def __post_init__(self) -> None:
         if (self.box is None) == (not self.text):
