@@ -5,7 +5,7 @@ Needs a Python with Blender as a module (`pip install bpy`, Python 3.11). Reads 
 line from standard input and answers each with one line, `done` or `failed: why`, on the stream it
 was given as its first argument (the second: threads):
 
-    {"load": FILE.npz}                    meshes, textures and looks of a scene replace the last one
+    {"load": FILE.npz, "seed": N}         meshes, textures and looks of a scene replace the last one
     {"draw": FILE.png, "camera": ..., "lamps": ..., "seed": N, "samples": N}
 
 Quality is set for pictures of 320x240: six light paths a pixel, denoised, look like a hundred.
@@ -47,7 +47,6 @@ def prepare(threads: int) -> None:
     scene.cycles.device = 'CPU'
     _budget(scene.cycles)
     scene.render.threads_mode, scene.render.threads = 'FIXED', threads
-    scene.render.use_persistent_data = True  # five views of a scene build it once
     scene.render.image_settings.file_format = 'PNG'
     scene.render.image_settings.color_mode = 'RGB'
     scene.view_settings.view_transform = 'Standard'  # no filmic look: a camera's own curve
@@ -56,7 +55,10 @@ def prepare(threads: int) -> None:
     nodes, links = scene.world.node_tree.nodes, scene.world.node_tree.links
     sky = nodes.new('ShaderNodeTexEnvironment')
     sky.image = bpy.data.images.new('sky', SKY_PX[1], SKY_PX[0], float_buffer=True)
-    links.new(sky.outputs['Color'], nodes['Background'].inputs['Color'])
+    gain = nodes.new('ShaderNodeVectorMath')
+    gain.name, gain.operation = 'gain', 'MULTIPLY'
+    links.new(sky.outputs['Color'], gain.inputs[0])
+    links.new(gain.outputs['Vector'], nodes['Background'].inputs['Color'])
     camera = bpy.data.objects.new('camera', bpy.data.cameras.new('camera'))
     scene.collection.objects.link(camera)
     scene.camera = camera
@@ -73,8 +75,14 @@ def _budget(cycles: Any) -> None:
     cycles.denoising_prefilter, cycles.denoising_quality = 'FAST', 'BALANCED'
 
 
-def load(path: str) -> None:
-    """Replace everything that is drawn by the parts of an .npz."""
+def load(path: str, seed: int) -> None:
+    """Replace everything that is drawn by the parts of an .npz.
+
+    Five views of a scene build it once. But what Cycles keeps it knows by address: it would show
+    textures of the last scene in the place of new ones, so all is dropped between scenes.
+    """
+    render = bpy.context.scene.render
+    render.use_persistent_data = False
     for item in [item for item in bpy.data.objects if item.type == 'MESH']:
         bpy.data.objects.remove(item)
     pictures = [image for image in bpy.data.images if image.name.startswith('picture')]
@@ -85,10 +93,13 @@ def load(path: str) -> None:
     ):
         for block in old:
             blocks.remove(block)
+    bpy.data.images['sky'].pixels.foreach_set(_sky(np.random.default_rng(seed)).ravel())
+    bpy.data.images['sky'].update()
     with np.load(path, allow_pickle=False) as parts:
         looks = parts['looks']  # (parts, 5), see _add_part
         for number, look in enumerate(looks):
             _add_part(number, look, {name: parts[f'{name}{number}'] for name in 'vnuft'})
+    render.use_persistent_data = True
 
 
 def _add_part(number: int, look: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
@@ -198,9 +209,8 @@ def draw(order: dict[str, Any]) -> None:
     """Render one view to a PNG."""
     scene, view = bpy.context.scene, order['camera']
     _aim(scene, view)
-    seed = order['seed'] % (2**31)
-    _shine(scene, order['lamps'], np.random.default_rng(seed))
-    scene.cycles.samples, scene.cycles.seed = order['samples'], seed
+    _shine(scene, order['lamps'])
+    scene.cycles.samples, scene.cycles.seed = order['samples'], order['seed'] % (2**31)
     scene.render.filepath = order['draw']
     bpy.ops.render.render(write_still=True)
 
@@ -219,7 +229,7 @@ def _aim(scene: Any, view: dict[str, Any]) -> None:
     camera.data.clip_start, camera.data.clip_end = 0.02, 50.0
 
 
-def _shine(scene: Any, lamps: list[dict[str, Any]], rng: np.random.Generator) -> None:
+def _shine(scene: Any, lamps: list[dict[str, Any]]) -> None:
     """MuJoCo's gains as light: gain g shows a surface that faces the lamp at g times its colour.
 
     Irradiance pi g does that. A far lamp is a sun as wide as the spread of its directions, a near
@@ -230,8 +240,7 @@ def _shine(scene: Any, lamps: list[dict[str, Any]], rng: np.random.Generator) ->
         bpy.data.objects.remove(item)
         bpy.data.lights.remove(data)
     ambient = np.sum([lamp['ambient'] for lamp in lamps], axis=0)
-    bpy.data.images['sky'].pixels.foreach_set(_sky(ambient, rng).ravel())
-    bpy.data.images['sky'].update()
+    scene.world.node_tree.nodes['gain'].inputs[1].default_value = [float(part) for part in ambient]
     for number, lamp in enumerate(lamps):
         directions = np.array(lamp['directions'])
         middle = directions.mean(0) / np.linalg.norm(directions.mean(0))
@@ -254,10 +263,10 @@ def _shine(scene: Any, lamps: list[dict[str, Any]], rng: np.random.Generator) ->
         scene.collection.objects.link(item)
 
 
-def _sky(ambient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _sky(rng: np.random.Generator) -> np.ndarray:
     """(H,W,4) the light from above, the lowest row straight below: windows and ceiling lamps.
 
-    They are what glossy things and glass mirror. A surface that faces up gets `ambient` of it all.
+    They are what glossy things and glass mirror. A surface that faces up gets 1 of it all.
     """
     rows, columns = SKY_PX
     height = (np.arange(rows)[:, None] + 0.5) / rows * math.pi - math.pi / 2
@@ -271,7 +280,7 @@ def _sky(ambient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         light += inside * rng.uniform(2, 12)
     facing = np.clip(np.sin(height), 0, None) * np.cos(height) * np.ones_like(turn)
     light /= (light * facing).sum() / facing.sum()
-    return np.dstack([light[..., None] * ambient, np.ones(SKY_PX)]).astype(np.float32)
+    return np.repeat(light[..., None], 4, axis=2).astype(np.float32)
 
 
 def main() -> None:
@@ -281,7 +290,7 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         try:
-            draw(order) if 'draw' in order else load(order['load'])
+            draw(order) if 'draw' in order else load(order['load'], order['seed'])
             answers.write('done\n')
         except Exception as error:  # the other side decides what a failed picture means
             answers.write(f'failed: {error}\n'.replace('\n', ' ') + '\n')

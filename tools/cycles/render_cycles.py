@@ -79,7 +79,8 @@ class CyclesRenderer(Renderer):
         ]
         path = Path(self._folder.name) / 'scene.npz'
         np.savez(path, looks=np.array(looks, np.float64), **arrays)
-        self._order({'load': str(path)})
+        seed = int(abs(parts[0].mesh.vertices.sum()) * 1e6)  # the scene's own, so that bytes repeat
+        self._order({'load': str(path), 'seed': seed})
 
     def picture(self, camera: Camera, lighting: Lighting) -> NDArray[np.uint8]:
         """RGB uint8 (H,W,3), from Cycles."""
@@ -92,7 +93,7 @@ class CyclesRenderer(Renderer):
             'width': camera.width,
             'height': camera.height,
         }
-        seed = int(abs(camera.pose[:3, 3].sum()) * 1e6)  # the view's own, so that bytes repeat
+        seed = int(abs(camera.pose[:3, 3].sum()) * 1e6)  # the view's own, likewise
         lamps = [_lamp(lamp) for lamp in lighting.lamps]
         self._order(
             {
