@@ -23,7 +23,7 @@ from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
 from focus_depth_ros.pipeline.cloud import write_ply
 from focus_depth_ros.pipeline.encoded_picture import read_picture
-from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings
 from focus_depth_ros.pipeline.overview import overview, row_of
 from focus_depth_ros.pipeline.prompts import MAX_TEXT_CHARACTERS
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult, composite, to_depth
@@ -83,6 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, required=True, metavar='DIR', help='folder to write to, made if missing'
     )
+    parser.add_argument(
+        '--fovea',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='look twice: a second look at the surroundings of each target, sharper but slower',
+    )
     parser.add_argument('--model', type=Path, default=BUILT_IN, help='a model folder')
     parser.add_argument('--backend', choices=BACKENDS, default='auto')
 
@@ -97,7 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     failures = 0
     try:
-        pipeline = FocusPipeline(FocusModel(arguments.model, arguments.backend))
+        model = FocusModel(arguments.model, arguments.backend)
+        pipeline = FocusPipeline(model, Settings(fovea=arguments.fovea))
         targets, unread = _targets(arguments.targets, pipeline)
         for path in arguments.pictures:
             try:
