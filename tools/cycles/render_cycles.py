@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -134,20 +135,16 @@ def _lamp(lamp: Lamp) -> dict[str, Any]:
     }
 
 
-_renderer: CyclesRenderer | None = None
+@lru_cache(maxsize=1)
+def _renderer(blender_python: Path, samples: int) -> CyclesRenderer:
+    """The one renderer of this process."""
+    return CyclesRenderer(blender_python, samples, threads=1)
 
 
-def _start(blender_python: Path, samples: int) -> None:
-    """A worker's renderer; Blender's threads are as many as the workers leave it: one."""
-    global _renderer
-    _renderer = CyclesRenderer(blender_python, samples, threads=1)
-
-
-def _draw(job: Job) -> Job:
-    """Make one shard."""
-    assert _renderer is not None  # the pool started this process with _start
+def _draw(blender_python: Path, samples: int, job: Job) -> Job:
+    """Make one shard. Raises OSError and RuntimeError."""
     content = io.BytesIO()
-    draw_shard(job, content, _renderer)
+    draw_shard(job, content, _renderer(blender_python, samples))
     store_shard(job, content.getvalue())
     return job
 
@@ -170,6 +167,8 @@ def main() -> int:
         help='scenes take turns among those named, one named twice has two turns (default: all)',
     )
     arguments = parser.parse_args()
+    if arguments.scenes < 1 or arguments.workers < 1 or arguments.samples < 1 or arguments.seed < 0:
+        parser.error('--scenes, --workers and --samples must be at least 1, --seed at least 0')
     arguments.out.mkdir(parents=True, exist_ok=True)
     remove_abandoned(arguments.out)
     jobs = plan(
@@ -180,16 +179,18 @@ def main() -> int:
         themes=tuple(arguments.theme),
         scenes_per_shard=SCENES_PER_SHARD,
     )
-    left = missing(jobs)
+    draw = partial(_draw, arguments.blender_python, arguments.samples)
     start = time.perf_counter()
     done = 0
-    with multiprocessing.get_context('spawn').Pool(
-        arguments.workers, _start, (arguments.blender_python, arguments.samples)
-    ) as pool:
-        for job in pool.imap_unordered(_draw, left):
-            done += job.frames
-            rate = done / (time.perf_counter() - start)
-            print(f'{job.path}: {done} frames so far, {rate:.2f} frames/s', flush=True)
+    with multiprocessing.get_context('spawn').Pool(arguments.workers) as pool:
+        try:
+            for job in pool.imap_unordered(draw, missing(jobs)):
+                done += job.frames
+                rate = done / (time.perf_counter() - start)
+                print(f'{job.path}: {done} frames so far, {rate:.2f} frames/s', flush=True)
+        except (OSError, RuntimeError) as error:
+            print(f'render_cycles: {error}; the same command goes on', file=sys.stderr)
+            return 1
     return 0
 
 
