@@ -506,7 +506,7 @@ class TestPredict:
         words = [str(picture), '--text', 'quux', '--box', '10', '10', '40', '40']
         words += ['--box', '900', '900', '1e12', '1e12', '--text', 'missing', '--intrinsics']
         words += ['60', '60', '32', '24', '--model', str(tiny_model), '--out', str(tmp_path / 'o')]
-        assert self.predict(*words) == 0
+        assert self.predict(*words) == 1
         said = capsys.readouterr().err
         assert "target0: no known word in 'quux'" in said and 'outside the 64x48 picture' in said
         rows = json.loads((tmp_path / 'o/a.targets.json').read_text())['targets']

@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the results of every picture; unusable ones are named, the rest go on.
 
-    The exit status is 1 when a picture could not be used. A target that could not (words that the
+    The exit status is 1 when a picture or a target could not be used. Such a target (words that the
     model does not know, a box outside the picture) counts as not found, with a word on stderr.
     """
     _check(arguments)
@@ -116,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
                 continue
             for name in problems.keys() - unread.keys():
                 _complain(path, f'{name}: {problems[name]}')
+            failures += bool(problems)
             write_result(arguments.out, path.stem, result, problems)
             print(f'{_shown(path)}: ' + '; '.join(map(_sentence, result.targets)))
     except (ModelError, EngineError) as error:
