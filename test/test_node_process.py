@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +19,10 @@ pytest.importorskip('rclpy')
 pytest.importorskip('focus_depth_ros.msg')
 
 from node_harness import NodeProcess, Robot, picture
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
 
+from focus_depth_ros.node.focus_depth import FocusDepth
 from focus_depth_ros.node.parameters import SPECIFICATIONS
 
 
@@ -187,6 +191,50 @@ def test_a_transition_that_fails_is_said_and_leaves_nothing_behind(
     finally:
         robot.close()
         assert node.stop()[0] == 0
+
+
+@pytest.fixture
+def inner_node(ros: None, tiny_model: Path) -> Iterator[FocusDepth]:
+    """An active node inside this process, whose parts a test can break."""
+    node = FocusDepth()
+    node.set_parameters([Parameter('model', value=str(tiny_model))])
+    node.start()
+    yield node
+    node.destroy_node()
+
+
+def _breaks() -> None:
+    raise OSError('the device is gone')
+
+
+@pytest.mark.parametrize('what', ['deactivate', 'clean up', 'shut down'])
+def test_a_transition_that_raises_is_said_and_frees_everything(
+    inner_node: FocusDepth, what: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    worker, pipeline = inner_node._worker, inner_node._pipeline
+    assert worker is not None and pipeline is not None
+    if what == 'clean up':
+        inner_node.trigger_deactivate()
+        monkeypatch.setattr(pipeline.model, 'close', _breaks)
+        inner_node.trigger_cleanup()
+    else:
+        monkeypatch.setattr(inner_node._targets, 'forget_pictures', _breaks)
+        inner_node.trigger_deactivate() if what == 'deactivate' else inner_node.trigger_shutdown()
+    state = 'finalized' if what == 'shut down' else 'unconfigured'
+    assert inner_node._state == inner_node._state_machine.current_state[1] == state
+    assert not worker._thread.is_alive()
+    assert inner_node._pipeline is None and inner_node._outputs is None
+    assert inner_node.count_publishers('/focus_depth/depth/image') == 0
+    said = f'cannot {"stop" if what == "shut down" else what}: the device is gone'
+    assert said in capfd.readouterr().err
+    assert inner_node._failure == said
+
+
+def test_a_node_that_broke_works_again(inner_node: FocusDepth, monkeypatch: Any) -> None:
+    monkeypatch.setattr(inner_node._targets, 'forget_pictures', _breaks)
+    inner_node.trigger_deactivate()
+    inner_node.start()
+    assert inner_node._state == 'active' and inner_node._failure == ''
 
 
 @pytest.mark.parametrize(

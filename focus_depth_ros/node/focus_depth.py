@@ -91,11 +91,12 @@ class FocusDepth(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and advertise; a model that cannot be used is an error message."""
-        try:
-            self._configure()
-        except Exception as error:
-            return self._failed('configure', error)
-        self._state, self._failure = 'inactive', ''
+        self._failure = ''
+        if not self._tried('configure', self._configure):
+            self._release()
+            self._state = 'failed'
+            return TransitionCallbackReturn.FAILURE
+        self._state = 'inactive'
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
@@ -124,11 +125,10 @@ class FocusDepth(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
-        try:
-            self._start_working()
-        except Exception as error:
-            self._stop_working()
-            return self._failed('activate', error)
+        self._failure = ''
+        if not self._tried('activate', self._start_working):
+            self._tried('stop', self._stop_working)
+            return TransitionCallbackReturn.FAILURE
         self._state = 'active'
         self.get_logger().info(f'active; pictures from {self.resolve_topic_name("image")}')
         return super().on_activate(state)
@@ -162,57 +162,80 @@ class FocusDepth(LifecycleNode):
             )
         pipeline.model.start_building()
 
-    def _failed(self, what: str, error: Exception) -> TransitionCallbackReturn:
-        """Say why a transition failed and leave nothing half done behind."""
-        self._failure = f'cannot {what}: {error}'
-        self.get_logger().error(self._failure)
-        if what == 'configure':
-            self._free()
-            self._state = 'failed'
-        return TransitionCallbackReturn.FAILURE
-
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop working; the model stays loaded."""
-        self._stop_working()
+        if not self._tried('deactivate', self._stop_working):
+            return TransitionCallbackReturn.ERROR
         self._state = 'inactive'
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model and take the publishers down."""
-        self._free()
+        if not self._tried('clean up', self._free):
+            return TransitionCallbackReturn.ERROR
         self._state = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and free whatever the state was."""
-        self._stop_working()
-        self._free()
+        """Stop and free whatever the state was; the end comes also when that fails."""
+        self._release()
         self._state = 'finalized'
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything after a transition that broke off; the node can be configured again."""
+        self._release()
+        self._state = 'unconfigured'
+        self.get_logger().error(f'unconfigured, after a transition from {state.label} broke off')
         return TransitionCallbackReturn.SUCCESS
 
     def destroy_node(self) -> None:
         """Stop the worker before the node's handles go."""
-        self._stop_working()
+        self._tried('stop', self._stop_working)
         super().destroy_node()
 
+    def _tried(self, what: str, step: Callable[[], None]) -> bool:
+        """Do a step; False when it failed, which is said here: rclpy would swallow it.
+
+        The first one since the node was last asked to start stands in /diagnostics.
+        """
+        try:
+            step()
+        except Exception as error:
+            said = f'cannot {what}: {error}'
+            self.get_logger().error(said)
+            self._failure = self._failure or said
+            return False
+        return True
+
+    def _release(self) -> None:
+        self._tried('stop', self._stop_working)
+        self._tried('free the model', self._free)
+
     def _stop_working(self) -> None:
-        if self._worker is not None:
-            self._worker.stop()
-        for subscription in self._target_subscriptions:
-            self.destroy_subscription(subscription)
+        """Stop the worker and what feeds it; each is let go whatever the others raise."""
+        worker, subscriptions = self._worker, self._target_subscriptions
         self._worker, self._target_subscriptions = None, []
-        if self._targets is not None:
-            self._targets.forget_pictures()
-        if self._pipeline is not None:
-            self._pipeline.model.stop_building()
+        with ExitStack() as last_first:
+            if self._pipeline is not None:
+                last_first.callback(self._pipeline.model.stop_building)
+            if self._targets is not None:
+                last_first.callback(self._targets.forget_pictures)
+            for subscription in subscriptions:
+                last_first.callback(self.destroy_subscription, subscription)
+            if worker is not None:
+                last_first.callback(worker.stop)
 
     def _free(self) -> None:
-        if self._outputs is not None:
-            self._outputs.close()
-        if self._pipeline is not None:
-            self._pipeline.model.close()
+        """Let go of model and publishers, each whatever the other raises."""
+        outputs, pipeline = self._outputs, self._pipeline
         self._outputs, self._pipeline, self._targets = None, None, None
         self._last_text = ''
+        with ExitStack() as last_first:
+            if pipeline is not None:
+                last_first.callback(pipeline.model.close)
+            if outputs is not None:
+                last_first.callback(outputs.close)
 
     # Targets
 

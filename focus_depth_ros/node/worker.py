@@ -59,8 +59,11 @@ class Worker:
 
     def stop(self) -> None:
         """Close the camera and wait until the picture at hand is done."""
-        self.camera.close()
-        self._thread.join()
+        try:
+            self.camera.close()
+        finally:
+            if self._thread.is_alive():
+                self._thread.join()
 
     def _work(self) -> None:
         while (message := self.camera.take()) is not None:
