@@ -63,6 +63,28 @@ def test_depth_is_metres_under_the_pictures_own_header(robot: Robot) -> None:
     assert robot.beside(depth, 'depth/camera_info').k[0] == 300.0
 
 
+def test_camera_info_is_the_inputs_whole(robot: Robot) -> None:
+    stereo = {
+        'd': [0.01, 0.0, 0.0, 0.0, 0.0],
+        'r': [0.8, 0.6, 0.0, -0.6, 0.8, 0.0, 0.0, 0.0, 1.0],
+        'p': [290.0, 0.0, 150.0, -30.0, 0.0, 290.0, 110.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+        'binning_x': 1,
+        'roi': RegionOfInterest(width=WIDTH, height=HEIGHT, do_rectify=True),
+    }
+    for changes in (stereo, stereo | {'binning_x': 0, 'binning_y': 1}):
+        robot.send_camera_info(**changes)
+        info = robot.beside(robot.answer(), 'depth/camera_info')
+        assert (info.distortion_model, info.k[0], info.roi) == ('plumb_bob', 300.0, stereo['roi'])
+        assert all(list(getattr(info, name)) == stereo[name] for name in 'drp')
+        assert (info.binning_x, info.binning_y) == (
+            changes['binning_x'],
+            changes.get('binning_y', 0),
+        )
+    robot.send_camera_info()
+    info = robot.beside(robot.answer(), 'depth/camera_info')
+    assert list(info.p) == [300.0, 0.0, 160.0, 0.0, 0.0, 300.0, 120.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
 def test_every_listened_output_answers_every_picture(robot: Robot) -> None:
     robot.answer()
     robot.send_detections(('mug', 0.9, 100, 80, 220, 200))

@@ -54,6 +54,14 @@ def camera_from_info(info: CameraInfo, is_rectified: bool) -> Camera:
     return Camera(info.width, info.height, fx, fy, cx, cy, info.distortion_model, distortion)
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """A camera_info and the camera that was read from it."""
+
+    info: CameraInfo
+    camera: Camera
+
+
 class CameraInput:
     """Subscribes to one camera and hands out its newest picture.
 
@@ -77,8 +85,7 @@ class CameraInput:
         self._is_awaited = False
         self._work_goes_on = threading.Event()
         self._calibration_came = threading.Event()
-        self._info: CameraInfo | None = None
-        self._camera: Camera | None = None
+        self._calibration: Calibration | None = None
         self._references: deque[Image] = deque(maxlen=REFERENCES_KEPT)
         self.counts = FrameCounts()
         topic = node.resolve_topic_name('image')
@@ -127,13 +134,13 @@ class CameraInput:
         self._work_goes_on.set()
 
     def _on_camera_info(self, info: CameraInfo) -> None:
-        if self._info is not None and _same_calibration(info, self._info):
+        known = self._calibration
+        if known is not None and _same_calibration(info, known.info):
             return
-        self._info = info
         try:
-            self._camera = camera_from_info(info, self._is_rectified)
+            self._calibration = Calibration(info, camera_from_info(info, self._is_rectified))
         except InvalidInput as problem:
-            self._camera, self._info = None, None
+            self._calibration = None
             self._complain(problem)
         self._calibration_came.set()
 
@@ -150,8 +157,8 @@ class CameraInput:
             message, self._newest = self._newest, None
             return None if self._closed else message
 
-    def decode(self, message: bytes | CompressedImage) -> Frame:
-        """The picture as a Frame; without its camera where the calibration does not fit it.
+    def decode(self, message: bytes | CompressedImage) -> tuple[Frame, CameraInfo | None]:
+        """The picture as a Frame, and its camera_info; without camera and info where none fits it.
 
         Raises InvalidInput when the picture itself cannot be used.
         """
@@ -164,8 +171,8 @@ class CameraInput:
         if self.counts.received == 1:  # a camera's calibration follows its picture
             self.let_others_run()
             self._calibration_came.wait(CALIBRATION_FOLLOWS_S)
-        camera = self._camera
-        if camera is None:
+        calibration = self._calibration
+        if calibration is None:
             self._complain(
                 InvalidInput(
                     'camera_info_missing',
@@ -173,7 +180,9 @@ class CameraInput:
                     'depth stays relative and there are no points',
                 )
             )
-        elif camera.is_distorted:
+            return Frame(rgb, None, stamp, frame_id), None
+        camera = calibration.camera
+        if camera.is_distorted:
             self._complain(
                 InvalidInput(
                     'distortion',
@@ -183,12 +192,12 @@ class CameraInput:
                 )
             )
         try:
-            return Frame(rgb, camera, stamp, frame_id)
+            return Frame(rgb, camera, stamp, frame_id), calibration.info
         except InvalidInput as problem:
             if problem.kind != 'camera_info_size':
                 raise
             self._complain(problem)
-            return Frame(rgb, None, stamp, frame_id)
+            return Frame(rgb, None, stamp, frame_id), None
 
     def reference_depth_m(self, frame: Frame) -> NDArray[np.float32] | None:
         """The reference depth that belongs to a picture, metres, NaN invalid; None without one.
@@ -250,6 +259,9 @@ def _same_calibration(one: CameraInfo, other: CameraInfo) -> bool:
         (one.width, one.height, one.distortion_model)
         == (other.width, other.height, other.distortion_model)
         and np.array_equal(one.k, other.k)
+        and np.array_equal(one.r, other.r)
         and np.array_equal(one.p, other.p)
         and list(one.d) == list(other.d)
+        and (one.binning_x, one.binning_y) == (other.binning_x, other.binning_y)
+        and one.roi == other.roi
     )

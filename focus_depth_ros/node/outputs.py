@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -13,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, RegionOfInterest
 from std_msgs.msg import Float64, Header
 from vision_msgs.msg import Detection3DArray
 
-from focus_depth_ros.core import Box, Camera
+from focus_depth_ros.core import Box
 from focus_depth_ros.msg import FocusTarget, FocusTargetArray
 from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
 from focus_depth_ros.node.depth_encoding import millimetres_from_metres
@@ -62,12 +63,14 @@ class Outputs:
     def _wanted(self, name: str) -> bool:
         return bool(self._results[name].get_subscription_count())
 
-    def publish(self, result: FocusResult, parameters: Parameters) -> None:
+    def publish(
+        self, result: FocusResult, camera_info: CameraInfo | None, parameters: Parameters
+    ) -> None:
         """Publish whatever somebody listens to, under the picture's own stamp and frame."""
         header = header_of(result)
         for name, message in (
             ('depth/image', lambda: depth_message(result, parameters.depth_encoding)),
-            ('depth/camera_info', lambda: _camera_info_message(result)),
+            ('depth/camera_info', lambda: _camera_info_message(camera_info)),
             ('depth/relative', lambda: _relative_message(result)),
             (
                 'targets',
@@ -128,22 +131,17 @@ def _relative_message(result: FocusResult) -> Image | None:
     return None if result.scale.is_metric else image_from_array(result.inverse_depth, '32FC1')
 
 
-def _camera_info_message(result: FocusResult) -> CameraInfo | None:
-    camera = result.frame.camera
-    return None if camera is None else _camera_info(camera)
+def _camera_info_message(info: CameraInfo | None) -> CameraInfo | None:
+    """The input's calibration, whole: a result has the picture's pixels.
 
-
-def _camera_info(camera: Camera) -> CameraInfo:
-    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
-    return CameraInfo(
-        width=camera.width,
-        height=camera.height,
-        distortion_model=camera.distortion_model or 'plumb_bob',
-        d=list(camera.distortion) or [0.0] * 5,
-        k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
-        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
-    )
+    Where a camera gives K alone, P is filled in, because consumers of rectified pictures read P.
+    """
+    if info is None:
+        return None
+    message = copy(info)
+    if not np.any(info.p):
+        message.p = [*info.k[:3], 0.0, *info.k[3:6], 0.0, *info.k[6:], 0.0]
+    return message
 
 
 def target_message(answer: TargetResult) -> FocusTarget:

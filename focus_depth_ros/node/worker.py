@@ -84,7 +84,7 @@ class Worker:
 
     def _answer(self, message: bytes | CompressedImage) -> None:
         start = time.perf_counter()
-        frame = self.camera.decode(message)
+        frame, camera_info = self.camera.decode(message)
         picture = self.pipeline.picture(frame)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         wanted = self.targets.locate(frame.stamp_ns, grey, frame.size)
@@ -101,7 +101,7 @@ class Worker:
             self.complain(InvalidInput('reference_fit', REFERENCE_UNFIT))
         if not result.scale.is_metric:
             self.complain(_scale_problem(asked_source))
-        self.outputs.publish(result, self.parameters())
+        self.outputs.publish(result, camera_info, self.parameters())
         self.camera.counts.answered += 1
         self.outputs.publish_timings(
             inference_time_ms=1e3 * self.pipeline.inference_s,
