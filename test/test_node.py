@@ -301,10 +301,12 @@ def test_lifecycle_and_parameters(robot: Robot) -> None:
     assert 300 < pixels(depth, 'u2').mean() < 2000
     assert refusal('depth_encoding', ParameterValue(type=text, string_value='32FC1')) == ''
     assert refusal('scale_source', ParameterValue(type=text, string_value='none')) == ''
+    missed = robot.fact('problem scale')
     relative = robot.answer(output='depth/relative')
     assert relative.encoding == '32FC1'
     assert all(m.header != relative.header for m in robot.heard['depth/image'])
-    robot.problem('scale')
+    assert robot.fact('scale source') == 'none'
+    assert robot.fact('problem scale') == missed, 'what was asked for is no problem'
     assert refusal('scale_source', ParameterValue(type=text, string_value='auto')) == ''
 
     assert refusal('max_depth_m', ParameterValue(type=number, double_value=math.nan))

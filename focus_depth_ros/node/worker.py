@@ -99,7 +99,7 @@ class Worker:
         self.scale_source = result.scale.source
         if reference is not None and result.scale.source != 'reference_depth':
             self.complain(InvalidInput('reference_fit', REFERENCE_UNFIT))
-        if not result.scale.is_metric:
+        if not result.scale.is_metric and asked_source != 'none':
             self.complain(_scale_problem(asked_source))
         self.outputs.publish(result, camera_info, self.parameters())
         self.camera.counts.answered += 1
@@ -115,6 +115,5 @@ def _scale_problem(source: str) -> InvalidInput:
         'auto': 'neither reference_depth nor camera_info with a model that knows metres',
         'model': 'no camera_info, without which the model knows no metres',
         'reference_depth': 'no reference_depth picture within 0.1 s that fits',
-        'none': 'scale_source is none',
     }[source]
     return InvalidInput('scale', f'depth has no metric scale ({missing}); see ~/depth/relative')
