@@ -7,11 +7,11 @@ It configures and activates itself (parameter `autostart`), so no lifecycle mana
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch_ros.actions import Node
 
-from focus_depth_ros.node.transport import use_large_message_profile
+from focus_depth_ros.node.transport import large_message_profile
 
 PARAMETER_FILE = Path(get_package_share_directory('focus_depth_ros')) / 'config/focus.yaml'
 
@@ -59,12 +59,12 @@ def generate_launch_description() -> LaunchDescription:
     )
 
 
-def start_node(context: LaunchContext) -> list[Node]:
-    """Describe the node, once the arguments have their values."""
+def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Describe the node and its environment, once the arguments have their values."""
     value = context.launch_configurations
-    if value['large_messages'] == 'true':
-        use_large_message_profile()
+    environment = large_message_profile() if value['large_messages'] == 'true' else {}
     return [
+        *(SetEnvironmentVariable(name, profile) for name, profile in environment.items()),
         Node(
             package='focus_depth_ros',
             executable='focus_depth',
@@ -76,5 +76,5 @@ def start_node(context: LaunchContext) -> list[Node]:
             ],
             remappings=[(name, value[name]) for name in TOPICS],
             output='screen',
-        )
+        ),
     ]

@@ -18,12 +18,18 @@ def use_large_message_profile() -> None:
 
     To be called before rclpy.init. Without it the default transports lose camera pictures.
     """
+    os.environ.update(large_message_profile())
+
+
+def large_message_profile() -> dict[str, str]:
+    """What to add to a process's environment so that large messages pass; {} if it names one."""
+    if profile_variable() in os.environ:
+        return {}
     try:
-        profile = shared_file('config/fastdds_large_messages.xml')
+        return {profile_variable(): str(shared_file('config/fastdds_large_messages.xml'))}
     except FileNotFoundError as error:
         print(f'large pictures may get lost: {error}', file=sys.stderr)
-    else:
-        os.environ.setdefault(profile_variable(), str(profile))
+        return {}
 
 
 def profile_variable() -> str:
