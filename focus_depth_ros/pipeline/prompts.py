@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import InvalidInput, Target
 from focus_depth_ros.inference.model_folder import UNKNOWN_WORD, ModelFolder
-from focus_depth_ros.networks.clip_bpe import ClipBytePairs
+from focus_depth_ros.pipeline.clip_bpe import ClipBytePairs
 
 MAX_TEXT_CHARACTERS = 200
 ARTICLES = frozenset({'a', 'an', 'the'})

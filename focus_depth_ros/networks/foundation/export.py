@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from focus_depth_ros.networks.blocks import resize
-from focus_depth_ros.networks.clip_bpe import ClipBytePairs, find_merges
 from focus_depth_ros.networks.foundation.attention import EXPLICIT, FUSED, use_attention
 from focus_depth_ros.networks.foundation.depth_anything import Kind
 from focus_depth_ros.networks.foundation.depth_weights import licence_of, load_depth_anything
@@ -36,6 +35,7 @@ from focus_depth_ros.networks.foundation.focus_depth import (
 from focus_depth_ros.networks.foundation.sam3_weights import LICENCE as SAM3_LICENCE
 from focus_depth_ros.networks.foundation.sam3_weights import SIDE, load_sam3
 from focus_depth_ros.networks.foundation.trained_weights import load_trained, read_trained_shape
+from focus_depth_ros.pipeline.clip_bpe import ClipBytePairs, find_merges
 
 OPSET = 17
 TOLERANCE = 1e-4
