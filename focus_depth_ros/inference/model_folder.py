@@ -74,6 +74,16 @@ def read_model_folder(path: Path) -> ModelFolder:
         raise ModelError(f'{manifest_path}: malformed manifest ({error!r})') from error
 
 
+def file_entry(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file, and of the weights beside a graph, for the reader to check.
+
+    {'path', 'sha256', 'bytes'}, and 'data' with the same of "<graph>.data" where there is one.
+    """
+    entry = {'path': path.name, 'sha256': _sha256(path), 'bytes': path.stat().st_size}
+    beside = weights_beside(path)
+    return entry | {'data': file_entry(beside)} if beside.exists() else entry
+
+
 def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
     if manifest['format'] != 1:
         raise ModelError(f'{path}: manifest format {manifest["format"]!r}, this version reads 1')
@@ -133,10 +143,18 @@ def _checked_file(folder: Path, entry: dict[str, Any], most_bytes: int) -> Path:
     size = file.stat().st_size
     if size > most_bytes:
         raise ModelError(f'{file} has {size} bytes, more than the {most_bytes} accepted')
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = _sha256(file)
     if digest != entry['sha256']:
         raise ModelError(
             f'{file}: checksum {digest[:12]}... is not the {str(entry["sha256"])[:12]}... of '
             'model.json; the file was altered or copied incompletely'
         )
     return file
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open('rb') as content:
+        while chunk := content.read(1 << 24):
+            digest.update(chunk)
+    return digest.hexdigest()

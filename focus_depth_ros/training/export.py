@@ -7,7 +7,6 @@ with.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import warnings
 from dataclasses import asdict
@@ -21,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from focus_depth_ros.inference.model_folder import file_entry
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork
 from focus_depth_ros.networks.compact_graphs import OUTPUT_NAMES, EncoderGraph, FocusGraph
 from focus_depth_ros.training.calibration import (
@@ -147,7 +147,7 @@ def export_model(
         'license': 'Apache-2.0',
         'family': 'compact',
         'shape': asdict(network.shape),
-        'files': {part: _file_entry(path) for part, path in paths.items()},
+        'files': {part: file_entry(path) for part, path in paths.items()},
         'input': {'width': WIDTH, 'height': HEIGHT},
         'output': {'width': OUTPUT_WIDTH, 'height': OUTPUT_HEIGHT},
         'features': list(FEATURE_NAMES),
@@ -196,8 +196,3 @@ def _inputs(seed: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
     words[:, 4:] = 0
     box[-1], words[0] = 0, 0
     return torch.from_numpy(picture), torch.from_numpy(box), torch.from_numpy(words)
-
-
-def _file_entry(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    return {'path': path.name, 'sha256': hashlib.sha256(content).hexdigest(), 'bytes': len(content)}

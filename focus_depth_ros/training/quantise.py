@@ -7,7 +7,6 @@ float32 encoder does; docs/decisions/0007-int8-encoder-on-cpus.md says what it g
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -29,7 +28,12 @@ from onnxruntime.quantization import (
 )
 
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
-from focus_depth_ros.inference.model_folder import QUANTISED_ENCODER, ModelError, read_model_folder
+from focus_depth_ros.inference.model_folder import (
+    QUANTISED_ENCODER,
+    ModelError,
+    file_entry,
+    read_model_folder,
+)
 from focus_depth_ros.pipeline.picture import stretch
 
 FILE_NAME = 'encoder.int8.onnx'
@@ -96,18 +100,14 @@ def quantise(model: Path, pictures: Iterable[NDArray[np.uint8]], source: str) ->
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        content = result.read_bytes()
         os.replace(result, model / FILE_NAME)
     manifest = json.loads((model / 'model.json').read_text(encoding='utf-8'))
-    manifest['files'][QUANTISED_ENCODER] = {
-        'path': FILE_NAME,
-        'sha256': hashlib.sha256(content).hexdigest(),
-        'bytes': len(content),
-        'calibrated_on': f'{reader.count} pictures of {Path(source).name}',
-    }
+    entry = file_entry(model / FILE_NAME)
+    calibrated_on = f'{reader.count} pictures of {Path(source).name}'
+    manifest['files'][QUANTISED_ENCODER] = entry | {'calibrated_on': calibrated_on}
     text = json.dumps(manifest, indent=1) + '\n'
     (model / 'model.json').write_text(text, encoding='utf-8')
-    return len(content)
+    return int(entry['bytes'])
 
 
 @contextmanager

@@ -8,7 +8,6 @@ with torch on a picture and prompts other than those they were traced with.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import warnings
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from focus_depth_ros.inference.model_folder import file_entry
 from focus_depth_ros.networks.blocks import resize
 from focus_depth_ros.networks.foundation.attention import EXPLICIT, FUSED, use_attention
 from focus_depth_ros.networks.foundation.depth_anything import Kind
@@ -183,7 +183,7 @@ def manifest_of(
     """The content of model.json."""
     kind = network.depth.shape.kind
     side = {'width': network.shape.side_px, 'height': network.shape.side_px}
-    files = {part: _file_entry(path) for part, path in paths.items()}
+    files = {part: file_entry(path) for part, path in paths.items()}
     return {
         'format': 1,
         'name': f'focusdepth-{kind.value}-{network.depth.shape.width}',
@@ -193,7 +193,7 @@ def manifest_of(
         'shape': asdict(network.shape),
         'mask_by_instance': recipe.by_instance,
         'attention': recipe.attention,
-        'files': {**files, 'merges': _file_entry(merges)},
+        'files': {**files, 'merges': file_entry(merges)},
         'input': {'width': network.sam3.side, 'height': network.sam3.side},
         'output': side,
         'features': list(network.feature_names),
@@ -287,19 +287,3 @@ def example_inputs(
     words[0, : len(caption)] = torch.tensor(caption, dtype=torch.int32)
     box[0] = 0
     return picture, box, words
-
-
-def _file_entry(path: Path) -> dict[str, Any]:
-    entry = _checksum(path)
-    beside = path.with_name(f'{path.name}.data')
-    if beside.exists():
-        entry['data'] = _checksum(beside)
-    return entry
-
-
-def _checksum(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(1 << 24):
-            digest.update(chunk)
-    return {'path': path.name, 'sha256': digest.hexdigest(), 'bytes': path.stat().st_size}
