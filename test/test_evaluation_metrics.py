@@ -105,7 +105,7 @@ def test_errors_of_four_pixels() -> None:
     assert metrics.log10_error(row(10, 1, 1, 1), row(1, 10, 1, 1), ALL) == pytest.approx(0.5)
     for metric in (
         abs_rel, delta, metrics.rmse, metrics.relative_to_prediction, metrics.log10_error,
-        metrics.scale_invariant_log, metrics.ordinal_disagreement, metrics.scale_error,
+        metrics.scale_invariant_log, metrics.ordinal_disagreement,
     ):  # fmt: skip
         assert np.isnan(metric(guess, truth, EMPTY))
 
@@ -133,20 +133,6 @@ def test_ordinal_disagreement_counts_wrong_pairs() -> None:
     assert flat == pytest.approx(0.5, abs=0.03)
 
 
-def test_scale_error_is_what_alignment_would_hide() -> None:
-    truth = row(1, 2, 3, 4)
-    assert metrics.scale_error(1.1 * truth, truth, ALL) == pytest.approx(0.1, rel=1e-4)
-    assert metrics.scale_error(0.9 * truth, truth, ALL) == pytest.approx(0.1, rel=1e-4)
-
-
-def test_r3_compares_improved_with_worsened_pixels() -> None:
-    truth, initial = row(0, 0, 0, 0), row(0.5, 0.5, 0.5, 0.5)
-    refined = row(0.1, 0.2, 0.48, 0.9)  # two better, one within 0.05, one worse
-    assert metrics.improved_to_worsened(refined, initial, truth, ALL) == 2
-    assert metrics.improved_to_worsened(0 * refined, initial, truth, ALL) == np.inf
-    assert np.isnan(metrics.improved_to_worsened(initial, initial, truth, ALL))
-
-
 def test_mask_boundary_error_looks_round_the_outline_only() -> None:
     truth = np.zeros((40, 40), np.float32)
     mask = np.zeros((40, 40), np.bool_)
@@ -168,7 +154,3 @@ def test_quartiles_leave_out_what_was_not_measured() -> None:
     found = metrics.quartiles([4.0, 1.0, float('nan'), 2.0, 3.0, 10.0])
     assert found == {'q1': 2.0, 'median': 3.0, 'q3': 4.0, 'mean': 4.0}
     assert np.isnan(metrics.quartiles([])['median'])
-
-
-def test_grounding_needs_more_than_half() -> None:
-    assert metrics.grounding_accuracy([0.5, 0.6, 0.9, 0.1]) == 0.5

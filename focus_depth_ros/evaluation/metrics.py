@@ -108,27 +108,6 @@ def ordinal_disagreement(
     return _mean(order(guess) != order(truth))
 
 
-def scale_error(prediction_m: Image, depth_m: Image, region: Mask) -> float:
-    """Metric scale error: |median(d^ / d) - 1|; what is off before any alignment."""
-    if not region.any():
-        return float('nan')
-    return abs(float(np.median(prediction_m[region] / depth_m[region])) - 1)
-
-
-def improved_to_worsened(
-    refined: Image, initial: Image, truth: Image, region: Mask, least: float = 0.05
-) -> float:
-    """R3: pixels improved by more than `least` over pixels worsened by more, in inverse depth.
-
-    All three are inverse depth, aligned; no pixel worsened: infinite, or NaN if none improved.
-    """
-    change = np.abs(initial - truth)[region] - np.abs(refined - truth)[region]
-    better, worse = np.count_nonzero(change > least), np.count_nonzero(change < -least)
-    if worse:
-        return better / worse
-    return float('inf') if better else float('nan')
-
-
 def mask_boundary_error(prediction: Image, truth: Image, masks: list[Mask], valid: Mask) -> float:
     """MBE: mean over instances of the RMSE of inverse depth round their outlines.
 
@@ -152,11 +131,6 @@ def quartiles(values: list[float]) -> dict[str, float]:
     return {
         'q1': float(low), 'median': float(middle), 'q3': float(high), 'mean': float(known.mean())
     }  # fmt: skip
-
-
-def grounding_accuracy(ious: list[float], least: float = 0.5) -> float:
-    """Share of text prompts whose mask has an IoU over `least` with the named target."""
-    return _mean(np.array(ious) > least)
 
 
 def mask_iou(prediction: Mask, truth: Mask) -> float:

@@ -30,8 +30,8 @@ FARTHEST_M = 6.5
 JPEG_QUALITY = 95
 ENDINGS = ('rgb.jpg', 'depth.png', 'ids.png', 'boundary.png', 'json')
 
-BOUNDARY_NONE, BOUNDARY_OCCLUSION, BOUNDARY_SELF, BOUNDARY_CONTACT = 0, 1, 2, 3
-"""Values of the boundary image; a boundary pixel lies on the nearer surface (its owner)."""
+BOUNDARY_OCCLUSION, BOUNDARY_SELF, BOUNDARY_CONTACT = 1, 2, 3
+"""Values of the boundary image, 0 elsewhere; a boundary pixel lies on the nearer surface (its owner)."""
 
 
 @dataclass(frozen=True)
