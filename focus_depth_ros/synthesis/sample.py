@@ -31,7 +31,7 @@ JPEG_QUALITY = 95
 ENDINGS = ('rgb.jpg', 'depth.png', 'ids.png', 'boundary.png', 'json')
 
 BOUNDARY_OCCLUSION, BOUNDARY_SELF, BOUNDARY_CONTACT = 1, 2, 3
-"""Values of the boundary image, 0 elsewhere; a boundary pixel lies on the nearer surface (its owner)."""
+"""Values of the boundary image, else 0; a boundary pixel lies on the nearer surface (its owner)."""
 
 
 @dataclass(frozen=True)
