@@ -41,6 +41,7 @@ COMMANDS = {
         'focus_depth_ros.training.quantise',
         'add an int8 encoder for CPUs to a model folder',
     ),
+    'average': ('focus_depth_ros.training.average', 'one network from several checkpoints'),
     'export': ('focus_depth_ros.training.export', 'write a model folder from a checkpoint'),
     'export-foundation': (
         'focus_depth_ros.networks.foundation.export',

@@ -25,7 +25,7 @@ from focus_depth_ros.synthesis.sample import (  # noqa: E402
 )
 from focus_depth_ros.synthesis.splits import split_of  # noqa: E402
 from focus_depth_ros.synthesis.vocabulary import CLASS_WORDS, COLOURS  # noqa: E402
-from focus_depth_ros.training import compact_losses, train  # noqa: E402
+from focus_depth_ros.training import average, compact_losses, train  # noqa: E402
 from focus_depth_ros.training.augmentation import View, apply_view, draw_view  # noqa: E402
 from focus_depth_ros.training.boundary_losses import balanced_cross_entropy  # noqa: E402
 from focus_depth_ros.training.calibration import fit_calibration  # noqa: E402
@@ -332,6 +332,28 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     smaller = replace(parts, steps=11, network={**TINY, 'fine': 4})
     with pytest.raises(ValueError, match='a network of other sizes'):
         train.train(smaller)
+
+
+def test_checkpoints_average_and_statistics_are_taken_anew(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(average, 'STATISTICS_BATCHES', 2)
+    parts = config(shards, tmp_path / 'run')
+    network = family_named('compact').build(parts)
+    plain = {f'module.{name}': value for name, value in network.state_dict().items()}
+    shifted = {n: v + 2 if v.is_floating_point() else v for n, v in plain.items()}
+    mean = average.mean_weights([{'average': plain}, {'average': shifted}])
+    weights = average.with_statistics(mean, parts)
+    for name, value in plain.items():
+        if name.endswith(('running_mean', 'running_var')):
+            continue
+        assert torch.allclose(weights[name], value + 1 if value.is_floating_point() else value) or (
+            name.endswith('num_batches_tracked') and weights[name] == 2
+        ), name
+    statistics = next(name for name in plain if name.endswith('running_mean'))
+    assert not torch.allclose(weights[statistics], plain[statistics] + 1)
+    with pytest.raises(ValueError, match='different networks'):
+        average.mean_weights([{'average': plain}, {'average': {}}])
 
 
 def losses_of(output: Path) -> 'list[float]':
