@@ -4,7 +4,8 @@ r"""How networks trained on rendered scenes do on real frames: every target's er
         --real FRAMES --out docs/images/domain_check.png
 
 FRAMES is a folder as `--dataset rgbd_folder` of `focus-depth evaluate` reads it. One row a group of
-frames; in each plot a curve shows how many of the group's targets have an error up to x.
+frames; in each plot a curve shows how many of the group's targets have an error up to x. The last
+model is shown once more with a second look at each target.
 """
 
 from __future__ import annotations
@@ -48,6 +49,13 @@ def panel(axes: Axes, scored: dict[str, list[dict[str, float]]], name: str, plai
     axes.grid(alpha=0.3)
 
 
+def scored(model: FocusModel, real: Path, fovea: bool) -> dict[str, Scores]:
+    """A model's scores by group of frames."""
+    groups: dict[str, Scores] = {}
+    score(model, open_dataset('rgbd_folder', real), groups, fovea=fovea)
+    return groups
+
+
 def main() -> None:
     """Score and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -58,9 +66,9 @@ def main() -> None:
     by_model: dict[str, dict[str, Scores]] = {}
     for entry in options.model:
         label, _, folder = entry.partition('=')
-        groups = by_model.setdefault(label, {})
         model = FocusModel(Path(folder), 'auto', 1)
-        score(model, open_dataset('rgbd_folder', options.real), groups)
+        by_model[label] = scored(model, options.real, fovea=False)
+    by_model[f'{label}, twice'] = scored(model, options.real, fovea=True)
     shown = [
         name
         for name, scores in next(iter(by_model.values())).items()
@@ -68,10 +76,10 @@ def main() -> None:
     ]
     figure, axes = plt.subplots(len(shown), len(PANELS), figsize=(10, 2.6 * len(shown)))
     for row, group in enumerate(shown):
-        scored = {label: groups[group].targets['box'] for label, groups in by_model.items()}
+        targets = {label: groups[group].targets['box'] for label, groups in by_model.items()}
         for column, (name, plain, title) in enumerate(PANELS):
             place = np.atleast_2d(axes)[row, column]
-            panel(place, scored, name, plain)
+            panel(place, targets, name, plain)
             place.set_title(f'{group}: {title}', fontsize=9)
         np.atleast_2d(axes)[row, 0].legend(fontsize=8)
     figure.supylabel('share of targets', fontsize=9)
