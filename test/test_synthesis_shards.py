@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from focus_depth_ros.synthesis import render, themes, view
+from focus_depth_ros.synthesis.placement import Surface
 from focus_depth_ros.synthesis.renderer import Renderer, RendererError
 from focus_depth_ros.synthesis.sample import (
     Sample,
@@ -98,6 +99,20 @@ def test_plan_covers_every_scene_once(tmp_path):
     assert sum(job.frames for job in jobs) == 600
     jobs[1].path.touch()
     assert [job.number for job in missing(jobs)] == [0, 2]
+
+
+def test_cameras_come_from_25_cm_to_3_m() -> None:
+    rng = np.random.default_rng(0)
+    scene = themes.Scene('desk', [], Surface(np.full(2, -0.5), np.full(2, 0.5)))
+    views = [scene.view(rng)[0] for _ in range(600)]
+    # A long lens stands farther back: at 60 degrees across, this is how far it is.
+    reach = [np.linalg.norm(view.pose[:3, 3]) * (277.0 / view.focal_px) ** 0.7 for view in views]
+    assert 0.1 < min(reach) < 0.45 < 1.3 < max(reach) < 3.3
+    usual = np.mean([0.4 < one < 1.3 for one in reach])
+    assert 0.8 < usual < 0.97
+    tilts = [np.degrees(np.arcsin(view.pose[2, 2])) for view in views]
+    assert -75 < min(tilts) < -60
+    assert -35 < max(tilts) < -20
 
 
 def test_scenes_take_turns_among_the_named_themes(tmp_path):

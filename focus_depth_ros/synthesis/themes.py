@@ -18,6 +18,9 @@ from focus_depth_ros.synthesis.stock import Stock
 from focus_depth_ros.synthesis.surroundings import Fixture
 
 VIEWS_PER_SCENE = 5
+ANYWHERE_SHARE = 0.12
+ANYWHERE_M = (0.25, 3.0)
+"""How many views of any theme come from how near or far, metres at 60 degrees across."""
 Span = tuple[float, float]
 
 
@@ -49,7 +52,8 @@ class Scene:
             vertices = self.placed[int(rng.integers(len(self.placed)))].mesh.vertices
             aim = 0.5 * aim + 0.5 * vertices.mean(axis=0)
         aim = aim + np.append(rng.normal(0, 0.07, 2), rng.uniform(-0.03, 0.08))
-        camera = orbit_camera(rng, aim, self.distance_m, self.tilt_deg, self.azimuth_deg)
+        distance_m = ANYWHERE_M if rng.random() < ANYWHERE_SHARE else self.distance_m
+        camera = orbit_camera(rng, aim, distance_m, self.tilt_deg, self.azimuth_deg)
         return camera, random_lighting(rng, self.centre, self.softness)
 
 
