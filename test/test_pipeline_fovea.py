@@ -18,10 +18,10 @@ from focus_depth_ros.pipeline.fovea import (
     Window,
     _feather,
     _folded,
-    box_of,
     look_again,
     window_round,
 )
+from focus_depth_ros.pipeline.layers import box_of
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 
 GRID = (168, 224)
@@ -76,10 +76,10 @@ def test_a_window_cuts_what_its_coordinates_say() -> None:
 
 
 def test_the_box_of_a_mask_is_tight() -> None:
-    mask = np.zeros((84, 112), np.float32)
-    mask[21:42, 28:56] = 0.9
-    assert box_of(mask).tolist() == [0.25, 0.25, 0.5, 0.5]
-    assert not box_of(np.zeros((84, 112), np.float32)).any()
+    inside = np.zeros((84, 112), np.bool_)
+    assert not box_of(inside).any()
+    inside[21:42, 28:56] = True
+    assert box_of(inside).tolist() == [0.25, 0.25, 0.5, 0.5]
 
 
 def test_another_scale_and_shift_of_the_second_look_change_nothing() -> None:

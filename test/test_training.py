@@ -340,9 +340,9 @@ def test_checkpoints_average_and_statistics_are_taken_anew(
     monkeypatch.setattr(average, 'STATISTICS_BATCHES', 2)
     parts = config(shards, tmp_path / 'run')
     network = family_named('compact').build(parts)
-    plain = {f'module.{name}': value for name, value in network.state_dict().items()}
+    plain = network.state_dict()
     shifted = {n: v + 2 if v.is_floating_point() else v for n, v in plain.items()}
-    mean = average.mean_weights([{'average': plain}, {'average': shifted}])
+    mean = average.mean_weights([plain, shifted])
     weights = average.with_statistics(mean, parts)
     for name, value in plain.items():
         if name.endswith(('running_mean', 'running_var')):
@@ -353,7 +353,7 @@ def test_checkpoints_average_and_statistics_are_taken_anew(
     statistics = next(name for name in plain if name.endswith('running_mean'))
     assert not torch.allclose(weights[statistics], plain[statistics] + 1)
     with pytest.raises(ValueError, match='different networks'):
-        average.mean_weights([{'average': plain}, {'average': {}}])
+        average.mean_weights([plain, {}])
 
 
 def losses_of(output: Path) -> 'list[float]':

@@ -6,14 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, Frame, InvalidInput, Target
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
 from focus_depth_ros.pipeline.fovea import look_again
-from focus_depth_ros.pipeline.layers import separate, without_specks
+from focus_depth_ros.pipeline.layers import box_of, separate, without_specks
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
@@ -112,7 +111,7 @@ class FocusPipeline:
             found=found and bool((layers.mask > 127).any()),
             scale=scale,
             layers=layers,
-            box=_tight_box(layers.mask, frame.size) if found else None,
+            box=_box_px(layers.mask > 127, frame.size) if found else None,
             size=frame.size,
             camera=frame.camera,
             max_depth_m=self.settings.max_depth_m,
@@ -140,9 +139,6 @@ class FocusPipeline:
         return RELATIVE
 
 
-def _tight_box(mask: NDArray[np.uint8], size: tuple[int, int]) -> Box | None:
-    x, y, width, height = cv2.boundingRect((mask > 127).astype(np.uint8))
-    if width == 0:
-        return None
-    across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]
-    return (x * across, y * down, (x + width) * across, (y + height) * down)
+def _box_px(inside: NDArray[np.bool_], size: tuple[int, int]) -> Box | None:
+    x0, y0, x1, y1 = (box_of(inside) * (*size, *size)).tolist()
+    return (x0, y0, x1, y1) if x1 else None

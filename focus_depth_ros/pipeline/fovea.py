@@ -9,17 +9,20 @@ outlines. Costs one pass of both graphs a target.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
-from focus_depth_ros.pipeline.layers import without_specks
+from focus_depth_ros.pipeline.layers import box_of, without_specks
 from focus_depth_ros.pipeline.picture import stretch
-from focus_depth_ros.pipeline.scale import line_through
+from focus_depth_ros.pipeline.scale import rising_line
 
 Floats = NDArray[np.float32]
+Box4 = NDArray[np.floating[Any]]
+"""(4,) xyxy / picture size."""
 
 FINER = 2
 """Cells of the answer for each of the network's, across and down."""
@@ -53,7 +56,7 @@ class Window:
         left, right = round(self.left * across), round((self.left + self.width) * across)
         return np.ascontiguousarray(rgb[top:bottom, left:right])
 
-    def of(self, box: Floats, grid: tuple[int, int]) -> Floats:
+    def of(self, box: Box4, grid: tuple[int, int]) -> Floats:
         """A box (4,) xyxy / picture size as a share of the window instead."""
         height, width = grid
         scaled = box * np.array([width, height, width, height])
@@ -62,7 +65,7 @@ class Window:
         return np.asarray(np.clip(shares, 0.0, 1.0), np.float32)
 
 
-def window_round(box: Floats, grid: tuple[int, int]) -> Window | None:
+def window_round(box: Box4, grid: tuple[int, int]) -> Window | None:
     """The window of a box (4,) xyxy / picture size; None for a target that fills the picture."""
     height, width = grid
     share = MARGIN * float(max(box[2] - box[0], box[3] - box[1]))
@@ -98,7 +101,7 @@ def look_again(
         if not asked:
             if not words.any() or first.confidence[index] < min_confidence:
                 continue
-            box = box_of(without_specks(row.mask[0]))
+            box = box_of(without_specks(row.mask[0]) > 0.5)
         window = window_round(box, grid)
         if window is None:
             continue
@@ -115,13 +118,6 @@ def look_again(
             for name in ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
         }
     )
-
-
-def box_of(mask: Floats) -> Floats:
-    """Box (4,) xyxy / picture size round a mask (h, w) in [0, 1]; zeros for an empty one."""
-    x, y, width, height = cv2.boundingRect((mask > 0.5).astype(np.uint8))
-    size = np.array([mask.shape[1], mask.shape[0]] * 2)
-    return np.asarray(np.array([x, y, x + width, y + height]) / size, np.float32)
 
 
 def _row(maps: FocusMaps, index: int, grid: tuple[int, int]) -> FocusMaps:
@@ -159,9 +155,7 @@ def _folded(first: FocusMaps, near: FocusMaps, window: Window) -> FocusMaps:
         return result
 
     second = resampled(near.inverse_depth)
-    slope, shift = line_through(second, first.inverse_depth[0][cells], weight)
-    if slope <= 0:  # an inverted second look says nothing
-        slope, shift = 0.0, float(np.average(first.inverse_depth[0][cells], weights=weight))
+    slope, shift = rising_line(second, first.inverse_depth[0][cells], weight)
     return FocusMaps(
         mixed(first.inverse_depth, slope * second + shift),
         mixed(first.mask, resampled(near.mask)),

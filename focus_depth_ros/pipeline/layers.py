@@ -46,6 +46,13 @@ def without_specks(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.where(is_speck[parts], np.float32(0.0), mask))
 
 
+def box_of(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Tight box (4,) xyxy / size of the cells (h, w) inside; zeros where there is none."""
+    x, y, width, height = cv2.boundingRect(inside.view(np.uint8))
+    rows, columns = inside.shape
+    return np.array([x, y, x + width, y + height]) / (columns, rows, columns, rows)
+
+
 def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> Layers:
     """Split one map (h, w) by its mask in [0, 1] into two layers, complete near the edge."""
     inside = (mask > 0.5).astype(np.uint8)

@@ -37,19 +37,21 @@ class Scale:
 RELATIVE = Scale('none')
 
 
-def line_through(
+def rising_line(
     x: NDArray[np.floating[Any]],
     y: NDArray[np.floating[Any]],
     weights: NDArray[np.floating[Any]] | None = None,
 ) -> tuple[float, float]:
-    """Slope and intercept of y over x, weighted least squares; a flat x has slope 0."""
+    """Slope and intercept of y over x, weighted least squares.
+
+    Nearer stays nearer: where x is flat or y falls with it, the slope is 0 and y its mean.
+    """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     mean_x, mean_y = np.average(x, weights=weights), np.average(y, weights=weights)
     deviation = x - mean_x
     variance = np.average(deviation**2, weights=weights)
-    if variance < FLAT:
-        return 0.0, float(mean_y)
-    slope = float(np.average(deviation * (y - mean_y), weights=weights) / variance)
+    covariance = np.average(deviation * (y - mean_y), weights=weights)
+    slope = max(0.0, float(covariance / variance)) if variance >= FLAT else 0.0
     return slope, float(mean_y - slope * mean_x)
 
 
@@ -61,9 +63,7 @@ def aligned(
     Both show the same scene, each up to a scale and a shift of its own; least squares finds
     them, so that targets of one picture stand in one space.
     """
-    slope, shift = line_through(inverse_depth, view_inverse_depth)
-    if slope < 0:
-        slope, shift = 0.0, float(view_inverse_depth.mean())
+    slope, shift = rising_line(inverse_depth, view_inverse_depth)
     return Scale(view.source, view.scale * slope, view.scale * shift + view.shift)
 
 
@@ -106,7 +106,7 @@ def scale_from_reference(
     weight = np.ones_like(x)
     scale = shift = 0.0
     for _ in range(8):
-        scale, shift = line_through(x, y, weight)
+        scale, shift = rising_line(x, y, weight)
         residual = np.abs(scale * x + shift - y)
         sigma = max(1.4826 * float(np.median(residual)), 1e-9)
         weight = 1.0 / (1.0 + (residual / (2.385 * sigma)) ** 2)

@@ -61,13 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='processes of this machine; or Ray: the cluster RAY_ADDRESS names, else a local one',
     )
     parser.add_argument('--split', choices=SPLITS, default='train')
-    parser.add_argument(
-        '--theme',
-        choices=THEMES,
-        action='append',
-        default=[],
-        help='scenes take turns among those named, one named twice has two turns (default: all)',
-    )
+    add_theme_argument(parser)
     parser.add_argument(
         '--meshes',
         type=Path,
@@ -78,6 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--extras',
         action='store_true',
         help="also a depth camera's depth, surface normals and whole outlines",
+    )
+
+
+def add_theme_argument(parser: argparse.ArgumentParser) -> None:
+    """`--theme`, here and for whatever else draws these scenes."""
+    parser.add_argument(
+        '--theme',
+        choices=THEMES,
+        action='append',
+        default=[],
+        help='scenes take turns among those named, one named twice has two turns (default: all)',
     )
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate.utils import tqdm
@@ -20,14 +18,14 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
+from focus_depth_ros.networks.mssa import vary
+from focus_depth_ros.training.checkpoint import averaged_weights, restore, write_whole
 from focus_depth_ros.training.config import TrainConfig, read_config
 from focus_depth_ros.training.dataset import DrawOrder
 from focus_depth_ros.training.families import family_named
 
 STATISTICS_BATCHES = 40
 """About a thousand pictures: statistics settle well before."""
-PREFIX = 'module.'
-"""Of the averaged weights' names in a checkpoint."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,31 +40,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
     config = read_config(arguments.config)
-    states = [
-        torch.load(path, weights_only=True, map_location='cpu') for path in arguments.checkpoints
-    ]
-    weights = with_statistics(mean_weights(states), config)
-    partial = arguments.output.with_suffix('.part')
-    torch.save({**states[-1], 'average': weights}, partial)
-    os.replace(partial, arguments.output)
-    print(f'{arguments.output}: the mean of {len(states)} checkpoints')
+    parts = [averaged_weights(path) for path in arguments.checkpoints]
+    weights = with_statistics(mean_weights(parts), config)
+    state = torch.load(arguments.checkpoints[-1], weights_only=True, map_location='cpu')
+    state['average'] |= {f'module.{name}': value for name, value in weights.items()}
+    write_whole(arguments.output, state)
+    print(f'{arguments.output}: the mean of {len(parts)} checkpoints')
     return 0
 
 
-def mean_weights(states: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Mean of the averaged weights of checkpoints, by name; whole numbers are the last one's.
+def mean_weights(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of several networks' weights, by name; whole numbers are the last one's.
 
-    Raises ValueError for checkpoints of different networks.
+    Raises ValueError for different networks.
     """
-    averages = [state['average'] for state in states]
-    shapes = [{name: value.shape for name, value in one.items()} for one in averages]
+    shapes = [{name: value.shape for name, value in one.items()} for one in parts]
     if any(other != shapes[0] for other in shapes):
         raise ValueError('the checkpoints are of different networks; they have no mean')
     return {
-        name: torch.stack([one[name] for one in averages]).mean(0)
+        name: torch.stack([one[name] for one in parts]).mean(0)
         if last.is_floating_point()
         else last
-        for name, last in averages[-1].items()
+        for name, last in parts[-1].items()
     }
 
 
@@ -76,8 +71,8 @@ def with_statistics(weights: dict[str, Tensor], config: TrainConfig) -> dict[str
     torch.manual_seed(config.seed)
     family = family_named(config.family)
     network = family.build(config)
-    names = {name[len(PREFIX) :]: name for name in weights if name.startswith(PREFIX)}
-    network.load_state_dict({name: weights[long] for name, long in names.items()}, strict=False)
+    vary(network, config.fusion)
+    restore(network, weights, family.trainable())
     loader = DataLoader(
         family.examples(config, augment=True),
         batch_sampler=DrawOrder(config.train, config.seed, config.batch),
@@ -86,4 +81,4 @@ def with_statistics(weights: dict[str, Tensor], config: TrainConfig) -> dict[str
     batches = itertools.islice(loader, STATISTICS_BATCHES)
     update_bn(tqdm(batches, total=STATISTICS_BATCHES), family.objective(network, config))
     fresh = network.state_dict()
-    return weights | {long: fresh[name].clone() for name, long in names.items() if name in fresh}
+    return {name: fresh[name].clone() for name in weights}

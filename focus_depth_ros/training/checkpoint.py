@@ -41,6 +41,11 @@ def save_checkpoint(
         'config': plain(asdict(config)),
         'vocabulary': VOCABULARY,
     }
+    write_whole(path, state)
+
+
+def write_whole(path: Path, state: dict[str, Any]) -> None:
+    """Write a file of weights; a kill while writing leaves the former one whole."""
     partial = path.with_suffix('.part')
     torch.save(state, partial)
     os.replace(partial, path)

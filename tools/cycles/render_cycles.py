@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.cameras import Camera
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting
+from focus_depth_ros.synthesis.render import add_theme_argument
 from focus_depth_ros.synthesis.renderer import Part, Renderer
 from focus_depth_ros.synthesis.shards import (
     Job,
@@ -40,7 +41,6 @@ from focus_depth_ros.synthesis.shards import (
     store_shard,
 )
 from focus_depth_ros.synthesis.splits import SPLITS
-from focus_depth_ros.synthesis.themes import THEMES
 
 WORKER = Path(__file__).with_name('blender_worker.py')
 SCENES_PER_SHARD = 5
@@ -159,13 +159,7 @@ def main() -> int:
     parser.add_argument('--split', choices=SPLITS, default='train')
     parser.add_argument('--samples', type=int, default=6, help='light paths a pixel')
     parser.add_argument('--workers', type=int, default=1, help='shards at a time, a thread each')
-    parser.add_argument(
-        '--theme',
-        choices=THEMES,
-        action='append',
-        default=[],
-        help='scenes take turns among those named, one named twice has two turns (default: all)',
-    )
+    add_theme_argument(parser)
     arguments = parser.parse_args()
     if arguments.scenes < 1 or arguments.workers < 1 or arguments.samples < 1 or arguments.seed < 0:
         parser.error('--scenes, --workers and --samples must be at least 1, --seed at least 0')
