@@ -37,6 +37,7 @@ from focus_depth_ros.training.dataset import (  # noqa: E402
     VOCABULARY,
     DrawOrder,
     PromptShares,
+    RankShare,
     _relations_in_view,
     canonical_disparity,
     caption_words,
@@ -444,7 +445,7 @@ def initial_weights() -> 'dict[str, torch.Tensor]':
 
 def test_a_batch_that_cannot_be_shared_is_refused(shards: Path) -> None:
     with pytest.raises(ValueError, match='take a multiple of 3'):
-        train.RankShare(DrawOrder(shards, 0, batch=4), rank=0, ranks=3)
+        RankShare(DrawOrder(shards, 0, batch=4), rank=0, ranks=3)
     order = DrawOrder(shards, 0, batch=4)
-    first, second = (next(iter(train.RankShare(order, rank, 2))) for rank in (0, 1))
+    first, second = (next(iter(RankShare(order, rank, 2))) for rank in (0, 1))
     assert first + second == next(iter(DrawOrder(shards, 0, batch=4)))

@@ -130,6 +130,27 @@ class DrawOrder:
             number += 1
 
 
+@dataclass
+class RankShare:
+    """The part of every batch that one process sees: ranks take equal shares in turn."""
+
+    order: DrawOrder
+    rank: int
+    ranks: int
+
+    def __post_init__(self) -> None:
+        if self.order.batch % self.ranks:
+            raise ValueError(
+                f'batch {self.order.batch} cannot be shared by {self.ranks} processes; '
+                f'take a multiple of {self.ranks}'
+            )
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        size = self.order.batch // self.ranks
+        for batch in self.order:
+            yield batch[self.rank * size : (self.rank + 1) * size]
+
+
 def list_shards(folder: Path) -> list[str]:
     """Names of the finished shards in a folder, sorted."""
     names = sorted(path.name for path in folder.glob('*.tar'))

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list, send_to_device, tqdm
@@ -25,14 +23,10 @@ from torch.utils.data import DataLoader
 
 from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.training.checkpoint import load_initial, restore, save_checkpoint
-from focus_depth_ros.training.config import TrainConfig, read_config
-from focus_depth_ros.training.dataset import (
-    Draw,
-    DrawOrder,
-    list_shards,
-    spread_draws,
-)
-from focus_depth_ros.training.families import Family, family_named
+from focus_depth_ros.training.config import Stage, TrainConfig, read_config
+from focus_depth_ros.training.dataset import DrawOrder, RankShare, list_shards
+from focus_depth_ros.training.families import Batch, Family, family_named
+from focus_depth_ros.training.moving_average import moving_average
 from focus_depth_ros.training.stages import (
     freeze_all_but,
     learning_rate_share,
@@ -40,6 +34,7 @@ from focus_depth_ros.training.stages import (
     stage_bounds,
     train_mode,
 )
+from focus_depth_ros.training.validation import validate
 
 LOG_EVERY = 20
 OVERRIDES = ('steps', 'threads', 'train', 'validation', 'output', 'initial')
@@ -70,8 +65,73 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@dataclass
+class RunState:
+    """What lasts from the first step to the last; a checkpoint holds what changes of it."""
+
+    config: TrainConfig
+    accelerator: Accelerator
+    family: Family
+    network: nn.Module
+    average: AveragedModel
+    order: DrawOrder
+    done: int = 0
+    """Steps done."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file a killed run goes on from."""
+        return self.config.output / 'checkpoint.pt'
+
+    def due(self, every: int) -> bool:
+        """Whether what the first process does after so many steps and after the last is due."""
+        at_last = self.done == self.config.steps
+        return self.accelerator.is_main_process and (self.done % every == 0 or at_last)
+
+
 def train(config: TrainConfig) -> None:
     """Train, or go on training, until `config.steps`; leaves checkpoint.pt in `config.output`."""
+    state = begin(config)
+    optimizers_then = resume(state)
+    batches = load_batches(state)
+    bar = tqdm(total=config.steps, initial=state.done, unit='step', dynamic_ncols=True)
+    bounds = stage_bounds(config.stages, config.steps)
+    for stage, (first, end) in zip(config.stages, bounds, strict=True):
+        if state.done >= end:
+            continue
+        freeze_all_but(state.network, stage.trained)
+        optimizers = make_optimizers(state.network, stage, config.weight_decay)
+        if state.done > first:  # the run was killed within this stage
+            for optimizer, then in zip(optimizers, optimizers_then, strict=True):
+                optimizer.load_state_dict(then)
+        objective = stage_objective(state, stage)
+        recent: list[dict[str, Tensor]] = []
+        while state.done < end:
+            share = learning_rate_share(state.done - first, end - first, stage)
+            recent.append(one_step(state, objective, optimizers, batches, share))
+            state.done += 1
+            bar.update()
+            if state.done % LOG_EVERY == 0:
+                means = log_means(state, recent, share)
+                bar.set_postfix({name: f'{value:.3f}' for name, value in means.items()})
+                recent = []
+            if state.due(config.checkpoint_every):
+                save_checkpoint(
+                    state.checkpoint, state.network, state.average, optimizers, state.done,
+                    state.order.passes, config, state.family.trainable(),
+                )  # fmt: skip
+            if state.due(config.validate_every):
+                scores = validate(state.family, state.average.module, config, state.done)
+                named = {f'validation {name}': value for name, value in scores.items()}
+                state.accelerator.log(named, step=state.done)
+                bar.write(f'{state.done}: ' + ' '.join(f'{n} {v:.3f}' for n, v in scores.items()))
+    if state.accelerator.is_main_process:
+        state.family.leave(state.average.module, config.output)
+    state.accelerator.end_training()
+
+
+def begin(config: TrainConfig) -> RunState:
+    """A run before its first step."""
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(
         log_with='tensorboard', project_dir=config.output, kwargs_handlers=[unused]
@@ -80,153 +140,96 @@ def train(config: TrainConfig) -> None:
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     family = family_named(config.family)
-    network, kept = family.build(config), family.trainable()
+    network = family.build(config)
     vary(network, config.fusion)
     if config.initial is not None:
-        afresh = load_initial(network, config.initial, kept)
+        afresh = load_initial(network, config.initial, family.trainable())
         accelerator.print(
             f'from {config.initial}; starting afresh: {", ".join(afresh) or "nothing"}'
         )
     network.to(accelerator.device)
-    average = AveragedModel(network, multi_avg_fn=_ema_step(config.ema), use_buffers=True)
+    average = moving_average(network, config.ema)
     order = DrawOrder(config.train, config.seed, config.batch, lister=_same_everywhere)
-    checkpoint = config.output / 'checkpoint.pt'
-    state = None
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location='cpu')
-    first = 0
-    if state is not None:
-        restore(network, state['network'], kept)
-        restore(average, state['average'], tuple(f'module.{name}' for name in kept))
-        first = order.first_batch = int(state['step'])
-        order.passes = [list(names) for names in state['passes']]
-        accelerator.print(f'going on from step {first} of {checkpoint}')
+    return RunState(config, accelerator, family, network, average, order)
+
+
+def resume(state: RunState) -> list[dict[str, Any]]:
+    """Go on from the checkpoint, if there is one; returns its optimisers' states."""
+    if not state.checkpoint.exists():
+        return []
+    saved = torch.load(state.checkpoint, weights_only=True, map_location='cpu')
+    kept = state.family.trainable()
+    restore(state.network, saved['network'], kept)
+    restore(state.average, saved['average'], tuple(f'module.{name}' for name in kept))
+    state.done = state.order.first_batch = int(saved['step'])
+    state.order.passes = [list(names) for names in saved['passes']]
+    state.accelerator.print(f'going on from step {state.done} of {state.checkpoint}')
+    return list(saved['optimizers'])
+
+
+def load_batches(state: RunState) -> Iterator[Batch]:
+    """The part of every batch still to come that falls to this process."""
+    ranks = state.accelerator
     loader = DataLoader(
-        family.examples(config, augment=True),
-        batch_sampler=RankShare(order, accelerator.process_index, accelerator.num_processes),
-        num_workers=config.workers,
-        prefetch_factor=3 if config.workers else None,
+        state.family.examples(state.config, augment=True),
+        batch_sampler=RankShare(state.order, ranks.process_index, ranks.num_processes),
+        num_workers=state.config.workers,
+        prefetch_factor=3 if state.config.workers else None,
     )
-    batches = iter(loader)
-    bar = tqdm(total=config.steps, initial=first, unit='step', dynamic_ncols=True)
-    bounds = stage_bounds(config.stages, config.steps)
-    for stage, (begin, end) in zip(config.stages, bounds, strict=True):
-        if first >= end:
-            continue
-        freeze_all_but(network, stage.trained)
-        optimizers = make_optimizers(network, stage, config.weight_decay)
-        if state is not None and first > begin:
-            for optimizer, saved in zip(optimizers, state['optimizers'], strict=True):
-                optimizer.load_state_dict(saved)
-        objective = family.objective(network, replace(config, terms=stage.terms or config.terms))
-        if accelerator.num_processes > 1 and accelerator.device.type == 'cuda':
-            objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
-        objective = accelerator.prepare(objective)
-        recent: list[dict[str, Tensor]] = []
-        for step in range(max(first, begin), end):
-            # Chance within a step depends on nothing before it: a resumed run repeats it.
-            torch.manual_seed(hash((config.seed, step, accelerator.process_index)))
-            share = learning_rate_share(step - begin, end - begin, stage)
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group['lr'] = group['peak'] * share
-                optimizer.zero_grad(set_to_none=True)
-            train_mode(objective)
-            terms = objective(send_to_device(next(batches), accelerator.device))
-            loss = torch.stack(list(terms.values())).sum()
-            if not torch.isfinite(loss):
-                raise ValueError(f'step {step}: the loss is {loss.item()}; lower the learning rate')
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(network.parameters(), config.clip)
-            for optimizer in optimizers:
-                optimizer.step()
-            average.update_parameters(network)
-
-            done = step + 1
-            bar.update()
-            recent.append({'total': loss.detach(), **{n: t.detach() for n, t in terms.items()}})
-            if done % LOG_EVERY == 0:
-                means = {
-                    name: accelerator.reduce(torch.stack([r[name] for r in recent]).mean(), 'mean')
-                    for name in recent[0]
-                }
-                scalars = {name: value.item() for name, value in means.items()}
-                accelerator.log({**scalars, 'learning rate share': share}, step=done)
-                bar.set_postfix({name: f'{value:.3f}' for name, value in scalars.items()})
-                recent = []
-            last = done == config.steps
-            if accelerator.is_main_process and (done % config.checkpoint_every == 0 or last):
-                save_checkpoint(
-                    checkpoint, network, average, optimizers, done, order.passes, config, kept
-                )
-            if accelerator.is_main_process and (done % config.validate_every == 0 or last):
-                scores = validate(family, average.module, config, done)
-                accelerator.log({f'validation {name}': v for name, v in scores.items()}, step=done)
-                bar.write(f'{done}: ' + ' '.join(f'{name} {v:.3f}' for name, v in scores.items()))
-    if accelerator.is_main_process:
-        family.leave(average.module, config.output)
-    accelerator.end_training()
+    return iter(loader)
 
 
-@dataclass
-class RankShare:
-    """The part of every batch that one process sees: ranks take equal shares in turn."""
+def stage_objective(state: RunState, stage: Stage) -> nn.Module:
+    """Batch -> the stage's loss terms, on every process."""
+    accelerator, config = state.accelerator, state.config
+    terms = stage.terms or config.terms
+    objective = state.family.objective(state.network, replace(config, terms=terms))
+    if accelerator.num_processes > 1 and accelerator.device.type == 'cuda':
+        objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
+    prepared: nn.Module = accelerator.prepare(objective)
+    return prepared
 
-    order: DrawOrder
-    rank: int
-    ranks: int
 
-    def __post_init__(self) -> None:
-        if self.order.batch % self.ranks:
-            raise ValueError(
-                f'batch {self.order.batch} cannot be shared by {self.ranks} processes; '
-                f'take a multiple of {self.ranks}'
-            )
+def one_step(
+    state: RunState,
+    objective: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    batches: Iterator[Batch],
+    share: float,
+) -> dict[str, Tensor]:
+    """Learn from the next batch at this share of the peak rates; returns the loss and its terms."""
+    accelerator = state.accelerator
+    # Chance within a step depends on nothing before it: a resumed run repeats it.
+    torch.manual_seed(hash((state.config.seed, state.done, accelerator.process_index)))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group['lr'] = group['peak'] * share
+        optimizer.zero_grad(set_to_none=True)
+    train_mode(objective)
+    terms = objective(send_to_device(next(batches), accelerator.device))
+    loss = torch.stack(list(terms.values())).sum()
+    if not torch.isfinite(loss):
+        raise ValueError(f'step {state.done}: the loss is {loss.item()}; lower the learning rate')
+    accelerator.backward(loss)
+    accelerator.clip_grad_norm_(state.network.parameters(), state.config.clip)
+    for optimizer in optimizers:
+        optimizer.step()
+    state.average.update_parameters(state.network)
+    return {'total': loss.detach(), **{name: term.detach() for name, term in terms.items()}}
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        size = self.order.batch // self.ranks
-        for batch in self.order:
-            yield batch[self.rank * size : (self.rank + 1) * size]
+
+def log_means(state: RunState, recent: list[dict[str, Tensor]], share: float) -> dict[str, float]:
+    """Mean loss and terms of recent steps over all processes, into TensorBoard and returned."""
+    means = {
+        name: state.accelerator.reduce(torch.stack([step[name] for step in recent]).mean(), 'mean')
+        for name in recent[0]
+    }
+    scalars = {name: value.item() for name, value in means.items()}
+    state.accelerator.log({**scalars, 'learning rate share': share}, step=state.done)
+    return scalars
 
 
 def _same_everywhere(folder: Path) -> list[str]:
     """The shards the first process sees: more may appear while the others look."""
     names: list[list[str]] = broadcast_object_list([list_shards(folder)])
     return names[0]
-
-
-def validate(
-    family: Family, network: nn.Module, config: TrainConfig, step: int
-) -> dict[str, float]:
-    """Mean scores on frames of the validation shards, and a picture of the first batch."""
-    objective = family.objective(network, config).eval()
-    device = next(network.parameters()).device
-    loader = DataLoader(
-        family.examples(config, augment=False),
-        config.batch,
-        sampler=spread_draws(config.validation, config.validation_frames),
-    )
-    totals: dict[str, list[float]] = {}
-    for number, batch in enumerate(loader):
-        found = family.review(objective, send_to_device(batch, device))
-        for name, values in found.scores.items():
-            totals.setdefault(name, []).extend(values)
-        if number == 0:
-            cv2.imwrite(str(config.output / f'validation_{step:06d}.png'), found.sheet)
-    return {name: float(np.mean(values)) for name, values in totals.items() if values}
-
-
-def _ema_step(decay: float) -> Any:
-    """Exponential averaging, shorter at the start so that early averages mean something."""
-
-    @torch.no_grad()
-    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        seen = float(count)
-        keep = min(decay, (1 + seen) / (10 + seen))
-        for kept, new in zip(averaged, current, strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new, 1 - keep)
-            else:
-                kept.copy_(new)
-
-    return average

@@ -1,0 +1,32 @@
+"""The exponential moving average of a network's weights along a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of the network that follows it, weights and statistics, at each `update_parameters`.
+
+    The average is shorter at the start, so that early ones mean something.
+    """
+    return AveragedModel(network, multi_avg_fn=_update(decay), use_buffers=True)
+
+
+def _update(decay: float) -> Any:
+
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        seen = float(count)
+        keep = min(decay, (1 + seen) / (10 + seen))
+        for kept, new in zip(averaged, current, strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(new, 1 - keep)
+            else:
+                kept.copy_(new)
+
+    return average
