@@ -39,7 +39,7 @@ from focus_depth_ros.pipeline.prompts import PromptEncoder
 from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact import build, normalised
 from focus_depth_ros.training.config import TrainConfig, read_config
-from focus_depth_ros.training.dataset import HEIGHT, MAX_WORDS, VOCABULARY, WIDTH
+from focus_depth_ros.training.example import HEIGHT, MAX_WORDS, VOCABULARY, WIDTH
 from focus_depth_ros.training.train import train
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'focus_depth_ros' / 'training' / 'configs'

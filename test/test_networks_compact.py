@@ -17,7 +17,7 @@ from focus_depth_ros.networks.text import (  # noqa: E402
     word_indices,
     word_roles,
 )
-from focus_depth_ros.training.dataset import VOCABULARY  # noqa: E402
+from focus_depth_ros.training.example import VOCABULARY  # noqa: E402
 
 SMALL = CompactShape(
     stem=8,

@@ -30,20 +30,18 @@ from focus_depth_ros.training.augmentation import View, apply_view, draw_view  #
 from focus_depth_ros.training.boundary_losses import balanced_cross_entropy  # noqa: E402
 from focus_depth_ros.training.calibration import fit_calibration  # noqa: E402
 from focus_depth_ros.training.config import TrainConfig, read_config  # noqa: E402
-from focus_depth_ros.training.dataset import (  # noqa: E402
+from focus_depth_ros.training.draws import DrawOrder, RankShare, read_frame  # noqa: E402
+from focus_depth_ros.training.example import (  # noqa: E402
     ABSENT_PROMPT,
     BOX_PROMPT,
     TEXT_PROMPT,
     VOCABULARY,
-    DrawOrder,
     PromptShares,
-    RankShare,
     _relations_in_view,
     canonical_disparity,
     caption_words,
     example,
     jittered,
-    read_frame,
     tight_box,
 )
 from focus_depth_ros.training.families import family_named  # noqa: E402

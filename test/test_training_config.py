@@ -11,7 +11,7 @@ from focus_depth_ros.networks.mssa import MSSA, FusionVariant, vary  # noqa: E40
 from focus_depth_ros.training import compact, config, stages  # noqa: E402
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial, plain  # noqa: E402
 from focus_depth_ros.training.config import read_config  # noqa: E402
-from focus_depth_ros.training.dataset import MAX_WORDS  # noqa: E402
+from focus_depth_ros.training.example import MAX_WORDS  # noqa: E402
 
 CONFIGS = Path(config.__file__).with_name('configs')
 COMPACT = sorted(path.stem for path in CONFIGS.glob('*.yaml') if 'foundation' not in path.stem)

@@ -24,7 +24,8 @@ from focus_depth_ros.networks.foundation.trained_weights import load_trained  # 
 from focus_depth_ros.synthesis.sample import Sample, SceneObject, write_sample  # noqa: E402
 from focus_depth_ros.training import foundation, stages, train  # noqa: E402
 from focus_depth_ros.training.config import TrainConfig, read_config  # noqa: E402
-from focus_depth_ros.training.dataset import Draw, PromptShares  # noqa: E402
+from focus_depth_ros.training.draws import Draw  # noqa: E402
+from focus_depth_ros.training.example import PromptShares  # noqa: E402
 
 CONFIGS = Path(train.__file__).with_name('configs')
 SMALL = {

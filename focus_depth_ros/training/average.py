@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.training.checkpoint import averaged_weights, restore, write_whole
 from focus_depth_ros.training.config import TrainConfig, read_config
-from focus_depth_ros.training.dataset import DrawOrder
+from focus_depth_ros.training.draws import DrawOrder
 from focus_depth_ros.training.families import family_named
 
 STATISTICS_BATCHES = 40

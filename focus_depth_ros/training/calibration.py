@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from focus_depth_ros.networks.compact import CompactNetwork
 from focus_depth_ros.training.compact import predict, prompt_wise
-from focus_depth_ros.training.dataset import FocusDataset, PromptShares, spread_draws
+from focus_depth_ros.training.draws import spread_draws
+from focus_depth_ros.training.example import FocusDataset, PromptShares
 
 
 @dataclass(frozen=True)

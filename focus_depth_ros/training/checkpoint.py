@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from focus_depth_ros.networks.mssa import MSSA
 from focus_depth_ros.training.config import TrainConfig
-from focus_depth_ros.training.dataset import VOCABULARY, shard_index
+from focus_depth_ros.training.draws import shard_index
+from focus_depth_ros.training.example import VOCABULARY
 
 
 def save_checkpoint(

@@ -20,7 +20,7 @@ from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.networks.text import word_roles
 from focus_depth_ros.training.compact_losses import compact_terms
 from focus_depth_ros.training.config import TrainConfig, checked
-from focus_depth_ros.training.dataset import (
+from focus_depth_ros.training.example import (
     BOX_PROMPT,
     OUTPUT_HEIGHT,
     OUTPUT_WIDTH,

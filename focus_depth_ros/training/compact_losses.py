@@ -16,7 +16,7 @@ from torch.nn import functional
 from focus_depth_ros.networks.compact import FocusOutput
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.training.boundary_losses import boundary_loss
-from focus_depth_ros.training.dataset import ABSENT_PROMPT, BOX_PROMPT, NO_PROMPT
+from focus_depth_ros.training.example import ABSENT_PROMPT, BOX_PROMPT, NO_PROMPT
 from focus_depth_ros.training.losses import dice, gradient_loss, masked_mean
 
 OBJECT_WEIGHT = 3.0

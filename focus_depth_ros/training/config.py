@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 
 from focus_depth_ros.networks.mssa import FusionVariant
-from focus_depth_ros.training.dataset import PromptShares
+from focus_depth_ros.training.example import PromptShares
 
 Settings = TypeVar('Settings')
 

@@ -30,7 +30,7 @@ from focus_depth_ros.training.calibration import (
 )
 from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact import shape_of
-from focus_depth_ros.training.dataset import (
+from focus_depth_ros.training.example import (
     CANONICAL_FOCAL_PX,
     HEIGHT,
     MAX_WORDS,

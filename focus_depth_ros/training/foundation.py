@@ -40,7 +40,8 @@ from focus_depth_ros.training.boundary_losses import (
 )
 from focus_depth_ros.training.compact import coloured
 from focus_depth_ros.training.config import TrainConfig, checked
-from focus_depth_ros.training.dataset import Draw, PromptShares, jittered, read_frame, tight_box
+from focus_depth_ros.training.draws import Draw, read_frame
+from focus_depth_ros.training.example import PromptShares, jittered, tight_box
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.losses import TERMS, aligned, focusdepth_terms
 

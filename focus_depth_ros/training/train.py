@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.training.checkpoint import load_initial, restore, save_checkpoint
 from focus_depth_ros.training.config import Stage, TrainConfig, read_config
-from focus_depth_ros.training.dataset import DrawOrder, RankShare, list_shards
+from focus_depth_ros.training.draws import DrawOrder, RankShare, list_shards
 from focus_depth_ros.training.families import Batch, Family, family_named
 from focus_depth_ros.training.moving_average import moving_average
 from focus_depth_ros.training.stages import (

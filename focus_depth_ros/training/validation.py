@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from focus_depth_ros.training.config import TrainConfig
-from focus_depth_ros.training.dataset import spread_draws
+from focus_depth_ros.training.draws import spread_draws
 from focus_depth_ros.training.families import Family
 
 
