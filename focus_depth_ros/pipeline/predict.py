@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from focus_depth_ros.core import Camera, Frame, InvalidInput, Target, clip_box
@@ -21,21 +17,14 @@ from focus_depth_ros.inference.backends import BACKENDS
 from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
-from focus_depth_ros.pipeline.cloud import write_ply
 from focus_depth_ros.pipeline.encoded_picture import read_picture
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings
-from focus_depth_ros.pipeline.overview import overview, row_of
 from focus_depth_ros.pipeline.prompts import MAX_TEXT_CHARACTERS
-from focus_depth_ros.pipeline.result import FocusResult, TargetResult, composite, to_depth
-from focus_depth_ros.pipeline.scale import RELATIVE
+from focus_depth_ros.pipeline.result import FocusResult, TargetResult
+from focus_depth_ros.pipeline.result_files import printable, write_result
 
 FARTHEST_CENTRE = 0.25
 """Share of a side that a principal point may lie from the middle before the size is doubted."""
-OWN_FILES = (
-    r'\.(target\d+\.(inverse_depth\.npy|depth\.npy|mask\.png)'
-    r'|boundary\.png|overview\.png|ply|targets\.json)'
-)
-"""What follows a picture's name in the names of its results."""
 
 
 class _Append(argparse.Action):
@@ -118,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
                 _complain(path, f'{name}: {problems[name]}')
             failures += bool(problems)
             write_result(arguments.out, path.stem, result, problems)
-            print(f'{_shown(path)}: ' + '; '.join(map(_sentence, result.targets)))
+            print(f'{printable(path)}: ' + '; '.join(map(_sentence, result.targets)))
     except (ModelError, EngineError) as error:
         raise ValueError(str(error)) from error
     return 1 if failures else 0
@@ -133,7 +122,7 @@ def _check(arguments: argparse.Namespace) -> None:
         other = by_name.setdefault(path.stem, path)
         if other is not path:
             raise ValueError(
-                f'{_shown(other)} and {_shown(path)} have the same name; '
+                f'{printable(other)} and {printable(path)} have the same name; '
                 'their results would overwrite each other: give each a call and --out of its own'
             )
     for kind, value in arguments.targets:
@@ -222,83 +211,8 @@ def look(
     return replace(result, targets=tuple(answers)), problems
 
 
-def write_result(folder: Path, name: str, result: FocusResult, problems: Mapping[str, str]) -> None:
-    """Write every file of one picture's result, listed in docs/predict.md, in place of older ones.
-
-    `problems` says, by id, why a target could not be looked at.
-    """
-    _remove_result(folder, name)
-    size = result.frame.size
-    for index, answer in enumerate(result.targets):
-        prefix = f'{name}.target{index}'
-        shown = (answer,) if answer.found else ()
-        relative = replace(answer, scale=RELATIVE)
-        inverse_depth = composite(relative, (relative,) if answer.found else ())
-        np.save(folder / f'{prefix}.inverse_depth.npy', inverse_depth)
-        if answer.scale.is_metric:
-            depth = to_depth(composite(answer, shown), result.max_depth_m)
-            np.save(folder / f'{prefix}.depth.npy', depth)
-        mask = answer.mask.view(np.uint8) * np.uint8(255)
-        _write_picture(folder / f'{prefix}.mask.png', mask)
-    _write_picture(folder / f'{name}.boundary.png', result.boundary)
-    title = _shown(name)
-    title = title if len(title) < 40 else title[:37] + '...'
-    _write_picture(folder / f'{name}.overview.png', overview([row_of(title, result)])[..., ::-1])
-    if result.has_points:
-        write_ply(folder / f'{name}.ply', result.target_points())
-    report = {
-        'picture': name,
-        'width': size[0],
-        'height': size[1],
-        'targets': [
-            {**target_record(answer), 'problem': problems.get(answer.target.id)}
-            for answer in result.targets
-        ],
-    }
-    (folder / f'{name}.targets.json').write_text(json.dumps(report, indent=1), encoding='utf-8')
-
-
-def target_record(answer: TargetResult) -> dict[str, Any]:
-    """One target's answer as plain JSON values; metres are null where there are none."""
-    geometry = answer.geometry
-    record: dict[str, Any] = {
-        'id': answer.target.id,
-        'label': answer.target.label,
-        'prompt': answer.target.text or list(answer.target.box or ()),
-        'found': answer.found,
-        'confidence': round(answer.confidence, 4),
-        'box': None if answer.box is None else [round(value, 1) for value in answer.box],
-        'scale_source': answer.scale.source,
-        'centroid_m': None,
-        'extent_m': None,
-        'depth_median_m': None,
-    }
-    if geometry is not None:
-        record['centroid_m'] = [round(float(value), 4) for value in geometry.centroid_m]
-        record['extent_m'] = [round(float(value), 4) for value in geometry.extent_m]
-        record['depth_median_m'] = round(geometry.depth_median_m, 4)
-    return record
-
-
-def _remove_result(folder: Path, name: str) -> None:
-    """Remove an earlier result, of which files could be left between those of the next one."""
-    own = re.compile(re.escape(name) + OWN_FILES)
-    for path in folder.iterdir():
-        if own.fullmatch(path.name):
-            path.unlink()
-
-
-def _write_picture(path: Path, picture: np.ndarray[Any, Any]) -> None:
-    path.write_bytes(cv2.imencode('.png', picture)[1].tobytes())
-
-
 def _complain(path: Path, problem: InvalidInput | str) -> None:
-    print(f'{_shown(path)}: {problem}', file=sys.stderr)
-
-
-def _shown(path: Path | str) -> str:
-    """A path as it can be printed and drawn: a file name need not be UTF-8."""
-    return os.fsencode(path).decode(errors='replace')
+    print(f'{printable(path)}: {problem}', file=sys.stderr)
 
 
 def _numbers(values: Sequence[float]) -> str:
