@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from pathlib import Path
 
 import torch
 
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork, CompactShape
-from focus_depth_ros.networks.compact_graphs import OUTPUT_NAMES, EncoderGraph, FocusGraph
+from focus_depth_ros.networks.compact_graphs import EncoderGraph, FocusGraph
+from focus_depth_ros.networks.graph_pair import GraphPair, write_graphs
 
 
 def write_compact_model(folder: Path) -> Path:
@@ -28,23 +28,11 @@ def write_compact_model(folder: Path) -> Path:
             layer.running_mean.uniform_(-0.5, 0.5)
             layer.running_var.uniform_(0.5, 2)
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = EncoderGraph(network.encoder)
     focus = FocusGraph(network.focus, slope=0.8, bias=-1.5)
+    pair = GraphPair(EncoderGraph(network.encoder), focus, FEATURE_NAMES)
     image = torch.randint(0, 255, (1, 56, 88, 3), dtype=torch.uint8)
     box, words = torch.rand(2, 4), torch.randint(0, 12, (2, 8), dtype=torch.int32)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        for name, graph, inputs, input_names, output_names in (
-            ('encoder', encoder, (image,), ['image'], FEATURE_NAMES),
-            ('focus', focus, (*encoder(image), box, words),
-             [*FEATURE_NAMES, 'box', 'words'], OUTPUT_NAMES),
-        ):  # fmt: skip
-            torch.onnx.export(
-                graph, inputs, folder / f'{name}.onnx', input_names=input_names,
-                output_names=list(output_names), opset_version=17, dynamo=False,
-                dynamic_axes={n: {0: 'targets'} for n in ('box', 'words', *OUTPUT_NAMES)}
-                if name == 'focus' else None,
-            )  # fmt: skip
+    write_graphs(pair, folder, (image, box, words))
     parts = ('encoder', 'focus')
     manifest = {
         'format': 1, 'name': 'small', 'version': '0', 'license': 'Apache-2.0', 'family': 'compact',

@@ -19,6 +19,7 @@ from focus_depth_ros import cli  # noqa: E402
 from focus_depth_ros.core import Camera, Frame, Target  # noqa: E402
 from focus_depth_ros.inference.focus_model import FocusModel  # noqa: E402
 from focus_depth_ros.inference.model_folder import ModelError, read_model_folder  # noqa: E402
+from focus_depth_ros.networks import graph_pair  # noqa: E402
 from focus_depth_ros.networks.foundation import export  # noqa: E402
 from focus_depth_ros.networks.foundation.attention import FUSED  # noqa: E402
 from focus_depth_ros.networks.foundation.depth_anything import Kind  # noqa: E402
@@ -93,7 +94,7 @@ def test_predict_writes_its_files(folder: Path, tmp_path: Path) -> None:
 def test_a_second_size_with_boundaries_and_weights_beside(
     pairs: ClipBytePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, 'LARGEST_PLAIN_GRAPH_BYTES', 1_500_000)
+    monkeypatch.setattr(graph_pair, 'LARGEST_PLAIN_GRAPH_BYTES', 1_500_000)
     network = tiny_focus_depth(FocusDepthShape(98), side=140, vocabulary=VOCABULARY)
     recipe = export.Recipe(pairs, by_instance=False, attention=FUSED)
     assert export.export_model(network, tmp_path / 'model', recipe) <= 1e-4

@@ -9,7 +9,11 @@ import pytest
 torch = pytest.importorskip('torch', reason='the networks need torch (extra: train)')
 torch.set_num_threads(1)
 
-from focus_depth_ros.networks.compact import CompactNetwork, CompactShape  # noqa: E402
+from focus_depth_ros.networks.compact import (  # noqa: E402
+    FEATURE_NAMES,
+    CompactNetwork,
+    CompactShape,
+)
 from focus_depth_ros.networks.modot import CASM  # noqa: E402
 from focus_depth_ros.networks.prompt import BoxMaps  # noqa: E402
 from focus_depth_ros.networks.text import (  # noqa: E402
@@ -152,6 +156,27 @@ def test_export_equals_torch_on_another_picture(tmp_path: Path) -> None:
     assert maps.mask.shape == (5, 84, 112)
     assert (maps.mask >= 0).all()
     assert (maps.mask <= 1).all()
+
+
+def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
+    from focus_depth_ros.networks.compact_graphs import EncoderGraph, FocusGraph
+    from focus_depth_ros.networks.graph_pair import GraphPair, largest_difference, write_graphs
+
+    torch.manual_seed(0)
+    network = CompactNetwork(SMALL).eval()
+    pair, other = (
+        GraphPair(
+            EncoderGraph(network.encoder), FocusGraph(network.focus, 1.0, bias), FEATURE_NAMES
+        )
+        for bias in (0.0, 0.1)
+    )
+    picture = torch.randint(0, 255, (1, 168, 224, 3), dtype=torch.uint8)
+    inputs = picture, torch.rand(2, 4), torch.ones(2, 12, dtype=torch.int32)
+    paths = write_graphs(pair, tmp_path, inputs)
+    assert largest_difference(pair, paths, inputs) <= 1e-4
+    with pytest.raises(ValueError, match='the graphs differ from torch by'):
+        largest_difference(other, paths, inputs)
 
 
 def test_a_relation_is_not_a_bag_of_words() -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from focus_depth_ros.inference.engine import Backend, Buffer, Engine, EngineError, LoadOptions
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactShape
-from focus_depth_ros.networks.compact_graphs import OUTPUT_NAMES, load_graph
+from focus_depth_ros.networks.compact_graphs import load_graph
+from focus_depth_ros.networks.graph_pair import OUTPUT_NAMES
 from focus_depth_ros.networks.text import word_roles
 
 Shapes = dict[str, tuple[int | None, ...]]

@@ -22,7 +22,6 @@ from focus_depth_ros.networks.compact import (
     CompactShape,
 )
 
-OUTPUT_NAMES = ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
 ROLES = {
     'Conv': ('', 'weight', 'bias'),
     'Gemm': ('', 'weight', 'bias'),

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from focus_depth_ros.inference.model_folder import file_entry
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork
-from focus_depth_ros.networks.compact_graphs import OUTPUT_NAMES, EncoderGraph, FocusGraph
+from focus_depth_ros.networks.compact_graphs import EncoderGraph, FocusGraph
+from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, largest_difference, write_graphs
 from focus_depth_ros.training.calibration import (
     BoundaryCalibration,
     boundary_samples,
@@ -40,8 +38,6 @@ from focus_depth_ros.training.example import (
     WIDTH,
 )
 
-OPSET = 17
-TOLERANCE = 1e-4
 CALIBRATION_FRAMES = 120
 
 
@@ -102,44 +98,17 @@ def export_model(
 ) -> float:
     """Write the folder; returns the largest |ONNX Runtime - torch|.
 
-    Raises ValueError beyond `TOLERANCE`.
+    Raises ValueError where they differ too much.
     """
     folder.mkdir(parents=True, exist_ok=True)
     network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    encoder, focus = (
+    pair = GraphPair(
         EncoderGraph(network.encoder).eval(),
         FocusGraph(network.focus, calibration.slope, calibration.bias).eval(),
+        FEATURE_NAMES,
     )
-    picture, box, words = _inputs(seed=0, targets=2)
-    paths = {'encoder': folder / 'encoder.onnx', 'focus': folder / 'focus.onnx'}
-    with torch.no_grad(), warnings.catch_warnings():
-        # The tracing exporter announces its age and every shape it freezes; sizes are fixed on
-        # purpose.
-        warnings.simplefilter('ignore')
-        features = encoder(picture)
-        torch.onnx.export(
-            encoder,
-            (picture,),
-            paths['encoder'],
-            input_names=['image'],
-            output_names=list(FEATURE_NAMES),
-            opset_version=OPSET,
-            dynamo=False,
-        )
-        per_target = ('box', 'words', *OUTPUT_NAMES)
-        torch.onnx.export(
-            focus,
-            (*features, box, words),
-            paths['focus'],
-            input_names=[*FEATURE_NAMES, 'box', 'words'],
-            output_names=list(OUTPUT_NAMES),
-            opset_version=OPSET,
-            dynamo=False,
-            dynamic_axes={name: {0: 'targets'} for name in per_target},
-        )
-    worst = parity(encoder, focus, paths)
-    if worst > TOLERANCE:
-        raise ValueError(f'{folder}: the graphs differ from torch by {worst:.1e}, over {TOLERANCE}')
+    paths = write_graphs(pair, folder, _inputs(seed=0, targets=2))
+    worst = largest_difference(pair, paths, _inputs(seed=1, targets=3))
     manifest = {
         'format': 1,
         'name': 'compact',
@@ -162,28 +131,7 @@ def export_model(
     return worst
 
 
-@torch.no_grad()
-def parity(encoder: EncoderGraph, focus: FocusGraph, paths: dict[str, Path]) -> float:
-    """Largest difference of the focus outputs, relative to their size, on new inputs."""
-    picture, box, words = _inputs(seed=1, targets=3)
-    expected = focus(*encoder(picture), box, words)
-    names = {'image': picture.numpy()}
-    features = _session(paths['encoder']).run(None, names)
-    inputs = dict(zip(FEATURE_NAMES, features, strict=True))
-    actual = _session(paths['focus']).run(
-        None, {**inputs, 'box': box.numpy(), 'words': words.numpy()}
-    )
-    return max(
-        float(np.abs(got - want.numpy()).max() / max(1.0, float(want.abs().max())))
-        for got, want in zip(actual, expected, strict=True)
-    )
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-
-
-def _inputs(seed: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
+def _inputs(seed: int, targets: int) -> Inputs:
     """A random picture of smooth patches, boxes (the last one absent) and words."""
     rng = np.random.default_rng(seed)
     patches: NDArray[np.uint8] = rng.integers(0, 256, (1, 21, 28, 3), dtype=np.uint8)

@@ -9,15 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,15 +30,11 @@ from focus_depth_ros.networks.foundation.focus_depth import (
 from focus_depth_ros.networks.foundation.sam3_weights import LICENCE as SAM3_LICENCE
 from focus_depth_ros.networks.foundation.sam3_weights import SIDE, load_sam3
 from focus_depth_ros.networks.foundation.trained_weights import load_trained, read_trained_shape
+from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, largest_difference, write_graphs
 from focus_depth_ros.pipeline.clip_bpe import ClipBytePairs, find_merges
 
-OPSET = 17
-TOLERANCE = 1e-4
-OUTPUT_NAMES = ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
 METRIC_FOCAL_PX = 300.0
 """Depth Anything 3 METRIC answers metres times 300 / focal length in px."""
-LARGEST_PLAIN_GRAPH_BYTES = 2_000_000_000
-"""A graph above it does not fit into one protobuf file; its weights lie beside it."""
 
 
 class EncoderGraph(nn.Module):
@@ -150,27 +141,22 @@ class Recipe:
 def export_model(network: FocusDepth, folder: Path, recipe: Recipe) -> float:
     """Write the folder; returns the largest |ONNX Runtime - torch|, relative to the output's size.
 
-    The network's positions are frozen and its attention is switched. Raises ValueError beyond
-    `TOLERANCE`.
+    The network's positions are frozen and its attention is switched. Raises ValueError where the
+    graphs differ too much.
     """
     folder.mkdir(parents=True, exist_ok=True)
     grid = network.shape.side_px // PATCH
     network.depth.backbone.freeze_positions((grid, grid))
     network.sam3.freeze_positions()
     use_attention(network, recipe.attention)
-    encoder = EncoderGraph(network).eval()
-    focus = FocusGraph(network, by_instance=recipe.by_instance).eval()
-    picture, box, words = example_inputs(network, recipe.pairs, seed=0, targets=2)
-    paths = {'encoder': folder / 'encoder.onnx', 'focus': folder / 'focus.onnx'}
-    with torch.no_grad():
-        features = encoder(picture)
-        names = list(network.feature_names)
-        _write_graph(encoder, (picture,), paths['encoder'], ['image'], names)
-        inputs = [*names, 'box', 'words']
-        _write_graph(focus, (*features, box, words), paths['focus'], inputs, list(OUTPUT_NAMES))
-    worst = parity(encoder, focus, paths, example_inputs(network, recipe.pairs, seed=1, targets=3))
-    if worst > TOLERANCE:
-        raise ValueError(f'{folder}: the graphs differ from torch by {worst:.1e}, over {TOLERANCE}')
+    pair = GraphPair(
+        EncoderGraph(network).eval(),
+        FocusGraph(network, by_instance=recipe.by_instance).eval(),
+        network.feature_names,
+    )
+    paths = write_graphs(pair, folder, example_inputs(network, recipe.pairs, seed=0, targets=2))
+    others = example_inputs(network, recipe.pairs, seed=1, targets=3)
+    worst = largest_difference(pair, paths, others)
     (folder / 'merges.txt').write_text(recipe.pairs.as_text(), encoding='utf-8')
     manifest = manifest_of(network, recipe, paths, folder / 'merges.txt')
     (folder / 'model.json').write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')
@@ -215,65 +201,7 @@ def canonical_focal_px(network: FocusDepth) -> float | None:
     return METRIC_FOCAL_PX * network.sam3.side / network.shape.side_px
 
 
-def _write_graph(
-    graph: nn.Module, inputs: tuple[Tensor, ...], path: Path, names: list[str], outputs: list[str]
-) -> None:
-    """Trace and write one graph, its weights beside it where one file cannot hold them."""
-    per_target = [name for name in ('box', 'words', *OUTPUT_NAMES) if name in (*names, *outputs)]
-    with warnings.catch_warnings(), TemporaryDirectory(dir=path.parent) as scratch:
-        # The tracing exporter announces its age and every shape it freezes; both are on purpose.
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            graph,
-            inputs,
-            str(Path(scratch) / path.name),  # beyond 2 GB it writes beside a name, not a Path
-            input_names=names,
-            output_names=outputs,
-            opset_version=OPSET,
-            dynamo=False,
-            dynamic_axes={name: {0: 'targets'} for name in per_target},
-        )
-        beside = path.with_name(f'{path.name}.data')
-        beside.unlink(missing_ok=True)
-        model = onnx.load(Path(scratch) / path.name)
-        size = sum(tensor.ByteSize() for tensor in model.graph.initializer)
-        onnx.save_model(
-            model,
-            path,
-            save_as_external_data=size > LARGEST_PLAIN_GRAPH_BYTES,
-            location=beside.name,
-        )
-    if beside.exists():
-        beside.chmod(path.stat().st_mode)  # it is written for its owner alone
-
-
-@torch.no_grad()
-def parity(
-    encoder: EncoderGraph, focus: FocusGraph, paths: dict[str, Path], inputs: tuple[Tensor, ...]
-) -> float:
-    """Largest difference of the focus outputs from torch, relative to their size."""
-    picture, box, words = inputs
-    expected = focus(*encoder(picture), box, words)
-    features = _session(paths['encoder']).run(None, {'image': picture.numpy()})
-    named = dict(zip(encoder.network.feature_names, features, strict=True))
-    actual = _session(paths['focus']).run(
-        None, {**named, 'box': box.numpy(), 'words': words.numpy()}
-    )
-    return max(
-        float(np.abs(got - want.numpy()).max() / max(1.0, float(want.abs().max())))
-        for got, want in zip(actual, expected, strict=True)
-    )
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-
-
-def example_inputs(
-    network: FocusDepth, pairs: ClipBytePairs, seed: int, targets: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def example_inputs(network: FocusDepth, pairs: ClipBytePairs, seed: int, targets: int) -> Inputs:
     """A random picture of smooth patches, a caption first and boxes after it."""
     generator = torch.Generator().manual_seed(seed)
     patches = torch.rand((1, 3, 9, 9), generator=generator)

@@ -1,0 +1,109 @@
+"""The two graphs of a model folder: traced to ONNX, and compared with what they were traced from.
+
+Sizes are fixed, the number of targets is free.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+OPSET = 17
+TOLERANCE = 1e-4
+PER_TARGET_INPUTS = ('box', 'words')
+OUTPUT_NAMES = ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
+LARGEST_PLAIN_GRAPH_BYTES = 2_000_000_000
+"""A graph above it does not fit into one protobuf file; its weights lie beside it."""
+
+Inputs = tuple[Tensor, Tensor, Tensor]
+"""A picture uint8 (1, H, W, 3), boxes (T, 4) and words (T, L)."""
+
+
+@dataclass(frozen=True)
+class GraphPair:
+    """Picture -> features, and features with prompts -> the outputs, as modules."""
+
+    encoder: nn.Module
+    focus: nn.Module
+    features: tuple[str, ...]
+
+
+@torch.no_grad()
+def write_graphs(pair: GraphPair, folder: Path, inputs: Inputs) -> dict[str, Path]:
+    """Trace both modules on these inputs; returns the files by part."""
+    picture, *prompts = inputs
+    paths = {part: folder / f'{part}.onnx' for part in ('encoder', 'focus')}
+    names = (*pair.features, *PER_TARGET_INPUTS)
+    handed_over = dict(zip(names, (*pair.encoder(picture), *prompts), strict=True))
+    _write_graph(pair.encoder, {'image': picture}, pair.features, paths['encoder'])
+    _write_graph(pair.focus, handed_over, OUTPUT_NAMES, paths['focus'])
+    return paths
+
+
+def _write_graph(
+    module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path
+) -> None:
+    """Trace and write one graph, its weights beside it where one file cannot hold them."""
+    free = {*PER_TARGET_INPUTS, *OUTPUT_NAMES} & {*inputs, *outputs}
+    with warnings.catch_warnings(), TemporaryDirectory(dir=path.parent) as scratch:
+        # The tracing exporter announces its age and every shape it freezes; both are on purpose.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            str(Path(scratch) / path.name),  # beyond 2 GB it writes beside a name, not a Path
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamo=False,
+            dynamic_axes={name: {0: 'targets'} for name in free},
+        )
+        beside = path.with_name(f'{path.name}.data')
+        beside.unlink(missing_ok=True)
+        model = onnx.load(Path(scratch) / path.name)
+        size = sum(tensor.ByteSize() for tensor in model.graph.initializer)
+        onnx.save_model(
+            model,
+            path,
+            save_as_external_data=size > LARGEST_PLAIN_GRAPH_BYTES,
+            location=beside.name,
+        )
+    if beside.exists():
+        beside.chmod(path.stat().st_mode)  # it is written for its owner alone
+
+
+@torch.no_grad()
+def largest_difference(pair: GraphPair, paths: dict[str, Path], inputs: Inputs) -> float:
+    """Largest |ONNX Runtime - torch| of the outputs, relative to their size.
+
+    Raises ValueError beyond `TOLERANCE`.
+    """
+    picture, *prompts = inputs
+    expected = pair.focus(*pair.encoder(picture), *prompts)
+    features = _session(paths['encoder']).run(None, {'image': picture.numpy()})
+    values = (*features, *(prompt.numpy() for prompt in prompts))
+    named = dict(zip((*pair.features, *PER_TARGET_INPUTS), values, strict=True))
+    actual = _session(paths['focus']).run(None, named)
+    worst = max(
+        float(np.abs(got - want.numpy()).max() / max(1.0, float(want.abs().max())))
+        for got, want in zip(actual, expected, strict=True)
+    )
+    if worst > TOLERANCE:
+        folder = paths['focus'].parent
+        raise ValueError(f'{folder}: the graphs differ from torch by {worst:.1e}, over {TOLERANCE}')
+    return worst
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
