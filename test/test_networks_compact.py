@@ -164,11 +164,10 @@ def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> 
     from focus_depth_ros.networks.graph_pair import GraphPair, largest_difference, write_graphs
 
     torch.manual_seed(0)
-    network = CompactNetwork(SMALL).eval()
+    network = CompactNetwork(SMALL)
+    encoder = EncoderGraph(network.encoder).eval()
     pair, other = (
-        GraphPair(
-            EncoderGraph(network.encoder), FocusGraph(network.focus, 1.0, bias), FEATURE_NAMES
-        )
+        GraphPair(encoder, FocusGraph(network.focus, 1.0, bias).eval(), FEATURE_NAMES)
         for bias in (0.0, 0.1)
     )
     picture = torch.randint(0, 255, (1, 168, 224, 3), dtype=torch.uint8)

@@ -30,7 +30,7 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class GraphPair:
-    """Picture -> features, and features with prompts -> the outputs, as modules."""
+    """Picture -> features, and features with prompts -> the outputs: modules in evaluation mode."""
 
     encoder: nn.Module
     focus: nn.Module
