@@ -19,14 +19,13 @@ from focus_depth_ros.node.image_codec import (
     rgb_from_compressed,
     rgb_from_image,
 )
+from focus_depth_ros.node.newest_picture import NewestPicture
 from focus_depth_ros.node.qos import NEWEST_PICTURE, overridable
 from focus_depth_ros.node.serialised_image import read_image
 
 REFERENCE_SLOP_NS = 100_000_000
 REFERENCES_KEPT = 10
 CALIBRATION_FOLLOWS_S = 0.1
-HANDOVER_S = 0.005
-"""Longer than a picture is prepared: nothing waits for a worker that died."""
 
 
 @dataclass
@@ -79,11 +78,7 @@ class CameraInput:
         self._node = node
         self._complain = complain
         self._is_rectified = is_rectified
-        self._arrival = threading.Condition()
-        self._newest: bytes | CompressedImage | None = None
-        self._closed = False
-        self._is_awaited = False
-        self._work_goes_on = threading.Event()
+        self._pictures = NewestPicture[bytes | CompressedImage]()
         self._calibration_came = threading.Event()
         self._calibration: Calibration | None = None
         self._references: deque[Image] = deque(maxlen=REFERENCES_KEPT)
@@ -115,23 +110,12 @@ class CameraInput:
         self._subscriptions.append(subscription)
 
     def _on_image(self, message: bytes | CompressedImage) -> None:
-        with self._arrival:
-            self.counts.received += 1
-            self.counts.dropped += self._newest is not None
-            self._newest = message
-            self._arrival.notify()
-            is_awaited = self._is_awaited
-            self._work_goes_on.clear()
-        if is_awaited:
-            self._work_goes_on.wait(HANDOVER_S)
+        self.counts.received += 1
+        self.counts.dropped += self._pictures.put(message)
 
     def let_others_run(self) -> None:
-        """To be called when the worker leaves the interpreter to others, for the network.
-
-        Until then the executor's thread rests in the picture's callback: its bookkeeping would
-        take the interpreter from the worker at each of its steps, and the answer would wait.
-        """
-        self._work_goes_on.set()
+        """To be called when the worker turns to the network: see `NewestPicture`."""
+        self._pictures.let_others_run()
 
     def _on_camera_info(self, info: CameraInfo) -> None:
         known = self._calibration
@@ -149,13 +133,7 @@ class CameraInput:
 
     def take(self) -> bytes | CompressedImage | None:
         """Wait for a picture that was not taken yet; None once the camera is closed."""
-        self.let_others_run()
-        with self._arrival:
-            self._is_awaited = True
-            self._arrival.wait_for(lambda: self._closed or self._newest is not None)
-            self._is_awaited = False
-            message, self._newest = self._newest, None
-            return None if self._closed else message
+        return self._pictures.take()
 
     def decode(self, message: bytes | CompressedImage) -> tuple[Frame, CameraInfo | None]:
         """The picture as a Frame, and its camera_info; without camera and info where none fits it.
@@ -220,9 +198,7 @@ class CameraInput:
 
     def close(self) -> None:
         """Unsubscribe and let `take` return None."""
-        with self._arrival:
-            self._closed = True
-            self._arrival.notify_all()
+        self._pictures.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
