@@ -19,6 +19,8 @@ NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
 """Cells that say what is plausible: the band in which depth is blurred is about 3 cells wide."""
 RIM = np.ones((3, 3), np.uint8)
 """A cell is sure of its side when all its neighbours are on that side too."""
+REACH_CELLS = 5
+"""How far from a mask a layer depends on it: the rim and two neighbourhoods."""
 FAR = np.float32(1e9)
 SPECK_SHARE = 0.1
 
@@ -38,12 +40,17 @@ def without_specks(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     An occluded target may well have several parts; a few stray cells are no part of it, but they
     would stretch its cloud across the scene.
     """
-    count, parts, statistics, _ = cv2.connectedComponentsWithStats((mask > 0.5).view(np.uint8))
+    near = _window(mask > 0.5, 1)
+    count, parts, statistics, _ = cv2.connectedComponentsWithStats(
+        (mask[near] > 0.5).view(np.uint8)
+    )
     if count <= 2:  # the background and one part
         return mask
     areas = statistics[1:, cv2.CC_STAT_AREA]
     is_speck = np.concatenate(([False], areas < SPECK_SHARE * areas.max()))
-    return np.asarray(np.where(is_speck[parts], np.float32(0.0), mask))
+    kept: NDArray[np.float32] = mask.copy()
+    kept[near][is_speck[parts]] = 0.0
+    return kept
 
 
 def box_of(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -55,12 +62,19 @@ def box_of(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> Layers:
     """Split one map (h, w) by its mask in [0, 1] into two layers, complete near the edge."""
-    inside = (mask > 0.5).astype(np.uint8)
-    return Layers(
-        inside=_complete(inverse_depth, cv2.erode(inside, RIM).view(np.bool_)),
-        outside=_complete(inverse_depth, ~cv2.dilate(inside, RIM).view(np.bool_)),
-        mask=np.rint(mask * 255.0).astype(np.uint8),
-    )
+    near = _window(mask > 0.5, REACH_CELLS)
+    inside = (mask[near] > 0.5).view(np.uint8)
+    front, behind = inverse_depth.copy(), inverse_depth.copy()
+    front[near] = _complete(front[near], cv2.erode(inside, RIM).view(np.bool_))
+    behind[near] = _complete(behind[near], cv2.dilate(inside, RIM) == 0)
+    return Layers(front, behind, cv2.convertScaleAbs(mask, alpha=255.0))
+
+
+def _window(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """Rows and columns of the cells inside and `margin` round them: elsewhere nothing changes."""
+    x, y, width, height = cv2.boundingRect(inside.view(np.uint8))
+    rows = slice(max(0, y - margin), y + height + margin)
+    return rows, slice(max(0, x - margin), x + width + margin)
 
 
 def _complete(values: NDArray[np.float32], sure: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -83,4 +97,5 @@ def upsample(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 
 def upsample_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.bool_]:
     """A probability map (x 255) at (width, height), cut at one half."""
-    return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR) > 127)
+    large = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.threshold(large, 127, 1, cv2.THRESH_BINARY)[1]).view(np.bool_)
