@@ -60,10 +60,12 @@ COLOUR_LAYOUTS: dict[str, _Layout] = {
     'yuyv': _Layout('u1', 2, _convert(cv2.COLOR_YUV2RGB_YUY2)),
     'nv12': _Layout('u1', 1, _convert(cv2.COLOR_YUV2RGB_NV12), rows=1.5),
     'nv21': _Layout('u1', 1, _convert(cv2.COLOR_YUV2RGB_NV21), rows=1.5),
-    'bayer_rggb8': _Layout('u1', 1, _convert(cv2.COLOR_BayerRGGB2RGB)),
-    'bayer_bggr8': _Layout('u1', 1, _convert(cv2.COLOR_BayerBGGR2RGB)),
-    'bayer_gbrg8': _Layout('u1', 1, _convert(cv2.COLOR_BayerGBRG2RGB)),
-    'bayer_grbg8': _Layout('u1', 1, _convert(cv2.COLOR_BayerGRBG2RGB)),
+    # OpenCV's short names tell the middle of the second row: BG is RGGB. The long ones
+    # (BayerRGGB2RGB) are newer than the OpenCV 4.5.4 of Ubuntu 22.04
+    'bayer_rggb8': _Layout('u1', 1, _convert(cv2.COLOR_BayerBG2RGB)),
+    'bayer_bggr8': _Layout('u1', 1, _convert(cv2.COLOR_BayerRG2RGB)),
+    'bayer_gbrg8': _Layout('u1', 1, _convert(cv2.COLOR_BayerGR2RGB)),
+    'bayer_grbg8': _Layout('u1', 1, _convert(cv2.COLOR_BayerGB2RGB)),
 }
 
 
