@@ -149,6 +149,12 @@ class Target:
         return replace(self, box=box)
 
 
+def tight_box(mask: NDArray[np.bool_]) -> Box:
+    """The box of a mask's pixels, xyxy px, right and lower edge exclusive; it has some."""
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
 def clip_box(box: Box, width: int, height: int) -> Box:
     """The part of a box inside a picture of width x height px.
 

@@ -10,14 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from focus_depth_ros.core import tight_box
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
-from focus_depth_ros.datasets.frame import (
-    DatasetError,
-    LabelledFrame,
-    tight_box,
-    triplets,
-    unique_names,
-)
+from focus_depth_ros.datasets.frame import DatasetError, LabelledFrame, triplets, unique_names
 
 HEIGHT, WIDTH = 48, 64
 LABELS = np.zeros((HEIGHT, WIDTH), np.int32)

@@ -42,7 +42,7 @@ from focus_depth_ros.training.example import (  # noqa: E402
     caption_words,
     example,
     jittered,
-    tight_box,
+    normalised_box,
 )
 from focus_depth_ros.training.families import family_named  # noqa: E402
 from focus_depth_ros.training.muon import orthogonalised  # noqa: E402
@@ -203,7 +203,7 @@ def test_views_stay_inside() -> None:
 def test_boxes_are_tight_and_jitter_is_bounded() -> None:
     mask = np.zeros((100, 200), np.bool_)
     mask[20:40, 50:150] = True
-    box = tight_box(mask)
+    box = normalised_box(mask)
     assert box.tolist() == pytest.approx([0.25, 0.2, 0.75, 0.4])
     moved = jittered(box, np.random.default_rng(0), 0.1)
     assert np.abs(moved - box)[[0, 2]].max() <= 0.05

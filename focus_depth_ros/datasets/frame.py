@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.core import Box, Target
+from focus_depth_ros.core import Box, Target, tight_box
 
 
 class DatasetError(ValueError):
@@ -130,12 +130,6 @@ def _row(
     words: str = '',
 ) -> Triplet:
     return Triplet(frame.name, kind, frame.rgb, mask, frame.depth_m, frame.K, box, words)
-
-
-def tight_box(mask: NDArray[np.bool_]) -> Box:
-    """The box of a mask's pixels, xyxy px, right and lower edge exclusive; it has some."""
-    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def nameless(ids: NDArray[np.int32]) -> dict[int, list[str]]:

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.core import Camera, InvalidInput
-from focus_depth_ros.datasets.frame import LabelledFrame, Triplet, tight_box, triplets
+from focus_depth_ros.core import Camera, InvalidInput, tight_box
+from focus_depth_ros.datasets.frame import LabelledFrame, Triplet, triplets
 from focus_depth_ros.evaluation.boundary_metrics import BoundaryScore, picture_edges
 from focus_depth_ros.evaluation.metrics import (
     Image,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.core import Box
+from focus_depth_ros.core import tight_box
 from focus_depth_ros.synthesis.boundaries import boundaries_from_scans
 from focus_depth_ros.synthesis.cameras import Camera
 from focus_depth_ros.synthesis.captions import Described, absent_captions, captions_of
@@ -67,15 +67,6 @@ def object_ids(labels: Labels) -> NDArray[np.uint8]:
     return np.where(labels.parts < FIRST_FIXTURE_PART, labels.parts, 0).astype(np.uint8)
 
 
-def tight_box(mask: NDArray[np.bool_]) -> Box | None:
-    """The box of a mask's pixels; None when there are none."""
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
-        return None
-    left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-    return float(left), float(top), float(right), float(bottom)
-
-
 @dataclass(frozen=True)
 class Spoken:
     """What a frame's words are: objects with captions, and captions that fit nothing in view."""
@@ -99,15 +90,13 @@ def describe(
     speaker = Speaker(named, graph, rng)
     objects = []
     for item in present:
-        box = tight_box(ids == item.id)
-        assert box is not None  # it is present
         objects.append(
             SceneObject(
                 id=item.id,
                 class_name=item.class_name,
                 colour=item.colour,
                 material=item.material,
-                box=box,
+                box=tight_box(ids == item.id),
                 visible_px=int(counts[item.id]),
                 captions=captions_of(item, named) if item in named else [],
                 extent_m=item.extent_m,

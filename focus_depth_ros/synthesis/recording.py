@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from focus_depth_ros.core import Box
+from focus_depth_ros.core import Box, tight_box
 from focus_depth_ros.synthesis import surroundings
 from focus_depth_ros.synthesis.bag import NANOSECONDS, Bag
 from focus_depth_ros.synthesis.cameras import Camera, look_at
 from focus_depth_ros.synthesis.captions import Described, captions_of
-from focus_depth_ros.synthesis.frames import described, object_ids, parts_of, tight_box
+from focus_depth_ros.synthesis.frames import described, object_ids, parts_of
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting, spread
 from focus_depth_ros.synthesis.meshes import rotation
 from focus_depth_ros.synthesis.objects import make_thing
@@ -153,8 +153,7 @@ def shoot(renderer: Renderer, scene: Scene, lighting: Lighting, time: float) -> 
     """The picture and its truth at a time in [0, 1] of a scene that is loaded."""
     camera = camera_at(time)
     ids, truth = object_ids(renderer.labels(camera)), renderer.labels(camera.halved())
-    numbers = range(1, len(scene.placed) + 1)
-    boxes = {number: box for number in numbers if (box := tight_box(ids == number)) is not None}
+    boxes = {int(number): tight_box(ids == number) for number in np.unique(ids) if number}
     picture = renderer.picture(camera, lighting)
     return Shot(picture, depth_to_counts(truth.depth_m), object_ids(truth), camera.K, boxes)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from focus_depth_ros.core import tight_box
 from focus_depth_ros.networks.text import model_vocabulary, word_indices
 from focus_depth_ros.synthesis.sample import (
     BOUNDARY_CONTACT,
@@ -148,7 +149,7 @@ def _prompt(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> _Pr
         for item in _shuffled(seen.objects, rng):
             mask = _target_mask(seen, item)
             if mask is not None:
-                box = jittered(tight_box(seen.ids == item.id), rng, shares.jitter)
+                box = jittered(normalised_box(seen.ids == item.id), rng, shares.jitter)
                 return _Prompt(BOX_PROMPT, box, no_words, mask)
     return _Prompt(NO_PROMPT, no_box, no_words, empty)
 
@@ -178,12 +179,10 @@ def caption_words(caption: str) -> list[int]:
     return word_indices(caption, VOCABULARY, MAX_WORDS)
 
 
-def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Xyxy / picture size of a mask's pixels; right and lower edge exclusive."""
+def normalised_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """`tight_box` of a mask's pixels / picture size."""
     height, width = mask.shape
-    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    sides = columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
-    return np.array(sides, np.float32)
+    return (np.array(tight_box(mask)) / (width, height, width, height)).astype(np.float32)
 
 
 def jittered(

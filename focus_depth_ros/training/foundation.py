@@ -41,7 +41,7 @@ from focus_depth_ros.training.boundary_losses import (
 from focus_depth_ros.training.compact import coloured
 from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.draws import Draw, read_frame
-from focus_depth_ros.training.example import PromptShares, jittered, tight_box
+from focus_depth_ros.training.example import PromptShares, jittered, normalised_box
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.losses import TERMS, aligned, focusdepth_terms
 
@@ -135,7 +135,7 @@ class FoundationDataset(Dataset[dict[str, Any]]):
                 ids = self.pairs.encode(caption, MAX_TOKENS)
                 words[: len(ids)] = ids
             else:
-                box = jittered(tight_box(mask), rng, self.shares.jitter)
+                box = jittered(normalised_box(mask), rng, self.shares.jitter)
             return {'box': box, 'words': words, 'mask': mask.astype(np.float32)}
         return {'box': box, 'words': words, 'mask': np.zeros(sample.ids.shape, np.float32)}
 
