@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from focus_depth_ros.synthesis.materials import ACCENT, INSIDE, LID
 from focus_depth_ros.synthesis.meshes import Array, Cell, Mesh, surface_points
 
-_VESSELS = {'mug', 'cup', 'glass', 'bowl', 'plate', 'pot', 'pitcher'}
+ROUND_VESSELS = {'mug', 'cup', 'glass', 'bowl', 'pot', 'pitcher'}
+"""Classes with a floor and an inner wall all round that can hold things."""
 _SLABS = {
     'bottle': 4,
     'banana': 4,
@@ -58,7 +59,7 @@ def solids_of(class_name: str, mesh: Mesh) -> list[Solid]:
     hollow = _in_cell(mesh, INSIDE)
     if class_name == 'box' and hollow.any():
         return tray_solids(mesh)
-    if class_name in _VESSELS and hollow.any() and not _has_lid(mesh):
+    if class_name in ROUND_VESSELS | {'plate'} and hollow.any() and not _has_lid(mesh):
         return _vessel(mesh, hollow)
     if class_name == 'ring':
         return _sectors(mesh.vertices)

@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from focus_depth_ros.synthesis.collision import ROUND_VESSELS
 from focus_depth_ros.synthesis.placement import CELL_M, Footprint, Placed, Surface, footprint
 
 Support = Literal['on', 'in', 'over', 'unsure']
-VESSELS = {'bowl', 'mug', 'cup', 'glass', 'pot', 'box', 'pitcher', 'basket'}
+_VESSELS = ROUND_VESSELS | {'box', 'basket'}
 _TOUCH_M = 0.004
 _SUNK_M = 0.008
 _SUNK_SHARE = 0.25
@@ -59,7 +60,7 @@ def _bears(lower: Footprint, upper: Footprint) -> bool:
 
 def _manner(upper: Placed, lower: Placed, area: Footprint) -> Support:
     """'in' for a vessel that rises round the middle of what it holds."""
-    if lower.thing.class_name not in VESSELS:
+    if lower.thing.class_name not in _VESSELS:
         return 'on'
     distance = np.linalg.norm((area.cells + 0.5) * CELL_M - upper.middle_m, axis=1)
     floor_m = float(area.high_m[int(distance.argmin())])

@@ -96,7 +96,7 @@ _HOUSEHOLD = {
 }
 _EVERYTHING = dict.fromkeys(RECIPES, 1.0)
 _PACKAGES = {'carton': 8.0, 'box': 1, 'book': 1.5, 'bag': 1, 'can': 0.7, 'block': 0.5}
-_VESSELS = {
+_TABLEWARE = {
     'bowl': 5.0,
     'mug': 4,
     'pot': 3,
@@ -324,10 +324,10 @@ def pile(stock: Stock, rng: np.random.Generator) -> Scene:
 def vessels(stock: Stock, rng: np.random.Generator) -> Scene:
     """Open and nested bowls, mugs and pots, mostly seen from above."""
     fixtures, surface = _desk_surroundings(stock, rng, pale=rng.random() < 0.6)
-    _arrange(stock, rng, surface, _VESSELS, int(rng.integers(2, 7)), 0.15, 0.25)
+    _arrange(stock, rng, surface, _TABLEWARE, int(rng.integers(2, 7)), 0.15, 0.25)
     for base in [placed for placed in surface.placed if placed.thing.class_name in _OPEN]:
         if rng.random() < 0.6:
-            thing = stock.pick(_VESSELS | _SMALL, rng)
+            thing = stock.pick(_TABLEWARE | _SMALL, rng)
             surface.stack(thing, resting(thing, rng), base, rng)
     return Scene('vessels', fixtures, surface, (0.45, 1.1), (35, 88), (-180, 0), (0.1, 0.5))
 
