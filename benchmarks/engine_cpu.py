@@ -14,17 +14,16 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import threading
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from focus_depth_ros.evaluation.measured_on import when_and_where
 from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.inference.engine_pair import OUTPUTS
 from focus_depth_ros.inference.focus_model import FocusModel
@@ -205,10 +204,9 @@ def main() -> None:
     parser.add_argument('--out', type=Path)
     arguments = parser.parse_args()
     report = {
-        'date': date.today().isoformat(),
+        **when_and_where(),
         'model': arguments.model.name,
         'onnxruntime': onnxruntime.__version__,
-        'host': f'{platform.machine()}, {len(os.sched_getaffinity(0))} cores',
         'load_before': round(os.getloadavg()[0], 2),
         'overhead': overhead(arguments.model, arguments.rounds),
         'threads': threads(arguments.model, arguments.rounds, 'auto'),

@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 
+from focus_depth_ros.evaluation.measured_on import in_words, when_and_where
 from focus_depth_ros.synthesis.frames import scene_frames
 from focus_depth_ros.synthesis.renderer import Renderer
 from focus_depth_ros.synthesis.sample import encode_sample
@@ -58,10 +58,7 @@ def main() -> None:
         total = total_rate(Path(folder), options.workers, 4 * options.scenes, options.seed)
     renderer = Renderer()
     theme_rate(renderer, 'desk', 1, options.seed)
-    print(
-        f'{platform.machine()}, {os.cpu_count()} logical CPUs, MUJOCO_GL={os.environ["MUJOCO_GL"]},'
-        f' 320x240, {time.strftime("%Y-%m-%d")}'
-    )
+    print(f'{in_words(when_and_where())}; MUJOCO_GL={os.environ["MUJOCO_GL"]}, 320x240')
     for theme in THEMES:
         rate = theme_rate(renderer, theme, options.scenes, options.seed)
         print(f'{theme:12} {rate:5.1f} frames/s, one process')

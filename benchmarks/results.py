@@ -33,13 +33,20 @@ def three(values: dict[str, float]) -> str:
     return ' / '.join(f'{values[name]:.1f}' for name in PERCENTILES)
 
 
+def measured_on(report: dict[str, Any]) -> str:
+    """The host and the day of a report's figures; some of its producers put the host in words."""
+    host = report['host']
+    words = host if isinstance(host, str) else f'{host["processor"]}, {host["cores"]} cores'
+    return f'{words}; {report["date"]}'
+
+
 def latency_section(report: dict[str, Any]) -> list[str]:
     """The node's latency and overhead, round by round."""
     lines = [
         '## The node',
         '',
         f'{report["picture"]}, sensor-data QoS; camera, node and listener are three processes; '
-        f'{report["host"]}; {report["date"]}; `python benchmarks/node_latency.py`.',
+        f'{measured_on(report)}; `python benchmarks/node_latency.py`.',
         '',
         row('round', 'rate, Hz', 'answered', 'latency, ms', 'network, ms', 'all else, ms'),
         row(*['---'] * 6),
@@ -129,7 +136,7 @@ def demo_section(report: dict[str, Any]) -> list[str]:
     lines = [
         '## The demo',
         '',
-        f'`make demo`; {report["host"]}; {report["date"]}. '
+        f'`make demo`; {measured_on(report)}. '
         f'{report["frames_sent"]} frames sent, {report["frames_answered"]} answered, '
         f'{report["frames_dropped"]} dropped; latency {three(report["latency_ms"])} ms, of that '
         f'the network {three(report["inference_ms"])} ms and the recorded camera '
@@ -164,8 +171,8 @@ def bench_section(report: dict[str, Any]) -> list[str]:
         '## The engine, part by part',
         '',
         f'{report["engine"]} ({versions.get("onnxruntime", "-")}), {report["threads"]} thread(s), '
-        f'{report["host"]["processor"]}, {report["host"]["cores"]} cores; {report["date"]}; '
-        f'`{report["command"]}`; load before it {report["host"]["load_average"]:.1f}.',
+        f'{measured_on(report)}; `{report["command"]}`; '
+        f'load before it {report["host"]["load_average"]:.1f}.',
         '',
         row('part', 'ms, p50 / p90 / p99'),
         row(*['---'] * 2),
@@ -192,7 +199,7 @@ def engine_cpu_section(report: dict[str, Any]) -> list[str]:
     lines = [
         '## Cores',
         '',
-        f'ONNX Runtime {report["onnxruntime"]}, {report["host"]}; {report["date"]}; '
+        f'ONNX Runtime {report["onnxruntime"]}, {measured_on(report)}; '
         f'`python benchmarks/engine_cpu.py`; load before it {report["load_before"]:.1f}.',
         '',
         f'* The engine layer beside bare ONNX Runtime, CPU time of encoder and focus half: '

@@ -8,8 +8,6 @@ of the original's RMS, for three boxes in each picture.
 from __future__ import annotations
 
 import argparse
-import platform
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from focus_depth_ros.evaluation.measured_on import in_words, when_and_where
 from focus_depth_ros.inference.calibration import BOXES, Calibration, calibration_of
 from focus_depth_ros.inference.model_folder import BUILT_IN, read_model_folder
 from focus_depth_ros.inference.quantised_graph import quantised
@@ -47,7 +46,7 @@ def main() -> None:
     }
     wanted = answers([onnx.load(graph) for graph in (folder.encoder, folder.focus)], unseen)
     print(f'{len(unseen.encoder)} pictures {folder.input_size[0]}x{folder.input_size[1]} px,')
-    print(f'ONNX Runtime {onnxruntime.__version__}, {platform.machine()}, {date.today()}\n')
+    print(f'ONNX Runtime {onnxruntime.__version__}, {in_words(when_and_where())}\n')
     print('| typed graph | ' + ' | '.join(wanted) + ' |')
     print('|---' * (1 + len(wanted)) + '|')
     for name, graphs in typed.items():

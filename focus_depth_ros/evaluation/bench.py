@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +21,13 @@ import numpy as np
 
 from focus_depth_ros.core import Camera, Frame, Target
 from focus_depth_ros.evaluation.depth_anything_graph import export_depth_anything_small
-from focus_depth_ros.evaluation.measured_on import clocks, host, identity, memory, versions
+from focus_depth_ros.evaluation.measured_on import (
+    clocks,
+    identity,
+    memory,
+    versions,
+    when_and_where,
+)
 from focus_depth_ros.evaluation.percentiles import PERCENTILES, percentiles
 from focus_depth_ros.inference.backends import BACKENDS, backend_named
 from focus_depth_ros.inference.engine import MAX_TARGETS, Engine, EngineError, LoadOptions
@@ -171,7 +176,7 @@ def describe(model: FocusModel, arguments: argparse.Namespace) -> dict[str, Any]
     """Everything that a figure depends on."""
     hashed = hashlib.sha256(PICTURE.read_bytes() + repr(PROMPTS).encode())
     return {
-        'date': datetime.now(timezone.utc).date().isoformat(),
+        **when_and_where(),
         'command': _command(arguments),
         'model': identity(model.folder),
         'engine': model.engine_name,
@@ -179,7 +184,6 @@ def describe(model: FocusModel, arguments: argparse.Namespace) -> dict[str, Any]
         'input': {'size': list(model.folder.input_size), 'sha256': hashed.hexdigest()},
         'threads': arguments.threads,
         'rounds': arguments.rounds,
-        'host': host(),
         'versions': versions(),
         'clocks': {'before': clocks()},
         'copies': 'between host and device, where there are any, are in encoder and focus',

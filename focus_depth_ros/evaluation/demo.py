@@ -5,22 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from focus_depth_ros import __version__
 from focus_depth_ros.evaluation.child_process import ChildFailed, ChildProcess
+from focus_depth_ros.evaluation.measured_on import versions, when_and_where
 from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.evaluation.recording import Answers, read_answers, read_recording
 from focus_depth_ros.evaluation.recording_overview import draw_results
@@ -140,13 +137,8 @@ def summarise(
             for label in dict.fromkeys(item.label for item in scores)
         },
         'node': answers.diagnostics,
-        'host': f'{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores',
-        'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        'versions': {
-            'focus_depth_ros': __version__,
-            'python': platform.python_version(),
-            **{name: version(name) for name in ('rclpy', 'onnxruntime', 'numpy')},
-        },
+        **when_and_where(),
+        'versions': versions(),
     }
 
 

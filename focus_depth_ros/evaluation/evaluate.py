@@ -12,7 +12,6 @@ import json
 import shlex
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
-from focus_depth_ros.evaluation.measured_on import host, identity
+from focus_depth_ros.evaluation.measured_on import identity, when_and_where
 from focus_depth_ros.evaluation.scoring import SMALLEST_TARGET_PX, Extra, Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
 
@@ -70,12 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
         score(model, islice(frames, arguments.frames), groups, extra, arguments.fovea)
     summaries = {name: summary(scores) for name, scores in groups.items()}
     result = {
-        'date': datetime.now(timezone.utc).date().isoformat(),
+        **when_and_where(),
         'command': _command(arguments),
         'model': identity(model.folder),
         'input': list(model.folder.input_size),
         'engine': model.engine_name,
-        'host': host(),
         'threads': arguments.threads,
         'timing_ms': timing(model),
         'smallest_target_px': SMALLEST_TARGET_PX,

@@ -1,4 +1,4 @@
-"""What a figure was measured on: the model, the machine, its clocks, memory and versions."""
+"""What a figure was measured on: the day, the machine, the model, clocks, memory and versions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,27 @@ import platform
 import resource
 import shutil
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from focus_depth_ros import __version__
 from focus_depth_ros.inference.model_folder import ModelFolder
 
 PACKAGES = (
-    'focus_depth_ros', 'numpy', 'onnxruntime', 'onnxruntime-gpu', 'opencv-python-headless',
-    'tensorrt', 'torch', 'transformers',
+    'numpy', 'onnxruntime', 'onnxruntime-gpu', 'opencv-python-headless', 'rclpy', 'tensorrt',
+    'torch', 'transformers',
 )  # fmt: skip
+
+
+def when_and_where() -> dict[str, Any]:
+    """What every report of measured figures begins with: the day (UTC) and the host."""
+    return {'date': datetime.now(timezone.utc).date().isoformat(), 'host': host()}
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """`when_and_where` of a report that is printed."""
+    return f'{report["host"]["processor"]}, {report["host"]["cores"]} cores; {report["date"]}'
 
 
 def identity(folder: ModelFolder) -> dict[str, str]:
@@ -43,8 +55,8 @@ def host() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every package that takes part, where it is there."""
-    found = {'python': platform.python_version()}
+    """Of Python, this package and every other that takes part, where it is there."""
+    found = {'python': platform.python_version(), 'focus_depth_ros': __version__}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
