@@ -2,12 +2,16 @@
 
     python benchmarks/controls.py --train data/train --validation data/validation --test data/test \
         --output runs/controls --depth-steps 2600 --steps 2000 [--only focusdepth finetuned]
+    python benchmarks/controls.py ... --from runs/compact/checkpoint.pt --depth-steps 240 \
+        --steps 240 --rate 10
 
 First the depth network that all start from (depth.yaml), then each file for the same number of
-steps; what was trained before is kept, so the command may be stopped and started again. Scored are
-the averaged weights, in float32, on the frames of the test shards: AbsRel of boundary, foreground
-and picture after alignment over the whole picture, box prompts as the run was trained to be asked;
-then the same weights with other prompts. Leaves results.json and table.md in the output folder.
+steps; what was trained before is kept, so the command may be stopped and started again. With
+`--from` the depth network starts from a trained model without its MSSA, at a third of its rates;
+`--rate` makes up for short runs, the published rates being for far longer ones. Scored are the
+averaged weights, in float32, on the frames of the test shards: AbsRel of boundary, foreground and
+picture after alignment over the whole picture, box prompts as the run was trained to be asked; then
+the same weights with other prompts. Leaves results.json and table.md in the output folder.
 """
 
 from __future__ import annotations
@@ -15,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from torch import Tensor
 from focus_depth_ros.core import Target
 from focus_depth_ros.datasets.frame import LabelledFrame, Triplet, triplets
 from focus_depth_ros.datasets.shards import frames
-from focus_depth_ros.evaluation.measured_on import host
+from focus_depth_ros.evaluation.measured_on import when_and_where
 from focus_depth_ros.evaluation.metrics import abs_rel, aligned_depth, delta, mask_iou, quartiles
 from focus_depth_ros.evaluation.regions import target_regions
 from focus_depth_ros.evaluation.scoring import SMALLEST_TARGET_PX
@@ -36,7 +39,7 @@ from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.pipeline.layers import upsample
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
-from focus_depth_ros.training.checkpoint import averaged_weights
+from focus_depth_ros.training.checkpoint import averaged_weights, write_whole
 from focus_depth_ros.training.compact import build, normalised
 from focus_depth_ros.training.config import TrainConfig, read_config
 from focus_depth_ros.training.example import HEIGHT, MAX_WORDS, VOCABULARY, WIDTH
@@ -57,10 +60,14 @@ def main() -> None:
     arguments = parsed()
     arguments.output.mkdir(parents=True, exist_ok=True)
     depth = settings('depth', arguments)
+    if arguments.trained_model is not None:
+        start = without_mssa(arguments.trained_model, arguments.output / 'start.pt')
+        depth = at_rates(replace(depth, initial=start), 1 / 3)
     trained(depth)
     rows = {}
     for name in arguments.only:
         config = replace(settings(name, arguments), initial=depth.output / 'checkpoint.pt')
+        config = at_rates(config, arguments.rate)
         network = trained(config)
         rows[name] = row(network, config, arguments.test, arguments.frames)
         result = report(rows, arguments)
@@ -76,6 +83,10 @@ def parsed() -> argparse.Namespace:
         parser.add_argument(f'--{name}', type=Path, required=True)
     parser.add_argument('--depth-steps', type=int, required=True, help='of the common start')
     parser.add_argument('--steps', type=int, required=True, help='of each run on top of it')
+    parser.add_argument(
+        '--from', dest='trained_model', type=Path, help='checkpoint for the common start'
+    )
+    parser.add_argument('--rate', type=float, default=1.0, help="times the settings files' rates")
     parser.add_argument('--batch', type=int, help="pictures a step; the settings files' own if not")
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--workers', type=int, default=0, help='loader processes')
@@ -100,6 +111,23 @@ def settings(name: str, arguments: argparse.Namespace) -> TrainConfig:
         network=arguments.network,
         validate_every=10**9,  # at the end only
     )
+
+
+def at_rates(config: TrainConfig, factor: float) -> TrainConfig:
+    """The same settings at `factor` times the learning rates."""
+    stages = tuple(
+        replace(stage, muon_lr=stage.muon_lr * factor, adam_lr=stage.adam_lr * factor)
+        for stage in config.stages
+    )
+    return replace(config, stages=stages)
+
+
+def without_mssa(model: Path, start: Path) -> Path:
+    """A checkpoint's averaged weights with MSSA left out: it starts afresh, as the identity."""
+    weights = averaged_weights(model)
+    kept = {f'module.{n}': w for n, w in weights.items() if not n.startswith('focus.fusion')}
+    write_whole(start, {'average': kept})
+    return start
 
 
 def trained(config: TrainConfig) -> CompactNetwork:
@@ -214,12 +242,11 @@ def report(rows: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any
     """Everything measured, and on what."""
     given = {name: value for name, value in vars(arguments).items() if name != 'output'}
     return {
-        'date': datetime.now(timezone.utc).date().isoformat(),
+        **when_and_where(),
         'command': 'python benchmarks/controls.py',
         'arguments': {
             name: value if value is None else str(value) for name, value in given.items()
         },
-        'host': host(),
         'smallest_target_px': SMALLEST_TARGET_PX,
         'rows': rows,
     }

@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +36,7 @@ from vision_msgs.msg import (
 )
 
 from focus_depth_ros.evaluation.child_process import ChildProcess
+from focus_depth_ros.evaluation.measured_on import when_and_where
 from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.inference.model_folder import BUILT_IN
 from focus_depth_ros.node.image_codec import image_from_array
@@ -216,8 +215,7 @@ def main() -> int:
         'rounds': results,
         'picture': f'{WIDTH}x{HEIGHT} rgb8',
         'model': arguments.model.name,
-        'host': f'{platform.machine()}, {len(os.sched_getaffinity(0))} cores',
-        'date': date.today().isoformat(),
+        **when_and_where(),
     }
     if arguments.out:
         arguments.out.write_text(json.dumps(report, indent=1), encoding='utf-8')

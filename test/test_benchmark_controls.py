@@ -94,3 +94,17 @@ def test_table_compares_with_the_baseline(controls: ModuleType) -> None:
 def test_every_control_has_its_settings(controls: ModuleType) -> None:
     for name in ('depth', *controls.NAMES):
         assert (controls.CONFIGS / f'{name}.yaml').is_file()
+
+
+def test_a_trained_start_has_no_mssa_and_all_else(controls: ModuleType, tmp_path: Path) -> None:
+    weights = {'encoder.stem': torch.ones(2), 'focus.fusion4.gate': torch.ones(1)}
+    average = {f'module.{name}': value for name, value in weights.items()}
+    torch.save({'average': average}, tmp_path / 'trained.pt')
+    start = controls.without_mssa(tmp_path / 'trained.pt', tmp_path / 'start.pt')
+    assert controls.averaged_weights(start).keys() == {'encoder.stem'}
+
+
+def test_rates_are_scaled_in_every_stage(controls: ModuleType) -> None:
+    config = controls.read_config(controls.CONFIGS / 'focusdepth.yaml')
+    faster = controls.at_rates(config, 10)
+    assert [stage.adam_lr for stage in faster.stages] == pytest.approx([1e-3, 1e-4])
