@@ -13,7 +13,9 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('focus_depth_ros.msg')
 
+import rclpy
 from builtin_interfaces.msg import Time
+from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
@@ -34,6 +36,7 @@ from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.camera import camera_from_info
 from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
 from focus_depth_ros.node.complaints import Complaints
+from focus_depth_ros.node.parameters import declare_parameters, read_parameters
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 
 
@@ -48,6 +51,13 @@ def test_calibration_of_raw_and_of_rectified_pictures() -> None:
     rectified = camera_from_info(info, is_rectified=True)
     assert (rectified.fx, rectified.fy, rectified.cx, rectified.cy) == (400, 410, 300, 200)
     assert not rectified.is_distorted
+
+
+def test_an_empty_list_of_classes_takes_all(ros: None) -> None:
+    node = rclpy.create_node('bare', parameter_overrides=[Parameter('classes')])
+    declare_parameters(node)
+    assert read_parameters(node).wants_class('mug')
+    node.destroy_node()
 
 
 def test_a_complaint_is_said_once_a_kind_and_counted() -> None:

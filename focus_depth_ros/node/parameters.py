@@ -163,7 +163,10 @@ class Parameters:
 def declare_parameters(node: Node) -> None:
     """Declare every parameter with its descriptor. Raises rclpy's ParameterException."""
     for name, specification in SPECIFICATIONS.items():
-        node.declare_parameter(name, specification.default, _descriptor(specification))
+        default = specification.default
+        declared = node.declare_parameter(name, default, _descriptor(specification))
+        if declared.type_ is Parameter.Type.NOT_SET:  # ROS reads `classes: []` as nothing at all
+            node.set_parameters([Parameter(name, value=default)])
 
 
 def unknown_parameters(node: Node) -> list[str]:
