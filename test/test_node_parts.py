@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
+from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray
 
 from focus_depth_ros.core import Camera, Frame, InvalidInput, Target
 from focus_depth_ros.evaluation.demo import faults
@@ -36,7 +38,13 @@ from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.camera import camera_from_info
 from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
 from focus_depth_ros.node.complaints import Complaints
-from focus_depth_ros.node.parameters import declare_parameters, read_parameters
+from focus_depth_ros.node.detections import targets_from_detections
+from focus_depth_ros.node.parameters import (
+    SPECIFICATIONS,
+    Parameters,
+    declare_parameters,
+    read_parameters,
+)
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 
 
@@ -51,6 +59,24 @@ def test_calibration_of_raw_and_of_rectified_pictures() -> None:
     rectified = camera_from_info(info, is_rectified=True)
     assert (rectified.fx, rectified.fy, rectified.cx, rectified.cy) == (400, 410, 300, 200)
     assert not rectified.is_distorted
+
+
+@pytest.mark.parametrize(
+    ('theta', 'box'),
+    [
+        (0.0, (80, 90, 120, 110)),
+        (math.pi / 2, (90, 80, 110, 120)),
+        (-math.pi / 4, (78.787, 78.787, 121.213, 121.213)),
+    ],
+)
+def test_a_turned_detection_becomes_the_upright_box_round_it(theta: float, box: tuple) -> None:
+    detection = Detection2D(bbox=BoundingBox2D(size_x=40.0, size_y=20.0))
+    detection.bbox.center.position.x = detection.bbox.center.position.y = 100.0
+    detection.bbox.center.theta = theta
+    parameters = Parameters(**{name: entry.default for name, entry in SPECIFICATIONS.items()})
+    message = Detection2DArray(detections=[detection])
+    (target,) = targets_from_detections(message, parameters, pytest.fail)
+    assert target.box == pytest.approx(box)
 
 
 def test_an_empty_list_of_classes_takes_all(ros: None) -> None:

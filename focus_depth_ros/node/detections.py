@@ -55,11 +55,15 @@ def _target(detection: Detection2D) -> Target:
     label = class_id[:MAX_NAME_CHARACTERS]
     if not all(math.isfinite(hypothesis.score) for hypothesis in hypotheses):
         raise InvalidInput('score', f'a detection of {label!r} has a score that is no number')
-    centre, box = detection.bbox.center.position, detection.bbox
-    numbers = (centre.x, centre.y, box.size_x, box.size_y)
+    centre, box = detection.bbox.center, detection.bbox
+    numbers = (centre.position.x, centre.position.y, box.size_x, box.size_y, centre.theta)
     if not all(math.isfinite(number) for number in numbers):
         raise InvalidInput('box', f'a detection of {label!r} holds NaN or infinity')
-    x, y, half_width, half_height = numbers[0], numbers[1], numbers[2] / 2, numbers[3] / 2
+    x, y, width, height, theta = numbers
+    # a turned box: the upright one round it
+    cosine, sine = abs(math.cos(theta)), abs(math.sin(theta))
+    half_width = (cosine * width + sine * height) / 2
+    half_height = (sine * width + cosine * height) / 2
     return Target(
         id=detection.id[:MAX_NAME_CHARACTERS],
         label=label,
