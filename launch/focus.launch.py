@@ -26,7 +26,8 @@ TOPICS = {
 # the parameters changed most; left empty, the parameter file's value stands
 PARAMETERS = {
     'model': 'model folder',
-    'backend': 'what runs the network: auto, tensorrt, onnxruntime, onnxruntime_cuda, torch',
+    'backend': 'what runs the network: auto, tensorrt, onnxruntime, onnxruntime_cuda, '
+    'onnxruntime_tensorrt, torch',
     'image_transport': 'raw or compressed',
 }
 
@@ -49,6 +50,9 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument('namespace', default_value='', description='one for each camera'),
             DeclareLaunchArgument(
+                'use_sim_time', default_value='false', description='true: time is that of /clock'
+            ),
+            DeclareLaunchArgument(
                 'large_messages',
                 default_value='true',
                 choices=['true', 'false'],
@@ -63,6 +67,9 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Describe the node and its environment, once the arguments have their values."""
     value = context.launch_configurations
     environment = large_message_profile() if value['large_messages'] == 'true' else {}
+    chosen: dict[str, str | bool] = {name: value[name] for name in PARAMETERS if value[name]}
+    if value['use_sim_time'].lower() == 'true':  # else the parameter file's value stands
+        chosen['use_sim_time'] = True
     return [
         *(SetEnvironmentVariable(name, profile) for name, profile in environment.items()),
         Node(
@@ -70,10 +77,7 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             executable='focus_depth',
             name='focus_depth',
             namespace=value['namespace'],
-            parameters=[
-                value['params_file'],
-                {name: value[name] for name in PARAMETERS if value[name]},
-            ],
+            parameters=[value['params_file'], chosen],
             remappings=[(name, value[name]) for name in TOPICS],
             output='screen',
         ),
