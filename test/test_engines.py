@@ -214,9 +214,10 @@ class TestHostileGraphs:
 
     @pytest.mark.parametrize('size', [1 << 44, 1 << 62])
     def test_shapes_beyond_all_memory(self, tmp_path: Path, size: int) -> None:
-        engine = backend_named(REFERENCE).load(self.write(tmp_path, dims=[size]), OPTIONS)
-        with pytest.raises(EngineError, match='inference failed'):
-            engine.infer({'x': np.zeros(4, np.float32)})
+        graph, inputs = self.write(tmp_path, dims=[size]), {'x': np.zeros(4, np.float32)}
+        # versions of ONNX Runtime differ in when they notice
+        with pytest.raises(EngineError, match=r'inference failed|hostile\.onnx: not a graph'):
+            backend_named(REFERENCE).load(graph, OPTIONS).infer(inputs)
 
     def test_operators_nobody_knows(self, tmp_path: Path) -> None:
         onnx = pytest.importorskip('onnx')

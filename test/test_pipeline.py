@@ -250,7 +250,7 @@ class TestClouds:
         points = target_points(depth, rgb, mask, viewing_rays(CAMERA))
         assert points.shape == (31, 4)
         assert np.array_equal(points, cloud[np.isfinite(cloud[..., 2])])
-        assert points[0, 3] == pack_rgb(np.array([10, 20, 30], np.uint8))
+        assert points[0, 3] == pack_rgb(np.array([[10, 20, 30]], np.uint8))[0]
         write_ply(tmp_path / 'a.ply', points)
         data = (tmp_path / 'a.ply').read_bytes()
         header, body = data.split(b'end_header\n')
