@@ -17,7 +17,19 @@ pytest.importorskip('focus_depth_ros.msg')
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag1 import Writer as Ros1Writer
+from rosbags.rosbag2 import Writer
+from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray
@@ -33,6 +45,7 @@ from focus_depth_ros.node.bag_player import (
     begins_with_header,
     moved_stamp,
     open_bag,
+    quality_of,
 )
 from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.camera import camera_from_info
@@ -122,6 +135,44 @@ def test_bags_that_are_none_are_named(tmp_path: Path) -> None:
     (tmp_path / 'bag' / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}')
     with pytest.raises(ValueError, match='not a readable'):
         open_bag(tmp_path / 'bag')
+
+
+def test_a_recording_of_ros_1_is_named(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    with Ros1Writer(tmp_path / 'old.bag') as writer:
+        words = writer.add_connection('/words', 'std_msgs/msg/String', typestore=store)
+        string = store.types['std_msgs/msg/String']
+        writer.write(words, 1, store.serialize_ros1(string('mug'), 'std_msgs/msg/String'))
+    with pytest.raises(ValueError, match='rosbags-convert'):
+        open_bag(tmp_path / 'old.bag')
+
+
+def test_what_latched_in_a_recording_still_does(tmp_path: Path) -> None:
+    latched = Qos(
+        QosHistory.KEEP_LAST,
+        1,
+        QosReliability.RELIABLE,
+        QosDurability.TRANSIENT_LOCAL,
+        *(QosTime(0, 0),) * 2,
+        QosLiveliness.AUTOMATIC,
+        QosTime(0, 0),
+        False,
+    )
+    with Writer(tmp_path / 'bag', version=8) as writer:
+        for topic, offered in (('/map', [latched]), ('/words', [])):
+            writer.add_connection(
+                topic,
+                'std_msgs/msg/String',
+                typestore=typestore_for([]),
+                offered_qos_profiles=offered,
+            )
+    reader = open_bag(tmp_path / 'bag')
+    durability = {c.topic: quality_of(c).durability for c in reader.connections}
+    reader.close()
+    assert durability == {
+        '/map': DurabilityPolicy.TRANSIENT_LOCAL,
+        '/words': DurabilityPolicy.VOLATILE,
+    }
 
 
 @pytest.mark.skipif(not BUNDLED_RECORDING.is_dir(), reason='no bundled recording in this checkout')

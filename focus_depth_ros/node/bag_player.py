@@ -20,9 +20,10 @@ from typing import Any
 import rclpy
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rich.progress import track
 from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 
 from focus_depth_ros.node.bag_types import message_class
 from focus_depth_ros.node.process import add_arguments as add_arguments
@@ -34,6 +35,8 @@ TRUTH = '/truth/'
 
 IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
+LATCHED_DEPTH = 100
+"""Messages kept for late subscribers of a latched topic, on which many may have spoken."""
 STAMP = struct.Struct('<iI')
 STAMP_OFFSET = 4
 """A CDR message that begins with a Header has its stamp after the 4 bytes of encapsulation."""
@@ -51,7 +54,20 @@ def open_bag(path: Path) -> AnyReader:
         reader.open()
     except Exception as error:
         raise ValueError(f'{path} is not a readable rosbag2 recording: {error}') from error
+    if not reader.is2:
+        reader.close()
+        raise ValueError(f'{path} is of ROS 1: rosbags-convert --src {path} --dst FOLDER')
     return reader
+
+
+def quality_of(connection: Connection) -> QoSProfile:
+    """What latched (a map, /tf_static) still does; all is reliable, which any subscriber takes."""
+    extension = connection.ext
+    assert isinstance(extension, ConnectionExtRosbag2)
+    for offered in extension.offered_qos_profiles:
+        if offered.durability is QosDurability.TRANSIENT_LOCAL:
+            return QoSProfile(depth=LATCHED_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    return QoSProfile(depth=10)
 
 
 def moved_stamp(data: bytes, offset_ns: int) -> bytes:
@@ -94,20 +110,21 @@ class BagPlayer(Node):
         self._channels: dict[str, Channel] = {}
         for connection in self._reader.connections:
             if not connection.topic.startswith(TRUTH):
-                self._advertise(connection.topic, connection.msgtype)
+                self._advertise(connection)
         if not self._channels:
             raise ValueError(f'{bag} holds no topic that can be played')
         self._sent: Counter[str] = Counter()
         self._offset_ns = 0
 
-    def _advertise(self, topic: str, type_name: str) -> None:
+    def _advertise(self, connection: Connection) -> None:
+        topic, type_name = connection.topic, connection.msgtype
         try:
             kind = message_class(type_name)
         except ValueError as error:
             self.get_logger().warning(f'{topic} is not played: {error}')
             return
         self._channels[topic] = Channel(
-            publisher=self.create_publisher(kind, topic, QoSProfile(depth=10)),
+            publisher=self.create_publisher(kind, topic, quality_of(connection)),
             is_picture=type_name in IMAGE_TYPES,
             is_stamped=begins_with_header(kind),
         )
