@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import struct
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -158,7 +159,11 @@ class BagPlayer(Node):
         start = time.monotonic()
         messages = self._reader.messages(wanted)
         for connection, time_ns, data in track(
-            messages, total=total, description='playing', transient=True
+            messages,
+            total=total,
+            description='playing',
+            transient=True,
+            disable=not sys.stdout.isatty(),  # a launcher's log would get an empty line
         ):
             elapsed_ns = int((time_ns - first_ns) / self._rate)
             time.sleep(max(0.0, start + elapsed_ns * 1e-9 - time.monotonic()))
