@@ -14,6 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
+# messages check what is put into them, as on Humble always; else an int in a float field is rubbish
+os.environ.setdefault('ROS_PYTHON_CHECK_FIELDS', '1')
 os.environ.setdefault('ROS_LOG_DIR', tempfile.mkdtemp(prefix='focus_depth_log_'))
 
 
