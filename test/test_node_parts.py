@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,11 @@ pytest.importorskip('focus_depth_ros.msg')
 
 import rclpy
 from builtin_interfaces.msg import Time
+from node_harness import NodeProcess
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.highlevel import AnyReader
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -184,6 +187,35 @@ def test_pictures_come_from_the_whole_of_a_recording(tmp_path: Path) -> None:
     assert not np.array_equal(pictures[0], pictures[2])
     with pytest.raises(ValueError, match='not a readable recording'):
         pictures_of(tmp_path)
+
+
+def test_the_recorder_hears_reliable_and_best_effort_publishers(ros: None, tmp_path: Path) -> None:
+    talker = rclpy.create_node('talker')
+    publishers = {
+        f'/said/{policy.name.lower()}': talker.create_publisher(
+            String, f'/said/{policy.name.lower()}', QoSProfile(depth=5, reliability=policy)
+        )
+        for policy in (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT)
+    }
+    topics = [f'{topic}=std_msgs/msg/String' for topic in publishers]
+    recorder = NodeProcess(
+        '-p', f'output:={tmp_path / "bag"}', '-p', f'topics:={topics}', command='record'
+    )
+    try:
+        recorder.wait_for_output('recording')
+        deadline = time.monotonic() + 10
+        while not all(p.get_subscription_count() for p in publishers.values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        for publisher in publishers.values():
+            publisher.publish(String(data='mug'))
+        time.sleep(0.3)
+    finally:
+        status, _ = recorder.stop()
+        talker.destroy_node()
+    assert status == 0, recorder.output
+    with AnyReader([tmp_path / 'bag']) as reader:
+        assert {c.topic: c.msgcount for c in reader.connections} == dict.fromkeys(publishers, 1)
 
 
 def test_types_of_this_package_are_known_to_the_recorder() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from focus_depth_ros.node.bag_types import message_class, typestore_for
@@ -33,7 +33,8 @@ DEFAULT_TOPICS = [
 class Recorder(Node):
     """Parameters: output (a folder that does not exist yet), topics (a list of TOPIC=TYPE).
 
-    Says "recording" once every topic has a publisher.
+    A topic is recorded from when it has a publisher, as reliably as that one offers it. Says
+    "recording" once all have one.
     """
 
     def __init__(self) -> None:
@@ -46,19 +47,16 @@ class Recorder(Node):
             )
         types = dict(_topic_and_type(entry) for entry in topics)
         store = typestore_for(list(types.values()))
-        self._topics = list(types)
         self._writer = Writer(Path(output), version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
-        for topic, name in types.items():
-            connection = self._writer.add_connection(topic, name, typestore=store)
-            self.create_subscription(
+        self._awaited = {
+            topic: (
                 message_class(name),
-                topic,
-                self._write_to(connection),
-                QoSProfile(depth=20),
-                raw=True,
+                self._write_to(self._writer.add_connection(topic, name, typestore=store)),
             )
-        self._waiting = self.create_timer(0.1, self._say_when_ready)
+            for topic, name in types.items()
+        }
+        self._waiting = self.create_timer(0.1, self._hear_what_is_offered)
 
     def _write_to(self, connection: Any) -> Callable[[bytes], None]:
         def write(data: bytes) -> None:
@@ -66,8 +64,15 @@ class Recorder(Node):
 
         return write
 
-    def _say_when_ready(self) -> None:
-        if all(self.count_publishers(topic) for topic in self._topics):
+    def _hear_what_is_offered(self) -> None:
+        for topic in list(self._awaited):
+            offered = [end.qos_profile for end in self.get_publishers_info_by_topic(topic)]
+            if not offered:
+                continue
+            kind, write = self._awaited.pop(topic)
+            profile = QoSProfile(depth=20, reliability=common_reliability(offered))
+            self.create_subscription(kind, topic, write, profile, raw=True)
+        if not self._awaited:
             print('recording', flush=True)
             self._waiting.cancel()
 
@@ -75,6 +80,13 @@ class Recorder(Node):
         """Finish the recording, so that it can be read."""
         self._writer.close()
         self.destroy_node()
+
+
+def common_reliability(offered: list[QoSProfile]) -> ReliabilityPolicy:
+    """The most reliable that all publishers can keep: a camera's is often best effort."""
+    if all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in offered):
+        return ReliabilityPolicy.RELIABLE
+    return ReliabilityPolicy.BEST_EFFORT
 
 
 def _topic_and_type(entry: str) -> tuple[str, str]:
