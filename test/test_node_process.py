@@ -20,6 +20,7 @@ pytest.importorskip('focus_depth_ros.msg')
 
 from node_harness import NodeProcess, Robot, picture
 from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 
 from focus_depth_ros.node.focus_depth import FocusDepth
@@ -270,6 +271,37 @@ def test_a_parameter_that_is_none_is_named(ros: None, tiny_model: Path) -> None:
     try:
         node.wait_for_output('no such parameter, left out: max_depth\n')
     finally:
+        assert node.stop()[0] == 0
+
+
+def test_an_override_of_one_topics_qos_leaves_the_others(ros: None, tiny_model: Path) -> None:
+    overridden = {
+        '/image': 'subscription.reliability:=reliable',
+        '/detections': 'subscription.reliability:=best_effort',
+        '/focus_depth/depth/image': 'publisher.reliability:=best_effort',
+    }
+    words = [f'model:={tiny_model}', *(f'qos_overrides.{t}.{o}' for t, o in overridden.items())]
+    node = NodeProcess(*(word for item in words for word in ('-p', item)))
+    robot = Robot()
+    try:
+        node.wait_for_output('active; pictures')
+        for topic, reliable in (
+            ('/image', True),
+            ('/camera_info', False),
+            ('/reference_depth', False),
+            ('/detections', False),
+            ('/text_target', True),
+            ('/focus_depth/depth/image', False),
+            ('/focus_depth/targets', True),
+            ('/focus_depth/overlay/image', True),
+        ):
+            ask = robot.node.get_subscriptions_info_by_topic
+            if topic.startswith('/focus_depth/'):
+                ask = robot.node.get_publishers_info_by_topic
+            (end,) = robot.wait_for(lambda ask=ask, topic=topic: ask(topic), topic)
+            assert (end.qos_profile.reliability == ReliabilityPolicy.RELIABLE) == reliable, topic
+    finally:
+        robot.close()
         assert node.stop()[0] == 0
 
 

@@ -20,7 +20,7 @@ from focus_depth_ros.node.image_codec import (
     rgb_from_image,
 )
 from focus_depth_ros.node.newest_picture import NewestPicture
-from focus_depth_ros.node.qos import NEWEST_PICTURE, overridable
+from focus_depth_ros.node.qos import overridable, picture_profile
 from focus_depth_ros.node.serialised_image import read_image
 
 REFERENCE_SLOP_NS = 100_000_000
@@ -103,7 +103,7 @@ class CameraInput:
             kind,
             topic,
             callback,
-            NEWEST_PICTURE,
+            picture_profile(),
             raw=raw,
             qos_overriding_options=overridable(),
         )

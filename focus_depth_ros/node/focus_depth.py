@@ -39,7 +39,7 @@ from focus_depth_ros.node.parameters import (
 )
 from focus_depth_ros.node.process import add_arguments as add_arguments
 from focus_depth_ros.node.process import run_command, run_in_ros
-from focus_depth_ros.node.qos import TARGETS, overridable
+from focus_depth_ros.node.qos import overridable, target_profile
 from focus_depth_ros.node.worker import Worker
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.targets import TargetsInView
@@ -157,7 +157,7 @@ class FocusDepth(LifecycleNode):
         ):
             self._target_subscriptions.append(
                 self.create_subscription(
-                    kind, topic, callback, TARGETS, qos_overriding_options=overridable()
+                    kind, topic, callback, target_profile(), qos_overriding_options=overridable()
                 )
             )
         pipeline.model.start_building()

@@ -21,7 +21,7 @@ from focus_depth_ros.node.depth_encoding import millimetres_from_metres
 from focus_depth_ros.node.detections import detections_3d
 from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.parameters import Parameters
-from focus_depth_ros.node.qos import RESULTS, overridable
+from focus_depth_ros.node.qos import overridable, result_profile
 from focus_depth_ros.pipeline.overlay import draw_result
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 
@@ -52,7 +52,7 @@ class Outputs:
         return self._node.create_lifecycle_publisher(
             kind,
             f'~/{name}',
-            RESULTS,
+            result_profile(),
             qos_overriding_options=overridable(),
         )
 
