@@ -21,7 +21,7 @@ from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.scale import rising_line
 
 Floats = NDArray[np.float32]
-Box4 = NDArray[np.floating[Any]]
+Box4 = NDArray[Any]
 """(4,) xyxy / picture size."""
 
 FINER = 2
