@@ -312,7 +312,7 @@ class FocusDepth(LifecycleNode):
             response.message, response.success = act(), True
         except InvalidInput as problem:
             response.message, response.success = str(problem), False
-        if self._state != 'active':
+        if response.success and self._state != 'active':
             response.message += f' (the node is {self._state})'
         return response
 
