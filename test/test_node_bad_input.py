@@ -115,6 +115,14 @@ def test_a_fault_thirty_times_a_second_is_said_once(robot: Robot, node: NodeProc
     assert node.output.count('[reference_encoding') == 1
 
 
+def test_pictures_without_a_frame_are_answered_and_said(robot: Robot) -> None:
+    message = picture()
+    message.header.stamp = robot.next_stamp()
+    robot.images.publish(message)
+    robot.wait_for(lambda: any(not m.header.frame_id for m in robot.heard['depth/image']), 'depth')
+    robot.problem('frame_id')
+
+
 def test_pictures_may_change_their_size(robot: Robot) -> None:
     robot.answer()
     robot.call(

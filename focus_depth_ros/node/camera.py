@@ -146,6 +146,13 @@ class CameraInput:
             picture = read_image(message)
             header, rgb = picture.header, rgb_from_image(picture)
         stamp, frame_id = time_ns(header.stamp), header.frame_id
+        if not frame_id:
+            self._complain(
+                InvalidInput(
+                    'frame_id',
+                    'pictures have no frame_id: tf and RViz cannot place their clouds and boxes',
+                )
+            )
         if self.counts.received == 1:  # a camera's calibration follows its picture
             self.let_others_run()
             self._calibration_came.wait(CALIBRATION_FOLLOWS_S)
