@@ -126,12 +126,14 @@ class FocusDepth(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
         self._failure = ''
+        super().on_activate(state)  # publishers first: the worker may answer at once
         if not self._tried('activate', self._start_working):
             self._tried('stop', self._stop_working)
+            super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
         self._state = 'active'
         self.get_logger().info(f'active; pictures from {self.resolve_topic_name("image")}')
-        return super().on_activate(state)
+        return TransitionCallbackReturn.SUCCESS
 
     def _start_working(self) -> None:
         pipeline, targets, outputs = self._pipeline, self._targets, self._outputs
@@ -303,7 +305,7 @@ class FocusDepth(LifecycleNode):
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
-        said = 'enabled' if request.data else 'disabled: pictures are not looked at'
+        said = 'pictures are looked at' if request.data else 'pictures are not looked at'
         return self._answer(response, lambda: said)
 
     def _answer(self, response: Response, act: Callable[[], str]) -> Response:
@@ -312,8 +314,9 @@ class FocusDepth(LifecycleNode):
             response.message, response.success = act(), True
         except InvalidInput as problem:
             response.message, response.success = str(problem), False
-        if response.success and self._state != 'active':
-            response.message += f' (the node is {self._state})'
+        condition = self._state if self._enabled or self._state != 'active' else 'disabled'
+        if response.success and condition != 'active':
+            response.message += f' (the node is {condition})'
         return response
 
     # Parameters and diagnostics
