@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip('onnx')
 
+import onnx
+
 from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import ModelError, read_model_folder
@@ -40,6 +42,11 @@ def test_it_is_taken_where_it_answers_alike(quantised: Path, compact_model: Path
         model = FocusModel(folder, 'onnxruntime', precision=precision)
         assert model.engine_name == 'onnxruntime CPU fp32'
         model.close()
+
+
+def test_it_names_no_operators_that_an_older_runtime_lacks(quantised: Path) -> None:
+    graph = onnx.load(quantised / 'encoder.int8.onnx')
+    assert [operators.domain for operators in graph.opset_import] == ['']
 
 
 def test_it_is_left_where_it_does_not(quantised: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -100,6 +101,7 @@ def quantise(model: Path, pictures: Iterable[NDArray[np.uint8]], source: str) ->
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
+        _name_used_operators_only(result)
         os.replace(result, model / FILE_NAME)
     manifest = json.loads((model / 'model.json').read_text(encoding='utf-8'))
     entry = file_entry(model / FILE_NAME)
@@ -108,6 +110,20 @@ def quantise(model: Path, pictures: Iterable[NDArray[np.uint8]], source: str) ->
     text = json.dumps(manifest, indent=1) + '\n'
     (model / 'model.json').write_text(text, encoding='utf-8')
     return int(entry['bytes'])
+
+
+def _name_used_operators_only(path: Path) -> None:
+    """Take the sets of operators that a graph names and does not use out of it.
+
+    The quantiser names all that its own version knows; an older ONNX Runtime refuses what it does
+    not know, used or not.
+    """
+    graph = onnx.load(path)
+    used = {node.domain for node in graph.graph.node}
+    kept = [operators for operators in graph.opset_import if operators.domain in used]
+    del graph.opset_import[:]
+    graph.opset_import.extend(kept)
+    onnx.save(graph, path)
 
 
 @contextmanager
