@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork, CompactShape
-from focus_depth_ros.networks.compact_graphs import EncoderGraph, FocusGraph
+from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.graph_pair import GraphPair, write_graphs
 
 
@@ -28,8 +28,7 @@ def write_compact_model(folder: Path) -> Path:
             layer.running_mean.uniform_(-0.5, 0.5)
             layer.running_var.uniform_(0.5, 2)
     folder.mkdir(parents=True, exist_ok=True)
-    focus = FocusGraph(network.focus, slope=0.8, bias=-1.5)
-    pair = GraphPair(EncoderGraph(network.encoder), focus, FEATURE_NAMES)
+    pair = GraphPair(*graphs(network, slope=0.8, bias=-1.5), FEATURE_NAMES)
     image = torch.randint(0, 255, (1, 56, 88, 3), dtype=torch.uint8)
     box, words = torch.rand(2, 4), torch.randint(0, 12, (2, 8), dtype=torch.int32)
     write_graphs(pair, folder, (image, box, words))

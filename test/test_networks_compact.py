@@ -1,6 +1,7 @@
 """The compact network: shapes, prompts that matter, finite gradients, export parity."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 torch = pytest.importorskip('torch', reason='the networks need torch (extra: train)')
 torch.set_num_threads(1)
 
+from focus_depth_ros.networks.blocks import resize  # noqa: E402
 from focus_depth_ros.networks.compact import (  # noqa: E402
     FEATURE_NAMES,
     CompactNetwork,
     CompactShape,
 )
 from focus_depth_ros.networks.modot import CASM  # noqa: E402
+from focus_depth_ros.networks.mssa import MSSA  # noqa: E402
 from focus_depth_ros.networks.prompt import BoxMaps  # noqa: E402
 from focus_depth_ros.networks.text import (  # noqa: E402
     model_vocabulary,
@@ -160,22 +163,72 @@ def test_export_equals_torch_on_another_picture(tmp_path: Path) -> None:
 
 def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> None:
     pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
-    from focus_depth_ros.networks.compact_graphs import EncoderGraph, FocusGraph
+    from focus_depth_ros.networks.compact_graphs import graphs
     from focus_depth_ros.networks.graph_pair import GraphPair, largest_difference, write_graphs
 
     torch.manual_seed(0)
-    network = CompactNetwork(SMALL)
-    encoder = EncoderGraph(network.encoder).eval()
-    pair, other = (
-        GraphPair(encoder, FocusGraph(network.focus, 1.0, bias).eval(), FEATURE_NAMES)
-        for bias in (0.0, 0.1)
-    )
+    network = CompactNetwork(SMALL).eval()
+    pair, other = (GraphPair(*graphs(network, 1.0, bias), FEATURE_NAMES) for bias in (0.0, 0.1))
     picture = torch.randint(0, 255, (1, 168, 224, 3), dtype=torch.uint8)
     inputs = picture, torch.rand(2, 4), torch.ones(2, 12, dtype=torch.int32)
     paths = write_graphs(pair, tmp_path, inputs)
     assert largest_difference(pair, paths, inputs) <= 1e-4
     with pytest.raises(ValueError, match='the graphs differ from torch by'):
         largest_difference(other, paths, inputs)
+
+
+def grown(network: CompactNetwork) -> CompactNetwork:
+    """A copy whose layers that start at zero do something, as after training."""
+    torch.manual_seed(1)
+    network = deepcopy(network)
+    finer = network.focus.prompt.finer
+    for layer in (finer.view, finer.tokens):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    for part in network.modules():
+        if isinstance(part, MSSA):
+            torch.nn.init.normal_(part.mixture.outer.weight, std=0.3)
+            torch.nn.init.normal_(part.gate.weight)
+    return network
+
+
+def test_finer_evidence_adds_nothing_until_it_is_trained(network: CompactNetwork) -> None:
+    box, words = prompts()
+    features = network.encoder(torch.randn(1, 3, 168, 224))
+    branch = network.focus.prompt
+    tokens, finer, _ = branch(features['grounding'], features['stride4'], box, words)
+    assert torch.equal(finer, resize(tokens, SMALL.grid(4)))
+
+
+def test_words_tell_apart_what_shares_a_cell(network: CompactNetwork) -> None:
+    """Two halves of one cell of the tokens differ in the finer features alone."""
+    branch = grown(network).focus.prompt
+    grounding = torch.randn(1, SMALL.grounding, 1, 1).expand(-1, -1, *SMALL.grid(8))
+    finer = torch.zeros(1, SMALL.decoder, *SMALL.grid(4))
+    finer[..., 1::2] = 1.0
+    box, words = prompts()
+    with torch.no_grad():
+        _, tokens, _ = branch(grounding, finer, box, words)
+    left, right = tokens[1, :, 20, 20], tokens[1, :, 20, 21]  # words
+    assert (left - right).abs().max() > 1e-3
+
+
+def test_exported_graphs_answer_as_the_network(network: CompactNetwork) -> None:
+    from focus_depth_ros.networks.compact_graphs import graphs
+
+    network = grown(network)
+    encoder, focus = graphs(network, slope=1.0, bias=0.0)
+    picture = torch.randint(0, 255, (1, 168, 224, 3), dtype=torch.uint8)
+    box, words = prompts()
+    features = encoder(picture)
+    repeated = {
+        name: value.expand(3, -1, -1, -1)
+        for name, value in zip(FEATURE_NAMES, features, strict=True)
+    }
+    expected = network.focus(repeated, box, words)
+    depth, mask, *_ = focus(*features, box, words)
+    assert torch.allclose(depth, expected.inverse_depth, atol=1e-4)
+    assert torch.allclose(mask, torch.sigmoid(expected.mask), atol=1e-4)
+    assert any(isinstance(part, MSSA) for part in network.modules())  # it stays as it was
 
 
 def test_a_relation_is_not_a_bag_of_words() -> None:
@@ -193,7 +246,8 @@ def test_a_relation_is_not_a_bag_of_words() -> None:
     words = torch.tensor([word_indices(text, VOCABULARY, 12) for text in captions])
     with torch.no_grad():
         said = branch.words(words, pixels.expand(4, -1, -1, -1))
-        tokens, _ = branch(pixels.expand(4, -1, -1, -1), torch.zeros(4, 4), words)
+        finer = torch.randn(1, SMALL.decoder, *SMALL.grid(4))
+        tokens, _, _ = branch(pixels, finer, torch.zeros(4, 4), words)
     assert not torch.allclose(tokens[0], tokens[1], atol=1e-3)
     assert torch.allclose(said.maps[0, :3], said.maps[2, :3], atol=1e-6)  # the target is the mug
     assert torch.allclose(said.caption[0], said.caption[2], atol=1e-6)

@@ -5,7 +5,13 @@ import pytest
 torch = pytest.importorskip('torch', reason='the networks need torch (extra: train)')
 torch.set_num_threads(1)
 
-from focus_depth_ros.networks.mssa import MSSA, FusionVariant, fuse_maps, vary  # noqa: E402
+from focus_depth_ros.networks.mssa import (  # noqa: E402
+    MSSA,
+    FoldedMSSA,
+    FusionVariant,
+    fuse_maps,
+    vary,
+)
 
 
 def tokens(seed: int, channels: int, count: int = 30) -> 'torch.Tensor':
@@ -76,6 +82,33 @@ def test_maps_and_tokens_agree() -> None:
         prompt.transpose(1, 2).reshape(2, 12, 5, 6),
     )
     assert torch.allclose(maps.flatten(2).transpose(1, 2), adapter(geometry, prompt), atol=1e-6)
+
+
+def test_folding_changes_no_answer() -> None:
+    adapter = open_adapter(hidden=5)
+    for parameter in adapter.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    geometry, prompt = tokens(0, 16), tokens(1, 12)
+    expected = adapter(geometry, prompt)
+    folded = FoldedMSSA(adapter)
+    assert torch.allclose(folded(geometry, prompt), expected, atol=1e-5)
+    size = sum(parameter.numel() for parameter in folded.parameters())
+    assert size < sum(parameter.numel() for parameter in adapter.parameters())
+
+
+def test_one_picture_serves_several_prompts() -> None:
+    geometry, prompt = tokens(0, 16)[:1], tokens(1, 12)
+    for adapter in (open_adapter(), FoldedMSSA(open_adapter())):
+        repeated = adapter(geometry.expand(2, -1, -1), prompt)
+        assert torch.allclose(adapter(geometry, prompt), repeated, atol=1e-6)
+
+
+@pytest.mark.parametrize('change', [{'gated': False}, {'tokens': 'zero'}])
+def test_controls_are_not_folded(change: 'dict[str, object]') -> None:
+    network = network_of()
+    vary(network, FusionVariant(**change))
+    with pytest.raises(ValueError, match='only gated adapters'):
+        FoldedMSSA(network.adapters[0])
 
 
 def network_of(channels: 'tuple[int, ...]' = (16, 16, 16)) -> torch.nn.Module:

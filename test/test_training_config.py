@@ -97,7 +97,7 @@ def test_freezing_lists_of_the_two_stages() -> None:
     }
     assert learning(network) == adapters
     stages.freeze_all_but(network, second.trained)
-    frozen = ('words', 'pixel_', 'prompt_', 'film', 'relation')
+    frozen = ('words', 'pixel_', 'prompt_', 'film', 'relation', 'finer')
     prefixes = ('encoder.', *(f'focus.prompt.{part}' for part in frozen))
     encoders = {name for name in names if name.startswith(prefixes)}
     assert learning(network) == names - encoders

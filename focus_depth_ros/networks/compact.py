@@ -124,7 +124,12 @@ class CompactFocus(nn.Module):
         self.shape = shape
         width = shape.decoder
         self.prompt = PromptBranch(
-            shape.word_roles, shape.max_words, shape.grounding, width, shape.grid(8)
+            shape.word_roles,
+            shape.max_words,
+            shape.grounding,
+            width,
+            shape.grid(8),
+            shape.grid(4),
         )
         self.fusion4, self.fusion8, self.fusion16, self.fusion32 = (
             MSSA(width, width, shape.experts_hidden, dropout=0.0, gate_bias=0.0) for _ in range(4)
@@ -161,13 +166,11 @@ class CompactFocus(nn.Module):
 
     def forward(self, features: dict[str, Tensor], box: Tensor, words: Tensor) -> FocusOutput:
         """`box` (T, 4) xyxy / picture size, zeros = none; `words` (T, L) indices, 0 = padding."""
-        features = {
-            name: value.expand(box.shape[0], -1, -1, -1) for name, value in features.items()
-        }
-        tokens, coarse_mask = self.prompt(features['grounding'], box, words)
+        tokens, tokens4, coarse_mask = self.prompt(
+            features['grounding'], features['stride4'], box, words
+        )
         tokens16 = functional.avg_pool2d(tokens, 2, ceil_mode=True)
         tokens32 = functional.avg_pool2d(tokens16, 2, ceil_mode=True)
-        tokens4 = resize(tokens, self.shape.grid(4))
         level32 = fuse_maps(self.fusion32, features['stride32'], tokens32)
         level16 = fuse_maps(self.fusion16, features['stride16'], tokens16)
         level8 = fuse_maps(self.fusion8, features['stride8'], tokens)
@@ -188,7 +191,7 @@ class CompactFocus(nn.Module):
         )
         boundary = self.boundary_head(self.boundary2(functional.relu(edges)))
 
-        context = features['context'].flatten(1)
+        context = features['context'].flatten(1).expand(box.shape[0], -1)
         slope = self.plane(context)[..., None, None]
         plane = slope[:, :1] * self.across + slope[:, 1:] * self.down
         pooled = _pool_by_mask(tokens, coarse_mask)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import onnx
@@ -21,6 +22,7 @@ from focus_depth_ros.networks.compact import (
     CompactNetwork,
     CompactShape,
 )
+from focus_depth_ros.networks.mssa import fold_adapters
 
 ROLES = {
     'Conv': ('', 'weight', 'bias'),
@@ -76,6 +78,13 @@ class FocusGraph(nn.Module):
         )
 
 
+def graphs(network: CompactNetwork, slope: float, bias: float) -> tuple[EncoderGraph, FocusGraph]:
+    """Both halves of a trained network as they are exported; the network stays as it is."""
+    network = deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    fold_adapters(network)
+    return EncoderGraph(network.encoder).eval(), FocusGraph(network.focus, slope, bias).eval()
+
+
 def load_graph(
     path: Path, part: str, shape: CompactShape, slope: float, bias: float
 ) -> EncoderGraph | FocusGraph:
@@ -85,6 +94,7 @@ def load_graph(
     """
     network = CompactNetwork(shape)
     _fold_norms(network)
+    fold_adapters(network)
     module: EncoderGraph | FocusGraph
     if part == 'encoder':
         module = EncoderGraph(network.encoder)

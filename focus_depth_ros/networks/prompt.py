@@ -6,7 +6,7 @@ pixel; a caption holds where all its words hold, so the log-likelihoods are adde
 The words after a relation ("left of the red box") are the anchor's: where they hold is found in
 the same way, and the target sees how it lies from there. FiLM lets the caption and the relation
 steer what follows, and a coarse mask head turns the tokens into the first guess of the target's
-mask.
+mask. The target's own words and the box are held against finer features too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, resize
 from focus_depth_ros.networks.text import DIVIDING, PLAIN
 
 BOX_CHANNELS = 6
-GROUNDING_CHANNELS = 7
+OWN_CHANNELS = 3
+GROUNDING_CHANNELS = OWN_CHANNELS + 4
 
 
 class BoxMaps(nn.Module):
@@ -73,6 +74,7 @@ class BoxMaps(nn.Module):
 class Grounded:
     """What T captions say: `maps` (T, 7, H, W), `caption` and `relation` vectors (T, C).
 
+    `scores` (T, L, H, W) are the words' logits, `own` (T, L) 0 / 1 the known words of the target.
     The maps: mean and least log-likelihood of the target's words, and the likelihood of all of them
     over that of the best cell; mean and relative likelihood of the anchor's words likewise; where
     the cell lies from the anchor's middle, across and down, in half pictures. Without a relation
@@ -82,6 +84,8 @@ class Grounded:
     maps: Tensor
     caption: Tensor
     relation: Tensor
+    scores: Tensor
+    own: Tensor
 
 
 class WordGrounding(nn.Module):
@@ -119,7 +123,7 @@ class WordGrounding(nn.Module):
         divides = (roles == DIVIDING).to(pixels.dtype)
         of_anchor = ((divides @ self.up_to) > 0).to(pixels.dtype)
         own = (1 - of_anchor) * (1 - relates)
-        scores = vectors @ pixels.flatten(2) * self.scale + self.bias(words)
+        scores = self.scores(words, pixels) + self.bias(words)
         likelihood = _log_sigmoid(scores)
 
         own_mean, own_least, own_all = _conjunction(likelihood, known * own)
@@ -138,7 +142,14 @@ class WordGrounding(nn.Module):
             maps=torch.stack(maps, dim=1).reshape(words.shape[0], -1, *pixels.shape[-2:]),
             caption=self.caption(mean) * (own_present.sum(1) > 0).to(pixels.dtype),
             relation=(vectors * relates.unsqueeze(-1)).sum(1),
+            scores=scores.reshape(*words.shape, *pixels.shape[-2:]),
+            own=known * own,
         )
+
+    def scores(self, words: Tensor, pixels: Tensor) -> Tensor:
+        """Likeness (T, L, HW) of words (T, L) and features (T or 1, C, H, W), without bias."""
+        likeness: Tensor = self.vectors(words) @ pixels.flatten(2) * self.scale
+        return likeness
 
     def all_words(self, pixels: Tensor) -> Tensor:
         """Logits (B, V, H, W) of every word at every cell, for training."""
@@ -178,8 +189,42 @@ def _from_middle(weight: Tensor, height: int, width: int) -> tuple[Tensor, Tenso
     )
 
 
+class FinerEvidence(nn.Module):
+    """What prompts say at a finer grid: their words against finer features, the box's sharp edges.
+
+    A cell of the tokens often holds two neighbours, or more table than fork; here colours and
+    outlines tell them apart. Starts at zero, so that a network trained without it can grow it.
+    """
+
+    def __init__(self, channels: int, grounding_channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.boxes = BoxMaps(*size)
+        self.view = nn.Conv2d(channels, grounding_channels, 1)
+        self.entry = ConvNormReLU(BOX_CHANNELS + OWN_CHANNELS, channels // 2)
+        self.tokens = nn.Conv2d(channels // 2, channels, 1)
+        for layer in (self.view, self.tokens):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self, grounding: WordGrounding, said: Grounded, finer: Tensor, box: Tensor, words: Tensor
+    ) -> Tensor:
+        """`finer` (T or 1, C, h, w), and what was said at the tokens' grid -> (T, C, h, w)."""
+        scores = resize(said.scores, self.size).flatten(2)
+        scores = scores + grounding.scores(words, self.view(finer))
+        maps = torch.stack(_conjunction(_log_sigmoid(scores), said.own), dim=1)
+        maps = maps.reshape(words.shape[0], OWN_CHANNELS, *self.size)
+        tokens: Tensor = self.tokens(self.entry(torch.cat([self.boxes(box), maps], dim=1)))
+        return tokens
+
+
 class PromptBranch(nn.Module):
-    """Grounding features and prompts -> X^p (T, C_p, H, W), coarse mask logits (T, 1, H, W)."""
+    """Grounding features, finer ones and prompts -> X^p at both grids and a coarse mask.
+
+    `size` and `finer_size` are the grids (height, width); `channels` is C_p and the finer
+    features' width.
+    """
 
     def __init__(
         self,
@@ -188,9 +233,11 @@ class PromptBranch(nn.Module):
         grounding_channels: int,
         channels: int,
         size: tuple[int, int],
+        finer_size: tuple[int, int],
     ) -> None:
         super().__init__()
         self.boxes = BoxMaps(*size)
+        self.finer = FinerEvidence(channels, grounding_channels, finer_size)
         self.words = WordGrounding(roles, grounding_channels, max_words)
         extra = BOX_CHANNELS + GROUNDING_CHANNELS
         self.pixel_entry = nn.Conv2d(grounding_channels, channels, 1)
@@ -210,8 +257,13 @@ class PromptBranch(nn.Module):
         self.fine = Residual(channels)
         self.mask = nn.Conv2d(channels, 1, 1)
 
-    def forward(self, grounding: Tensor, box: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """`grounding` (T, C, H, W), `box` (T, 4), `words` (T, L)."""
+    def forward(
+        self, grounding: Tensor, finer: Tensor, box: Tensor, words: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (T, C_p, H, W), finer tokens (T, C_p, h, w), mask logits (T, 1, H, W).
+
+        `grounding` (T or 1, C, H, W), `finer` (T or 1, C_p, h, w), `box` (T, 4), `words` (T, L).
+        """
         said = self.words(words, grounding)
         prompt = self.prompt_entry(torch.cat([self.boxes(box), said.maps], dim=1))
         prompt = _modulated(prompt, self.relation(said.relation))
@@ -223,7 +275,10 @@ class PromptBranch(nn.Module):
         rivals = self.context(coarse.amax((2, 3))).unsqueeze(-1).unsqueeze(-1)
         coarse = self.coarse(coarse + rivals)
         tokens = self.fine(tokens + resize(coarse, tokens.shape[-2:]))
-        return tokens, self.mask(tokens)
+        finer_tokens = resize(tokens, self.finer.size) + self.finer(
+            self.words, said, finer, box, words
+        )
+        return tokens, finer_tokens, self.mask(tokens)
 
 
 def _modulated(features: Tensor, film: Tensor) -> Tensor:

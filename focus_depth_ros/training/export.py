@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.inference.model_folder import file_entry
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork
-from focus_depth_ros.networks.compact_graphs import EncoderGraph, FocusGraph
+from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, largest_difference, write_graphs
 from focus_depth_ros.training.calibration import (
     BoundaryCalibration,
@@ -101,12 +101,7 @@ def export_model(
     Raises ValueError where they differ too much.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    pair = GraphPair(
-        EncoderGraph(network.encoder).eval(),
-        FocusGraph(network.focus, calibration.slope, calibration.bias).eval(),
-        FEATURE_NAMES,
-    )
+    pair = GraphPair(*graphs(network, calibration.slope, calibration.bias), FEATURE_NAMES)
     paths = write_graphs(pair, folder, _inputs(seed=0, targets=2))
     worst = largest_difference(pair, paths, _inputs(seed=1, targets=3))
     manifest = {
