@@ -346,7 +346,8 @@ def test_checkpoints_average_and_statistics_are_taken_anew(
     for name, value in plain.items():
         if name.endswith(('running_mean', 'running_var')):
             continue
-        assert torch.allclose(weights[name], value + 1 if value.is_floating_point() else value) or (
+        expected = value + 1 if value.is_floating_point() else value
+        assert torch.allclose(weights[name], expected, atol=1e-6) or (
             name.endswith('num_batches_tracked') and weights[name] == 2
         ), name
     statistics = next(name for name in plain if name.endswith('running_mean'))
@@ -429,10 +430,10 @@ stages:
         torch.load(folder / 'checkpoint.pt', weights_only=True)['network']
         for folder in (alone, together)
     )
-    for name, value in first.items():
-        assert torch.allclose(value, second[name], atol=1e-4), name
+    for name, value in first.items():  # Adam's steps are large where a gradient is rounding alone
+        assert torch.allclose(value, second[name], atol=1e-3), name
     moved = max(float((first[n] - value).abs().max()) for n, value in initial_weights().items())
-    assert moved > 1e-3
+    assert moved > 1e-2
 
 
 def initial_weights() -> 'dict[str, torch.Tensor]':
