@@ -21,8 +21,8 @@ from focus_depth_ros.pipeline.fovea import (
     look_again,
     window_round,
 )
-from focus_depth_ros.pipeline.layers import box_of
 from focus_depth_ros.pipeline.prompts import prompt_encoder
+from focus_depth_ros.pipeline.region import box_of
 
 GRID = (168, 224)
 RGB = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)

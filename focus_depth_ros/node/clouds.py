@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 
 from focus_depth_ros.node.image_codec import byte_array
-from focus_depth_ros.pipeline.cloud import Region
+from focus_depth_ros.pipeline.region import Region
 from focus_depth_ros.pipeline.result import FocusResult
 
 POINT_STEP = 16

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Camera
+from focus_depth_ros.pipeline.region import Region, bounding_region
 
 
 @lru_cache(maxsize=2)
@@ -49,9 +50,6 @@ def pack_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     wide = rgb.astype(np.uint32)
     packed = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
     return np.asarray(packed.view(np.float32))
-
-
-Region = tuple[slice, slice]
 
 
 def fill_cloud(
@@ -95,12 +93,6 @@ def target_points(
     points[:, :2] = rays[region][chosen] * points[:, 2:3]
     points[:, 3] = pack_rgb(rgb[region][chosen])
     return points
-
-
-def bounding_region(mask: NDArray[np.bool_]) -> Region | None:
-    """The tight rows and columns of a mask, None when it is empty."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return (slice(y, y + height), slice(x, x + width)) if width else None
 
 
 def write_ply(path: Path, points: NDArray[np.float32]) -> None:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import Box, Frame, InvalidInput, Target
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
 from focus_depth_ros.pipeline.fovea import look_again
-from focus_depth_ros.pipeline.layers import box_of, separate, without_specks
+from focus_depth_ros.pipeline.layers import separate, without_specks
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import prompt_encoder
+from focus_depth_ros.pipeline.region import box_of
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 from focus_depth_ros.pipeline.scale import (
     RELATIVE,

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
-from focus_depth_ros.pipeline.layers import box_of, without_specks
+from focus_depth_ros.pipeline.layers import without_specks
 from focus_depth_ros.pipeline.picture import stretch
+from focus_depth_ros.pipeline.region import box_of
 from focus_depth_ros.pipeline.scale import rising_line
 
 Floats = NDArray[np.float32]

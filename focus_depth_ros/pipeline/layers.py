@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.pipeline.region import bounding_region
+
 NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
 """Cells that say what is plausible: the band in which depth is blurred is about 3 cells wide."""
 RIM = np.ones((3, 3), np.uint8)
@@ -40,7 +42,9 @@ def without_specks(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     An occluded target may well have several parts; a few stray cells are no part of it, but they
     would stretch its cloud across the scene.
     """
-    near = _window(mask > 0.5, 1)
+    near = bounding_region(mask > 0.5, 1)
+    if near is None:
+        return mask
     count, parts, statistics, _ = cv2.connectedComponentsWithStats(
         (mask[near] > 0.5).view(np.uint8)
     )
@@ -53,28 +57,15 @@ def without_specks(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     return kept
 
 
-def box_of(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Tight box (4,) xyxy / size of the cells (h, w) inside; zeros where there is none."""
-    x, y, width, height = cv2.boundingRect(inside.view(np.uint8))
-    rows, columns = inside.shape
-    return np.array([x, y, x + width, y + height]) / (columns, rows, columns, rows)
-
-
 def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> Layers:
     """Split one map (h, w) by its mask in [0, 1] into two layers, complete near the edge."""
-    near = _window(mask > 0.5, REACH_CELLS)
-    inside = (mask[near] > 0.5).view(np.uint8)
     front, behind = inverse_depth.copy(), inverse_depth.copy()
-    front[near] = _complete(front[near], cv2.erode(inside, RIM).view(np.bool_))
-    behind[near] = _complete(behind[near], cv2.dilate(inside, RIM) == 0)
+    near = bounding_region(mask > 0.5, REACH_CELLS)
+    if near is not None:
+        inside = (mask[near] > 0.5).view(np.uint8)
+        front[near] = _complete(front[near], cv2.erode(inside, RIM).view(np.bool_))
+        behind[near] = _complete(behind[near], cv2.dilate(inside, RIM) == 0)
     return Layers(front, behind, cv2.convertScaleAbs(mask, alpha=255.0))
-
-
-def _window(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    """Rows and columns of the cells inside and `margin` round them: elsewhere nothing changes."""
-    x, y, width, height = cv2.boundingRect(inside.view(np.uint8))
-    rows = slice(max(0, y - margin), y + height + margin)
-    return rows, slice(max(0, x - margin), x + width + margin)
 
 
 def _complete(values: NDArray[np.float32], sure: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import Box, Camera, Frame, InvalidInput, Target
 from focus_depth_ros.pipeline import cloud
 from focus_depth_ros.pipeline.layers import Layers, upsample, upsample_mask
+from focus_depth_ros.pipeline.region import Region
 from focus_depth_ros.pipeline.scale import Scale
 
 
@@ -138,7 +139,7 @@ class FocusResult:
             union |= mask.view(np.bool_)
         return union
 
-    def fill_cloud(self, points: NDArray[np.float32]) -> cloud.Region | None:
+    def fill_cloud(self, points: NDArray[np.float32]) -> Region | None:
         """Write x y z rgb into a NaN cloud float32 (H, W, 4); the region written, None if nothing.
 
         Raises InvalidInput without a metric scale or a camera: ask `has_points` first.
