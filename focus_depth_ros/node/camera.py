@@ -62,7 +62,7 @@ class Calibration:
 
 
 class CameraInput:
-    """Subscribes to one camera and hands out its newest picture.
+    """Subscribes to one camera; its newest picture is in `pictures`.
 
     The executor's thread puts messages in, the worker's thread takes them out; a picture that a
     newer one replaces before it was taken is a counted drop.
@@ -78,7 +78,7 @@ class CameraInput:
         self._node = node
         self._complain = complain
         self._is_rectified = is_rectified
-        self._pictures = NewestPicture[bytes | CompressedImage]()
+        self.pictures = NewestPicture[bytes | CompressedImage]()
         self._calibration_came = threading.Event()
         self._calibration: Calibration | None = None
         self._references: deque[Image] = deque(maxlen=REFERENCES_KEPT)
@@ -111,11 +111,7 @@ class CameraInput:
 
     def _on_image(self, message: bytes | CompressedImage) -> None:
         self.counts.received += 1
-        self.counts.dropped += self._pictures.put(message)
-
-    def let_others_run(self) -> None:
-        """To be called when the worker turns to the network: see `NewestPicture`."""
-        self._pictures.let_others_run()
+        self.counts.dropped += self.pictures.put(message)
 
     def _on_camera_info(self, info: CameraInfo) -> None:
         known = self._calibration
@@ -130,10 +126,6 @@ class CameraInput:
 
     def _on_reference(self, message: Image) -> None:
         self._references.append(message)
-
-    def take(self) -> bytes | CompressedImage | None:
-        """Wait for a picture that was not taken yet; None once the camera is closed."""
-        return self._pictures.take()
 
     def decode(self, message: bytes | CompressedImage) -> tuple[Frame, CameraInfo | None]:
         """The picture as a Frame, and its camera_info; without camera and info where none fits it.
@@ -154,7 +146,7 @@ class CameraInput:
                 )
             )
         if self.counts.received == 1:  # a camera's calibration follows its picture
-            self.let_others_run()
+            self.pictures.let_others_run()
             self._calibration_came.wait(CALIBRATION_FOLLOWS_S)
         calibration = self._calibration
         if calibration is None:
@@ -204,8 +196,8 @@ class CameraInput:
             return None
 
     def close(self) -> None:
-        """Unsubscribe and let `take` return None."""
-        self._pictures.close()
+        """Unsubscribe and end the `pictures`."""
+        self.pictures.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 

@@ -66,7 +66,7 @@ class Worker:
                 self._thread.join()
 
     def _work(self) -> None:
-        while (message := self.camera.take()) is not None:
+        while (message := self.camera.pictures.take()) is not None:
             try:
                 self._answer(message)
             except InvalidInput as problem:
@@ -93,7 +93,7 @@ class Worker:
         asked_source = self.pipeline.settings.scale_source
         takes_reference = asked_source in ('auto', 'reference_depth')
         reference = self.camera.reference_depth_m(frame) if takes_reference else None
-        self.camera.let_others_run()
+        self.camera.pictures.let_others_run()
         result = self.pipeline(frame, wanted, reference, picture)
         self.targets.correct({found.target.id: found.box for found in result.found if found.box})
         self.scale_source = result.scale.source
