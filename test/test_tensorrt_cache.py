@@ -215,8 +215,8 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
     assert default_cache_folder() == Path('/somewhere/focus_depth_ros/engines')
     monkeypatch.delenv('XDG_CACHE_HOME')
-    monkeypatch.setenv('HOME', '/home/robot')
-    assert default_cache_folder() == Path('/home/robot/.cache/focus_depth_ros/engines')
+    monkeypatch.setenv('HOME', '/elsewhere')
+    assert default_cache_folder() == Path('/elsewhere/.cache/focus_depth_ros/engines')
 
 
 BUILDER = """
