@@ -368,7 +368,11 @@ def losses_of(output: Path) -> 'list[float]':
 def test_two_processes_train_as_one_does(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same global batches, a half each: the same losses. Statistics of norms are frozen."""
+    """The same global batches, a half each: the same losses. Statistics of norms are frozen.
+
+    Adam's steps have the same size where a gradient is nothing but rounding; from this seed's start
+    few are.
+    """
     monkeypatch.setattr(train, 'LOG_EVERY', 1)
     alone, together = tmp_path / 'alone', tmp_path / 'together'
     settings = tmp_path / 'adapters.yaml'
@@ -378,6 +382,7 @@ train: {shards}
 validation: {shards}
 output: {together}
 initial: null
+seed: 3
 network: {json.dumps(TINY)}
 ask: {{box: 1.0, text: 0.0}}
 steps: 4
@@ -430,14 +435,15 @@ stages:
         torch.load(folder / 'checkpoint.pt', weights_only=True)['network']
         for folder in (alone, together)
     )
-    for name, value in first.items():  # Adam's steps are large where a gradient is rounding alone
-        assert torch.allclose(value, second[name], atol=1e-3), name
-    moved = max(float((first[n] - value).abs().max()) for n, value in initial_weights().items())
-    assert moved > 1e-2
+    for name, value in first.items():
+        assert torch.allclose(value, second[name], atol=1e-4), name
+    start = initial_weights(seed=3)
+    moved = max(float((first[name] - value).abs().max()) for name, value in start.items())
+    assert 1e-2 < moved < 0.1
 
 
-def initial_weights() -> 'dict[str, torch.Tensor]':
-    torch.manual_seed(1)
+def initial_weights(seed: int) -> 'dict[str, torch.Tensor]':
+    torch.manual_seed(seed)
     built = family_named('compact').build(config(Path(), Path()))
     return built.state_dict()
 
