@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -207,7 +206,6 @@ def main() -> None:
         **when_and_where(),
         'model': arguments.model.name,
         'onnxruntime': onnxruntime.__version__,
-        'load_before': round(os.getloadavg()[0], 2),
         'overhead': overhead(arguments.model, arguments.rounds),
         'threads': threads(arguments.model, arguments.rounds, 'auto'),
         'two_cameras': two_cameras(arguments.model, arguments.seconds),

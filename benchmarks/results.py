@@ -13,6 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from focus_depth_ros.evaluation.measured_on import in_words
+
 FOLDER = Path(__file__).resolve().parent.parent / 'docs' / 'results'
 PERCENTILES = ('p50', 'p90', 'p99')
 
@@ -33,20 +35,13 @@ def three(values: dict[str, float]) -> str:
     return ' / '.join(f'{values[name]:.1f}' for name in PERCENTILES)
 
 
-def measured_on(report: dict[str, Any]) -> str:
-    """The host and the day of a report's figures; some of its producers put the host in words."""
-    host = report['host']
-    words = host if isinstance(host, str) else f'{host["processor"]}, {host["cores"]} cores'
-    return f'{words}; {report["date"]}'
-
-
 def latency_section(report: dict[str, Any]) -> list[str]:
     """The node's latency and overhead, round by round."""
     lines = [
         '## The node',
         '',
         f'{report["picture"]}, sensor-data QoS; camera, node and listener are three processes; '
-        f'{measured_on(report)}; `python benchmarks/node_latency.py`.',
+        f'{in_words(report)}; `python benchmarks/node_latency.py`.',
         '',
         row('round', 'rate, Hz', 'answered', 'latency, ms', 'network, ms', 'all else, ms'),
         row(*['---'] * 6),
@@ -136,7 +131,7 @@ def demo_section(report: dict[str, Any]) -> list[str]:
     lines = [
         '## The demo',
         '',
-        f'`make demo`; {measured_on(report)}. '
+        f'`make demo`; {in_words(report)}. '
         f'{report["frames_sent"]} frames sent, {report["frames_answered"]} answered, '
         f'{report["frames_dropped"]} dropped; latency {three(report["latency_ms"])} ms, of that '
         f'the network {three(report["inference_ms"])} ms and the recorded camera '
@@ -171,7 +166,7 @@ def bench_section(report: dict[str, Any]) -> list[str]:
         '## The engine, part by part',
         '',
         f'{report["engine"]} ({versions.get("onnxruntime", "-")}), {report["threads"]} thread(s), '
-        f'{measured_on(report)}; `{report["command"]}`; '
+        f'{in_words(report)}; `{report["command"]}`; '
         f'load before it {report["host"]["load_average"]:.1f}.',
         '',
         row('part', 'ms, p50 / p90 / p99'),
@@ -199,8 +194,8 @@ def engine_cpu_section(report: dict[str, Any]) -> list[str]:
     lines = [
         '## Cores',
         '',
-        f'ONNX Runtime {report["onnxruntime"]}, {measured_on(report)}; '
-        f'`python benchmarks/engine_cpu.py`; load before it {report["load_before"]:.1f}.',
+        f'ONNX Runtime {report["onnxruntime"]}, {in_words(report)}; '
+        f'`python benchmarks/engine_cpu.py`; load before it {report["host"]["load_average"]:.1f}.',
         '',
         f'* The engine layer beside bare ONNX Runtime, CPU time of encoder and focus half: '
         f'{both["ours_ms"]:.2f} against {both["bare_ms"]:.2f} ms, '
