@@ -36,7 +36,8 @@ def model_verbs(path: Path, threads: int, precision: str) -> dict[str, Verb]:
     """Encoder, focus half for one target, and both, as the pipeline calls them."""
     model = FocusModel(path, 'onnxruntime', threads, precision)
     picture = check_picture(model.folder)
-    boxes, words = (part[:1] for part in check_prompts(model.folder))
+    boxes, words = check_prompts(model.folder)
+    boxes, words = boxes[:1], words[:1]
     features = model.encode(picture)
     return {
         'encoder': lambda: model.encode(picture),
