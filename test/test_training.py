@@ -26,7 +26,12 @@ from focus_depth_ros.synthesis.sample import (  # noqa: E402
 from focus_depth_ros.synthesis.splits import split_of  # noqa: E402
 from focus_depth_ros.synthesis.vocabulary import CLASS_WORDS, COLOURS  # noqa: E402
 from focus_depth_ros.training import average, compact_losses, train  # noqa: E402
-from focus_depth_ros.training.augmentation import View, apply_view, draw_view  # noqa: E402
+from focus_depth_ros.training.augmentation import (  # noqa: E402
+    View,
+    apply_view,
+    draw_near_view,
+    draw_view,
+)
 from focus_depth_ros.training.boundary_losses import balanced_cross_entropy  # noqa: E402
 from focus_depth_ros.training.calibration import fit_calibration  # noqa: E402
 from focus_depth_ros.training.config import TrainConfig, read_config  # noqa: E402
@@ -198,6 +203,69 @@ def test_views_stay_inside() -> None:
         assert 0 <= view.top <= 240 - view.height
         assert view.width >= 100
         assert view.height >= 75
+
+
+def test_near_views_show_most_of_what_they_are_round() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        x0, y0 = rng.uniform(0, 280), rng.uniform(0, 200)
+        box = (x0, y0, min(320.0, x0 + rng.uniform(3, 200)), min(240.0, y0 + rng.uniform(3, 150)))
+        view = draw_near_view(box, 320, 240, rng)
+        assert 0 <= view.left <= 320 - view.width
+        assert 0 <= view.top <= 240 - view.height
+        assert min(view.width / 320, view.height / 240) >= 0.149
+        across = min(box[2], view.left + view.width) - max(box[0], view.left)
+        down = min(box[3], view.top + view.height) - max(box[1], view.top)
+        assert across * down > 0.4 * (box[2] - box[0]) * (box[3] - box[1])
+
+
+def test_near_pictures_are_windows_and_their_truth_moves_along() -> None:
+    frame = sample()
+    shares = PromptShares(box=1.0, text=0.0, jitter=0.0, near=1.0)
+    whole = (frame.ids == frame.objects[0].id).mean()
+    nearer = []
+    for seed in range(20):
+        made = example(frame, np.random.default_rng(seed), 1, shares, augment=True)
+        assert made['kind'].tolist() == [BOX_PROMPT]
+        nearer.append(made['mask'].mean() / whole)
+        x0, y0, x1, y1 = made['box'][0] * [112, 84, 112, 84]
+        assert made['mask'].sum() == pytest.approx((x1 - x0) * (y1 - y0), rel=0.05)
+    assert min(nearer) > 0.8  # windows of up to the whole frame
+    assert np.median(nearer) > 1.5
+
+
+def test_words_with_a_box_hold_only_where_both_are() -> None:
+    frame = sample()
+    frame.ids[:20, :40] = 5
+    other = replace(frame.objects[0], id=5, class_name='box', visible_px=800, captions=['the box'])
+    frame = replace(frame, objects=[frame.objects[0], other])
+    shares = PromptShares(
+        box=0.0, text=1.0, absent_of_text=0.2, relation_of_text=0.0, box_of_text=1.0
+    )
+    made = example(frame, np.random.default_rng(0), 200, shares, augment=False)
+    fits = made['kind'] == TEXT_PROMPT
+    assert set(made['kind']) == {TEXT_PROMPT, ABSENT_PROMPT}
+    assert 0.3 < fits.mean() < 0.8
+    assert not made['mask'][~fits].any()
+    for box, mask in zip(made['box'][fits], made['mask'][fits], strict=True):
+        rows, columns = np.nonzero(mask > 0.5)
+        middle = np.array([columns.mean() / 112, rows.mean() / 84])
+        assert (box[:2] < middle).all() and (middle < box[2:]).all()
+    assert (made['box'][~fits, 2] > made['box'][~fits, 0]).all()
+    alone = replace(frame, objects=frame.objects[:1])
+    made = example(alone, np.random.default_rng(0), 50, replace(shares, absent_of_text=0), False)
+    assert set(made['kind']) == {TEXT_PROMPT}
+
+
+def test_what_a_window_leaves_out_is_not_in_view() -> None:
+    frame = sample()
+    gone = replace(frame.objects[0], id=9, captions=['the white pitcher'])
+    frame = replace(frame, objects=[*frame.objects, gone], absent_captions=['the blue mug'])
+    shares = PromptShares(box=0.0, text=1.0, absent_of_text=1.0, relation_of_text=0.0)
+    made = example(frame, np.random.default_rng(0), 60, shares, augment=False)
+    said = {tuple(words) for words in made['words']}
+    assert said == {tuple(caption_words(text)) for text in ('the white pitcher', 'the blue mug')}
+    assert set(made['kind']) == {ABSENT_PROMPT}
 
 
 def test_boxes_are_tight_and_jitter_is_bounded() -> None:

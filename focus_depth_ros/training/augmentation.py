@@ -13,9 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.core import Box
 from focus_depth_ros.synthesis.relation_captions import mirrored
 from focus_depth_ros.synthesis.sample import Sample, SceneObject
 from focus_depth_ros.training.camera_effects import camera_effects
+
+SMALLEST_NEAR_SHARE = 0.15
+"""Of the source's sides: a nearer window of a rendered frame shows nothing but its pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,29 @@ def draw_view(width: int, height: int, rng: np.random.Generator) -> View:
     return View(
         left=int(rng.integers(0, width - window_width + 1)),
         top=int(rng.integers(0, height - window_height + 1)),
+        width=window_width,
+        height=window_height,
+        mirrored=bool(rng.random() < 0.5),
+    )
+
+
+def draw_near_view(box: Box, width: int, height: int, rng: np.random.Generator) -> View:
+    """A random window round a box xyxy, px: what a second look at it sees.
+
+    Of about the source's aspect, 1.2 to 3.2 times as long as the box, which is anywhere near its
+    middle. See pipeline/fovea.py.
+    """
+    x0, y0, x1, y1 = box
+    share = max((x1 - x0) / width, (y1 - y0) / height) * rng.uniform(1.2, 3.2)
+    aspect = np.exp(rng.uniform(-0.2, 0.2, 2))
+    across, down = np.clip(share * aspect, SMALLEST_NEAR_SHARE, 1.0)
+    window_width, window_height = round(across * width), round(down * height)
+    off = rng.uniform(-0.2, 0.2, 2)
+    left = round((x0 + x1 - window_width) / 2 + off[0] * window_width)
+    top = round((y0 + y1 - window_height) / 2 + off[1] * window_height)
+    return View(
+        left=min(max(left, 0), width - window_width),
+        top=min(max(top, 0), height - window_height),
         width=window_width,
         height=window_height,
         mirrored=bool(rng.random() < 0.5),

@@ -30,7 +30,14 @@ from focus_depth_ros.synthesis.vocabulary import (
     WORDS,
     nouns_of,
 )
-from focus_depth_ros.training.augmentation import apply_view, degrade, draw_view, whole_view
+from focus_depth_ros.training.augmentation import (
+    View,
+    apply_view,
+    degrade,
+    draw_near_view,
+    draw_view,
+    whole_view,
+)
 from focus_depth_ros.training.draws import Draw, read_frame
 
 WIDTH, HEIGHT = 224, 168
@@ -42,19 +49,31 @@ VOCABULARY = model_vocabulary(WORDS)
 NO_PROMPT, BOX_PROMPT, TEXT_PROMPT, ABSENT_PROMPT = range(4)
 SMALLEST_SHARE, WHOLE_SHARE = 0.4, 0.8
 """How much of a target, and of an anchor, a window must leave."""
+ROUGH_JITTER = 0.35
+"""How far a side of the box that comes with words may be off, as a share of the box."""
+WRONG_BOX_SHARE = 0.3
+"""Of the boxes that come with words: round another thing, so that nothing is what both say."""
+LEFT_OUT_SHARE = 0.5
+"""Of the plain captions that fit nothing: of a thing that the window leaves out, where one is."""
 SMALLEST_TARGET = 10
 """Output cells a target must cover to be asked for (about 80 px of a 320x240 frame)."""
 
 
 @dataclass(frozen=True)
 class PromptShares:
-    """How often each kind of prompt is asked; the rest goes without a prompt."""
+    """How often each kind of prompt is asked; the rest goes without a prompt.
+
+    `box_of_text` of the captions come with a rough box too, as in a second look; `near` of the
+    pictures are windows round one object, as such a look sees them.
+    """
 
     box: float = 0.40
     text: float = 0.48
     absent_of_text: float = 0.15
     relation_of_text: float = 0.3
+    box_of_text: float = 0.0
     jitter: float = 0.12
+    near: float = 0.0
 
 
 class FocusDataset(Dataset[dict[str, Any]]):
@@ -83,10 +102,8 @@ def example(
     not asked; box float32 (P, 4); words int32 (P, 12); mask float32 (P, h, w) area share; kind
     int64 (P,).
     """
-    height, width = sample.ids.shape
-    view = draw_view(width, height, rng) if augment else whole_view(width, height)
-    seen = apply_view(sample, view)
-    picture = cv2.resize(seen.rgb, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    seen = apply_view(sample, _view(sample, rng, shares.near, augment))
+    picture = _resized(seen.rgb, WIDTH, HEIGHT)
     if augment:
         picture = degrade(picture.astype(np.uint8), rng)
     ids = _nearest(seen.ids, OUTPUT_HEIGHT, OUTPUT_WIDTH)
@@ -102,6 +119,17 @@ def example(
         'mask': np.stack([prompt.mask for prompt in asked]),
         'kind': np.array([prompt.kind for prompt in asked], np.int64),
     }
+
+
+def _view(sample: Sample, rng: np.random.Generator, near: float, augment: bool) -> View:
+    height, width = sample.ids.shape
+    if not augment:
+        return whole_view(width, height)
+    in_view = [item for item in sample.objects if item.visible_px]
+    if in_view and near and rng.random() < near:
+        item = in_view[int(rng.integers(len(in_view)))]
+        return draw_near_view(tight_box(sample.ids == item.id), width, height, rng)
+    return draw_view(width, height, rng)
 
 
 def canonical_disparity(sample: Sample) -> NDArray[np.float32]:
@@ -129,29 +157,68 @@ class _Prompt:
 def _prompt(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> _Prompt:
     """One random question about the picture, with its true answer."""
     no_box, no_words = np.zeros(4, np.float32), [0] * MAX_WORDS
-    empty = np.zeros((OUTPUT_HEIGHT, OUTPUT_WIDTH), np.float32)
     choice = rng.random()
     if shares.box <= choice < shares.box + shares.text:
-        by_relation = rng.random() < shares.relation_of_text
-        absent = (by_relation and seen.absent_relation_captions) or seen.absent_captions
-        # A combination kept from train is never there: said to be absent, it would be learned so.
-        absent = [caption for caption in absent if not names_kept_combination(caption)]
-        if absent and rng.random() < shares.absent_of_text:
-            return _Prompt(ABSENT_PROMPT, no_box, caption_words(_one_of(absent, rng)), empty)
-        for item in _classes_shuffled(seen.objects, rng):
-            mask = _target_mask(seen, item)
-            captions = _relations_in_view(seen, item) if by_relation else item.captions
-            captions = captions or item.captions
-            if captions and mask is not None:
-                words = caption_words(_one_of(captions, rng))
-                return _Prompt(TEXT_PROMPT, no_box, words, mask)
-    elif choice < shares.box:
+        return _said(seen, rng, shares) or _Prompt(NO_PROMPT, no_box, no_words, _nothing())
+    if choice < shares.box:
         for item in _shuffled(seen.objects, rng):
             mask = _target_mask(seen, item)
             if mask is not None:
                 box = jittered(normalised_box(seen.ids == item.id), rng, shares.jitter)
                 return _Prompt(BOX_PROMPT, box, no_words, mask)
-    return _Prompt(NO_PROMPT, no_box, no_words, empty)
+    return _Prompt(NO_PROMPT, no_box, no_words, _nothing())
+
+
+def _said(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> _Prompt | None:
+    """A caption, with a rough box at times; None when nothing in view has one."""
+    by_relation = rng.random() < shares.relation_of_text
+    absent = _absent_captions(seen, by_relation, rng)
+    answers = ((item.id, _target_mask(seen, item)) for item in seen.objects)
+    masks = {key: mask for key, mask in answers if mask is not None}
+    in_view = [item for item in _classes_shuffled(seen.objects, rng) if item.id in masks]
+    boxed = rng.random() < shares.box_of_text
+    if absent and rng.random() < shares.absent_of_text:
+        box = _rough_box(seen, in_view if boxed else [], rng)
+        return _Prompt(ABSENT_PROMPT, box, caption_words(_one_of(absent, rng)), _nothing())
+    for item in in_view:
+        captions = _relations_in_view(seen, item) if by_relation else item.captions
+        captions = captions or item.captions
+        if not captions:
+            continue
+        words = caption_words(_one_of(captions, rng))
+        others = [other for other in in_view if other is not item]
+        if boxed and others and rng.random() < WRONG_BOX_SHARE:
+            return _Prompt(ABSENT_PROMPT, _rough_box(seen, others, rng), words, _nothing())
+        box = _rough_box(seen, [item] if boxed else [], rng)
+        return _Prompt(TEXT_PROMPT, box, words, masks[item.id])
+    return None
+
+
+def _rough_box(
+    seen: Sample, items: Sequence[SceneObject], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """A box roughly round one of the items; zeros where there is none."""
+    if not items:
+        return np.zeros(4, np.float32)
+    item = items[int(rng.integers(len(items)))]
+    return jittered(normalised_box(seen.ids == item.id), rng, ROUGH_JITTER)
+
+
+def _absent_captions(seen: Sample, by_relation: bool, rng: np.random.Generator) -> list[str]:
+    """Captions that fit nothing in view: of nothing in the frame, or of what the window leaves out.
+
+    A caption singles out one object of the whole frame. A combination that is kept from train is
+    never there: said to be absent, it would be learned so.
+    """
+    absent = (by_relation and seen.absent_relation_captions) or seen.absent_captions
+    left_out = [item for item in seen.objects if not (seen.ids == item.id).any()]
+    if left_out and not by_relation and rng.random() < LEFT_OUT_SHARE:
+        absent = [caption for item in left_out for caption in item.captions] or absent
+    return [caption for caption in absent if not names_kept_combination(caption)]
+
+
+def _nothing() -> NDArray[np.float32]:
+    return np.zeros((OUTPUT_HEIGHT, OUTPUT_WIDTH), np.float32)
 
 
 def _one_of(captions: Sequence[str], rng: np.random.Generator) -> str:
@@ -210,9 +277,7 @@ def _target_mask(seen: Sample, item: SceneObject) -> NDArray[np.float32] | None:
     visible = seen.ids == item.id
     if _visible_share(seen, item) < SMALLEST_SHARE:
         return None
-    mask: NDArray[np.float32] = cv2.resize(
-        visible.astype(np.float32), (OUTPUT_WIDTH, OUTPUT_HEIGHT), interpolation=cv2.INTER_AREA
-    ).astype(np.float32)
+    mask = np.asarray(_resized(visible.astype(np.float32), OUTPUT_WIDTH, OUTPUT_HEIGHT), np.float32)
     return mask if mask.sum() >= SMALLEST_TARGET else None
 
 
@@ -244,6 +309,13 @@ def _word_targets(seen: Sample) -> NDArray[np.uint8]:
         table[:, VOCABULARY.index(word)] = 255
     grid = _nearest(seen.ids, GRID_HEIGHT, GRID_WIDTH)
     return np.ascontiguousarray(table[grid].transpose(2, 0, 1))
+
+
+def _resized(image: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    """Averaged where it shrinks, interpolated where it grows."""
+    grows = image.shape[1] < width
+    way = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, (width, height), interpolation=way))
 
 
 def _nearest(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
