@@ -99,7 +99,7 @@ def test_another_scale_and_shift_of_the_second_look_change_nothing() -> None:
     both = _folded(first, near, window)
     assert both.inverse_depth == pytest.approx(depth, abs=1e-4)
     assert both.metric is first.metric
-    assert both.confidence[0] == pytest.approx(0.7)
+    assert both.confidence[0] == pytest.approx(np.sqrt(0.48))
     middle = both.mask[0, 30 + 42, 40 + 56]
     assert middle == pytest.approx(0.5)
     outside = np.ones(GRID, np.bool_)
@@ -152,7 +152,47 @@ def test_words_that_were_not_found_are_not_looked_for_again(model: FocusModel) -
 
     both = look_again(Counting(), RGB, prompts, first, 0.3)  # type: ignore[arg-type]
     assert calls == [(168, 224, 3)]
-    assert np.array_equal(both.confidence, first.confidence)
+    assert first.confidence[0] == both.confidence[0] == 0
+    assert both.confidence[1] > first.confidence[1]  # sure of it from near
+
+
+class ColourBlind:
+    """Answers the window's mean brightness as confidence, and that all of it is the target."""
+
+    def __init__(self, model: FocusModel) -> None:
+        self.folder = model.folder
+        self.boxes: list[np.ndarray] = []
+
+    def encode(self, picture: np.ndarray) -> float:
+        return float(picture.mean()) / 255
+
+    def focus(self, brightness: float, boxes: np.ndarray, words: np.ndarray) -> FocusMaps:
+        assert words.any()
+        self.boxes.append(boxes)
+        maps = np.ones((1, 84, 112), np.float32)
+        confidence = np.array([brightness], np.float32)
+        return FocusMaps(maps, maps, maps, confidence, np.ones((1, 2), np.float32))
+
+
+def test_of_several_parts_the_one_that_words_fit_best_is_the_target(model: FocusModel) -> None:
+    mask = np.zeros((1, 84, 112), np.float32)
+    mask[0, 10:20, 10:20] = mask[0, 60:70, 90:100] = 0.9
+    mask[0, 40, 50] = 0.9  # a speck
+    ramp = np.tile(np.linspace(0, 1, 112, dtype=np.float32), (84, 1))[None]
+    first = FocusMaps(ramp, mask, mask, np.full(1, 0.4, np.float32), np.ones((1, 2), np.float32))
+    prompts = prompt_encoder(model.folder).encode([Target('a', '', text='the mug')], 640, 480)
+    for bright, (row, column) in (((0, 0), (15, 15)), ((1, 1), (65, 95))):
+        picture = np.zeros((480, 640, 3), np.uint8)
+        down, across = bright
+        picture[240 * down : 240 * down + 240, 320 * across : 320 * across + 320] = 255
+        blind = ColourBlind(model)
+        both = look_again(blind, picture, prompts, first, 0.3)  # type: ignore[arg-type]
+        assert len(blind.boxes) == 2
+        assert all(0.2 < (box[0, 2] - box[0, 0]) < 0.9 for box in blind.boxes)
+        there = both.mask[0] > 0.5
+        assert there[2 * row, 2 * column]
+        assert not there[2 * (79 - row), 2 * (109 - column)]
+        assert not there[80, 100]
 
 
 def test_an_empty_prompt_stays_with_its_first_look(model: FocusModel) -> None:

@@ -1,9 +1,10 @@
 """The fovea: a second look at each target's surroundings, folded into the first look at everything.
 
 The network sees a picture at one small size. Here it also sees a window round the target, cut from
-the picture at its own resolution; it was trained on such windows, so no weight changes. Inside the
-window both answers are averaged: two looks err less than one, and the nearer one sees finer
-outlines. Costs one pass of both graphs a target.
+the picture at its own resolution; half of its training were such windows, so no weight changes.
+Inside the window both answers are averaged: two looks err less than one, and the nearer one sees
+finer outlines. Words, whose mask may have parts on several things, are asked again with a box round
+each. Costs one pass of both graphs a target, and for words one a part.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ MARGIN = 1.75
 """Longer side of the window over that of the box, each as a share of the picture's."""
 SMALLEST_SHARE, LARGEST_SHARE = 0.3, 0.9
 """Of the picture's sides; a target that needs a larger window is near enough as it is."""
+MOST_PARTS = 4
+"""Of the mask of words, the largest first, that are looked at from near."""
 FEATHER_SHARE = 0.15
 """Part of the window over which the second look fades in, so that no seam is seen."""
 
@@ -91,34 +94,57 @@ def look_again(
     """`first` (T targets) on a grid twice as fine, with a second look at each target.
 
     `rgb` (H, W, 3) is the picture of the first look. `prompts` is what was asked then: boxes (T, 4)
-    xyxy / picture size, zeros for words, and words (T, L). The target of words is where the first
-    look found it with at least `min_confidence`. Raises EngineError.
+    xyxy / picture size, zeros for words, and words (T, L). Words are held against each part of the
+    first look's mask from near; the part that they fit best is the target. That is spared where no
+    second look could bring the confidence to `min_confidence`. Raises EngineError.
     """
     height, width = first.inverse_depth.shape[1:]
     grid = (FINER * height, FINER * width)
-    rows = [_row(first, index, grid) for index in range(len(first.mask))]
-    for index, (box, words, row) in enumerate(zip(*prompts, rows, strict=True)):
-        asked = bool(box.any())
-        if not asked:
-            if not words.any() or first.confidence[index] < min_confidence:
-                continue
-            box = box_of(without_specks(row.mask[0]) > 0.5)
-        window = window_round(box, grid)
-        if window is None:
-            continue
-        picture = stretch(window.cut(rgb, grid), model.folder.input_size)
-        near = model.focus(
-            model.encode(picture), window.of(box, grid)[None], np.zeros_like(words)[None]
-        )
-        rows[index] = _folded(row, near, window)
-        if not asked:  # whether the words fit is the first look's to say
-            rows[index] = replace(rows[index], confidence=row.confidence)
+    answers = []
+    for index, (box, words) in enumerate(zip(*prompts, strict=True)):
+        row = _row(first, index, grid)
+        if box.any():
+            answers.append(_nearer(model, rgb, row, box, words))
+        elif words.any() and row.confidence[0] >= min_confidence**2:
+            looks = [_nearer(model, rgb, part, around, words) for part, around in _parts(row)]
+            answers.append(max(looks, key=lambda look: float(look.confidence[0]), default=row))
+        else:
+            answers.append(row)
     return FocusMaps(
         **{
-            name: np.concatenate([getattr(row, name) for row in rows])
+            name: np.concatenate([getattr(answer, name) for answer in answers])
             for name in ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
         }
     )
+
+
+def _nearer(
+    model: FocusModel, rgb: NDArray[np.uint8], first: FocusMaps, box: Box4, words: NDArray[np.int32]
+) -> FocusMaps:
+    """One target's first look with what a look at its box (4,) and words (L,) from near adds."""
+    grid = first.mask.shape[1:]
+    window = window_round(box, grid)
+    if window is None:
+        return first
+    picture = stretch(window.cut(rgb, grid), model.folder.input_size)
+    near = model.focus(model.encode(picture), window.of(box, grid)[None], words[None])
+    return _folded(first, near, window)
+
+
+def _parts(row: FocusMaps) -> list[tuple[FocusMaps, Box4]]:
+    """One target's answer with each large part of its mask alone, and the part's box."""
+    mask = without_specks(row.mask[0])
+    inside = mask > 0.5
+    count, labels = cv2.connectedComponents(inside.view(np.uint8))
+    areas = np.bincount(labels[inside], minlength=count)
+    largest = np.argsort(-areas)[: min(count - 1, MOST_PARTS)]
+    return [
+        (
+            replace(row, mask=np.where(inside & (labels != part), 0, mask)[None]),
+            box_of(labels == part),
+        )
+        for part in largest
+    ]
 
 
 def _row(maps: FocusMaps, index: int, grid: tuple[int, int]) -> FocusMaps:
@@ -139,7 +165,8 @@ def _row(maps: FocusMaps, index: int, grid: tuple[int, int]) -> FocusMaps:
 def _folded(first: FocusMaps, near: FocusMaps, window: Window) -> FocusMaps:
     """Both looks at one target in one: the mean inside the window, the first look outside.
 
-    Metres stay the first look's: how far a thing is, its surroundings say better than itself.
+    The confidence is the geometric mean: both looks must be sure. Metres stay the first look's: how
+    far a thing is, its surroundings say better than itself.
     """
     cells = window.cells
     weight = 0.5 * _feather(window, first.mask.shape[1:])
@@ -161,7 +188,7 @@ def _folded(first: FocusMaps, near: FocusMaps, window: Window) -> FocusMaps:
         mixed(first.inverse_depth, slope * second + shift),
         mixed(first.mask, resampled(near.mask)),
         mixed(first.boundary, resampled(near.boundary)),
-        np.asarray((first.confidence + near.confidence) / 2, np.float32),
+        np.sqrt(first.confidence * near.confidence),
         first.metric,
     )
 
