@@ -99,7 +99,7 @@ def test_another_scale_and_shift_of_the_second_look_change_nothing() -> None:
     both = _folded(first, near, window)
     assert both.inverse_depth == pytest.approx(depth, abs=1e-4)
     assert both.metric is first.metric
-    assert both.confidence[0] == pytest.approx(np.sqrt(0.48))
+    assert both.confidence[0] == pytest.approx(0.8**0.75 * 0.6**0.25)
     middle = both.mask[0, 30 + 42, 40 + 56]
     assert middle == pytest.approx(0.5)
     outside = np.ones(GRID, np.bool_)

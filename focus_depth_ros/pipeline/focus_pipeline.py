@@ -33,7 +33,7 @@ class Settings:
     """What a user may choose.
 
     scale_source: auto, model, reference_depth or none. fovea: a second look at each target, which
-    costs as much as the first (pipeline/fovea.py).
+    costs as much as the first, or several for words (pipeline/fovea.py).
     """
 
     scale_source: str = 'auto'
