@@ -64,7 +64,8 @@ class PromptShares:
     """How often each kind of prompt is asked; the rest goes without a prompt.
 
     `box_of_text` of the captions come with a rough box too, as in a second look; `near` of the
-    pictures are windows round one object, as such a look sees them.
+    pictures are windows round one object, as such a look sees them. The foundation family asks for
+    boxes and captions alone.
     """
 
     box: float = 0.40
