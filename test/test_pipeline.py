@@ -21,7 +21,13 @@ from focus_depth_ros.pipeline.cloud import (
 )
 from focus_depth_ros.pipeline.encoded_picture import read_picture
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
-from focus_depth_ros.pipeline.layers import separate, upsample, upsample_mask, without_specks
+from focus_depth_ros.pipeline.layers import (
+    large_parts,
+    separate,
+    upsample,
+    upsample_mask,
+    without_specks,
+)
 from focus_depth_ros.pipeline.overview import overview, row_of
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
@@ -176,6 +182,10 @@ class TestLayers:
         assert solid[20:40, 50:60].all()
         assert np.count_nonzero(solid) == 600
         assert without_specks(np.zeros_like(mask)).max() == 0
+        first, second = large_parts(mask)
+        assert np.count_nonzero(first) == 400 and first[20:40, 20:40].all()
+        assert np.count_nonzero(second) == 200 and second[20:40, 50:60].all()
+        assert large_parts(np.zeros_like(mask)) == []
 
     def test_without_a_mask_nothing_changes(self) -> None:
         values = np.random.default_rng(0).uniform(size=(84, 112)).astype(np.float32)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
-from focus_depth_ros.pipeline.layers import without_specks
+from focus_depth_ros.pipeline.layers import large_parts
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.region import box_of
 from focus_depth_ros.pipeline.scale import rising_line
@@ -110,7 +110,10 @@ def look_again(
         if box.any():
             answers.append(_nearer(model, rgb, row, box, words))
         elif words.any() and row.confidence[0] >= least:
-            looks = [_nearer(model, rgb, part, around, words) for part, around in _parts(row)]
+            looks = [
+                _nearer(model, rgb, replace(row, mask=part[None]), box_of(part > 0.5), words)
+                for part in large_parts(row.mask[0])[:MOST_PARTS]
+            ]
             answers.append(max(looks, key=lambda look: float(look.confidence[0]), default=row))
         else:
             answers.append(row)
@@ -133,22 +136,6 @@ def _nearer(
     picture = stretch(window.cut(rgb, grid), model.folder.input_size)
     near = model.focus(model.encode(picture), window.of(box, grid)[None], words[None])
     return _folded(first, near, window)
-
-
-def _parts(row: FocusMaps) -> list[tuple[FocusMaps, Box4]]:
-    """One target's answer with each large part of its mask alone, and the part's box."""
-    mask = without_specks(row.mask[0])
-    inside = mask > 0.5
-    count, labels = cv2.connectedComponents(inside.view(np.uint8))
-    areas = np.bincount(labels[inside], minlength=count)
-    largest = np.argsort(-areas)[: min(count - 1, MOST_PARTS)]
-    return [
-        (
-            replace(row, mask=np.where(inside & (labels != part), 0, mask)[None]),
-            box_of(labels == part),
-        )
-        for part in largest
-    ]
 
 
 def _row(maps: FocusMaps, index: int, grid: tuple[int, int]) -> FocusMaps:
