@@ -104,7 +104,7 @@ def example(
     int64 (P,).
     """
     seen = apply_view(sample, _view(sample, rng, shares.near, augment))
-    picture = _resized(seen.rgb, WIDTH, HEIGHT)
+    picture = resized(seen.rgb, WIDTH, HEIGHT)
     if augment:
         picture = degrade(picture.astype(np.uint8), rng)
     ids = _nearest(seen.ids, OUTPUT_HEIGHT, OUTPUT_WIDTH)
@@ -278,7 +278,7 @@ def _target_mask(seen: Sample, item: SceneObject) -> NDArray[np.float32] | None:
     visible = seen.ids == item.id
     if _visible_share(seen, item) < SMALLEST_SHARE:
         return None
-    mask = np.asarray(_resized(visible.astype(np.float32), OUTPUT_WIDTH, OUTPUT_HEIGHT), np.float32)
+    mask = np.asarray(resized(visible.astype(np.float32), OUTPUT_WIDTH, OUTPUT_HEIGHT), np.float32)
     return mask if mask.sum() >= SMALLEST_TARGET else None
 
 
@@ -312,9 +312,9 @@ def _word_targets(seen: Sample) -> NDArray[np.uint8]:
     return np.ascontiguousarray(table[grid].transpose(2, 0, 1))
 
 
-def _resized(image: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+def resized(image: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     """Averaged where it shrinks, interpolated where it grows."""
-    grows = image.shape[1] < width
+    grows = image.shape[1] < width or image.shape[0] < height
     way = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
     return np.asarray(cv2.resize(image, (width, height), interpolation=way))
 

@@ -41,7 +41,7 @@ from focus_depth_ros.training.boundary_losses import (
 from focus_depth_ros.training.compact import coloured
 from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.draws import Draw, read_frame
-from focus_depth_ros.training.example import PromptShares, jittered, normalised_box
+from focus_depth_ros.training.example import PromptShares, jittered, normalised_box, resized
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.losses import TERMS, aligned, focusdepth_terms
 
@@ -110,12 +110,10 @@ class FoundationDataset(Dataset[dict[str, Any]]):
         if self.augment:
             height, width = sample.ids.shape
             sample = apply_view(sample, View(0, 0, width, height, bool(rng.random() < 0.5)))
-        shrinks = min(sample.ids.shape) > self.side_px
-        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         picture = degrade(sample.rgb, rng) if self.augment else sample.rgb
         contact = sample.boundary == BOUNDARY_CONTACT
         return {
-            'picture': cv2.resize(picture, (self.side_px, self.side_px), interpolation=way),
+            'picture': resized(picture, self.side_px, self.side_px),
             'depth': np.nan_to_num(sample.depth_m, nan=0.0, posinf=0.0),
             'boundary': np.where(contact, 255, sample.boundary > 0).astype(np.uint8),
             **self._question(sample, rng),
