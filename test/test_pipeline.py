@@ -39,7 +39,7 @@ from focus_depth_ros.pipeline.scale import (
     scale_from_reference,
 )
 from focus_depth_ros.pipeline.targets import TargetsInView
-from focus_depth_ros.pipeline.tracking import propagate_box
+from focus_depth_ros.pipeline.tracking import Patch
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 
@@ -288,16 +288,18 @@ class TestTracking:
         move = np.array([[growth, 0, 0], [0, growth, 0]])
         move[:, 2] = centre + np.array([dx, dy]) - growth * centre
         after = cv2.warpAffine(before, move, (224, 168), borderMode=cv2.BORDER_REFLECT)
-        box = propagate_box(before, after, (80, 50, 140, 110))
+        box = Patch(before, (80, 50, 140, 110)).follow(after)
         half = 30 * growth
         wanted = (110 + dx - half, 80 + dy - half, 110 + dx + half, 80 + dy + half)
         assert box == pytest.approx(wanted, abs=1.5)
 
     def test_what_cannot_be_seen_is_lost(self) -> None:
         before = noise(168, 224)
-        assert propagate_box(before, np.full_like(before, 128), (80, 50, 140, 110)) is None
-        assert propagate_box(np.full_like(before, 128), before, (80, 50, 140, 110)) is None
-        assert propagate_box(before, before, (300, 300, 310, 310)) is None
+        plain = np.full_like(before, 128)
+        assert Patch(before, (80, 50, 140, 110)).follow(plain) is None
+        assert Patch(plain, (80, 50, 140, 110)).follow(before) is None
+        for outside in ((300, 300, 310, 310), (-40, -40, -30, -30)):
+            assert Patch(before, outside).follow(before) is None
 
 
 class TestTargets:
@@ -354,7 +356,7 @@ class TestTargets:
         for index in range(1, 4):
             (target,) = targets.locate(10**9 + index, plain, (224, 168))
             assert target.box == (50 + 2 * index - 2, 50, 90 + 2 * index - 2, 90)
-            targets.correct({'box': (50 + 2 * index, 50, 90 + 2 * index, 90)})
+            targets.settle({'box': (50 + 2 * index, 50, 90 + 2 * index, 90)})
         assert not problems
 
     def test_a_tracked_box_is_not_corrected(self) -> None:
@@ -363,7 +365,7 @@ class TestTargets:
         targets.locate(10**9, grey, (224, 168))
         targets.command(Target('box', 'mug', box=(50, 50, 90, 90)), append=False)
         targets.locate(10**9 + 1, grey, (224, 168))
-        targets.correct({'box': (0, 0, 20, 20)})
+        targets.settle({'box': (0, 0, 20, 20)})
         (target,) = targets.locate(10**9 + 2, grey, (224, 168))
         assert target.box == pytest.approx((50, 50, 90, 90))
 

@@ -95,12 +95,6 @@ class Worker:
         reference = self.camera.reference_depth_m(frame) if takes_reference else None
         self.camera.pictures.let_others_run()
         result = self.pipeline(frame, wanted, reference, picture)
-        self.targets.correct({found.target.id: found.box for found in result.found if found.box})
-        self.scale_source = result.scale.source
-        if reference is not None and result.scale.source != 'reference_depth':
-            self.complain(InvalidInput('reference_fit', REFERENCE_UNFIT))
-        if not result.scale.is_metric and asked_source != 'none':
-            self.complain(_scale_problem(asked_source))
         self.outputs.publish(result, camera_info, self.parameters())
         self.camera.counts.answered += 1
         self.outputs.publish_timings(
@@ -108,6 +102,12 @@ class Worker:
             processing_time_ms=1e3 * (time.perf_counter() - start),
             pipeline_latency_ms=(self.node.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6,
         )
+        self.targets.settle({found.target.id: found.box for found in result.found if found.box})
+        self.scale_source = result.scale.source
+        if reference is not None and result.scale.source != 'reference_depth':
+            self.complain(InvalidInput('reference_fit', REFERENCE_UNFIT))
+        if not result.scale.is_metric and asked_source != 'none':
+            self.complain(_scale_problem(asked_source))
 
 
 def _scale_problem(source: str) -> InvalidInput:

@@ -12,12 +12,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, InvalidInput, Target, clip_box
-from focus_depth_ros.pipeline.tracking import propagate_box
+from focus_depth_ros.pipeline.tracking import Patch
 
 HISTORY_LENGTH = 60
 PENDING_LENGTH = 8
@@ -34,6 +35,11 @@ class _View:
     grey: NDArray[np.uint8]
     size: tuple[int, int]
 
+    @property
+    def to_grey(self) -> tuple[float, float]:
+        """What makes px of `grey` of px of `size`, across and down."""
+        return self.grey.shape[1] / self.size[0], self.grey.shape[0] / self.size[1]
+
 
 @dataclass(frozen=True)
 class _Anchored:
@@ -47,6 +53,15 @@ class _Anchored:
     view: _View | None
     confirmed_ns: int = 0
     is_untracked: bool = False
+
+    @cached_property
+    def patch(self) -> Patch | None:
+        """What can be followed from here, in the small grey picture; None without box and view."""
+        if self.view is None or self.target.box is None:
+            return None
+        (across, down), box = self.view.to_grey, self.target.box
+        small = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        return Patch(self.view.grey, small)
 
 
 @dataclass(frozen=True)
@@ -150,11 +165,18 @@ class TargetsInView:
             self._detected = self._carried(fresh, view)
             return [seen.target for seen in self._detected]
 
-    def correct(self, boxes: Mapping[str, Box]) -> None:
-        """Put the boxes that could not be tracked where the newest picture's masks are, by id."""
+    def settle(self, boxes: Mapping[str, Box]) -> None:
+        """Put the boxes that could not be tracked where the newest picture's masks are, by id.
+
+        Meant for the time between an answer and the next picture: what can be followed from the
+        newest one is found here, so that `locate` need not.
+        """
         with self._lock:
             self._commanded = [_corrected(seen, boxes) for seen in self._commanded]
             self._detected = [_corrected(seen, boxes) for seen in self._detected]
+            for seen in (*self._commanded, *self._detected):
+                if seen.patch is not None:
+                    _ = seen.patch.corners
 
     def _notice_breaks(self, stamp_ns: int, size: tuple[int, int]) -> None:
         if not self._history:
@@ -257,7 +279,7 @@ class TargetsInView:
         box = seen.target.box
         if box is None or seen.view is view:
             return seen
-        moved = box if seen.view is None else _carry_box(box, seen.view, view)
+        moved = box if seen.patch is None else _followed(seen.patch, view)
         try:
             clipped = clip_box(moved or box, *view.size)
         except InvalidInput:
@@ -266,6 +288,15 @@ class TargetsInView:
             return None
         target = seen.target.with_box(clipped)
         return _Anchored(target, view, seen.confirmed_ns, is_untracked=moved is None)
+
+
+def _followed(patch: Patch, view: _View) -> Box | None:
+    """Where the patch is in a view, px of its full size; None when it is lost."""
+    moved = patch.follow(view.grey)
+    if moved is None:
+        return None
+    across, down = view.to_grey
+    return moved[0] / across, moved[1] / down, moved[2] / across, moved[3] / down
 
 
 def _corrected(seen: _Anchored, boxes: Mapping[str, Box]) -> _Anchored:
@@ -283,14 +314,3 @@ def _iou(one: Box | None, other: Box | None) -> float:
     down = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
     return across * down / (sum(areas) - across * down)
-
-
-def _carry_box(box: Box, before: _View, after: _View) -> Box | None:
-    """Track in the small grey pictures, answer in px of the full ones."""
-    across = before.grey.shape[1] / before.size[0]
-    down = before.grey.shape[0] / before.size[1]
-    small = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-    moved = propagate_box(before.grey, after.grey, small)
-    if moved is None:
-        return None
-    return (moved[0] / across, moved[1] / down, moved[2] / across, moved[3] / down)

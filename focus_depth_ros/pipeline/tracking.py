@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box
+from focus_depth_ros.pipeline.region import Region
 
 MIN_POINTS = 6
 MAX_POINTS = 24
@@ -15,29 +20,50 @@ REACH_PX = 32
 MAX_RETURN_ERROR_PX = 1.0
 
 
-def propagate_box(before: NDArray[np.uint8], after: NDArray[np.uint8], box: Box) -> Box | None:
-    """Where `box` (px of `before`) is in `after`; both grey (h, w). None when it is lost.
+@dataclass(frozen=True)
+class Patch:
+    """A box (px) of a grey picture (h, w), to be followed into a later picture."""
 
-    Corners inside the box are followed forward and back; those that return within a pixel vote
-    by their medians for a shift and a change of size.
-    """
-    height, width = before.shape
-    x0, y0 = max(int(box[0]), 0), max(int(box[1]), 0)
-    x1, y1 = min(int(np.ceil(box[2])), width), min(int(np.ceil(box[3])), height)
-    if x1 - x0 < 4 or y1 - y0 < 4:
-        return None
-    corners = cv2.goodFeaturesToTrack(before[y0:y1, x0:x1], MAX_POINTS, 0.01, 2)
-    if corners is None or len(corners) < MIN_POINTS:
-        return None
-    left, top = max(x0 - REACH_PX, 0), max(y0 - REACH_PX, 0)
-    near = (slice(top, y1 + REACH_PX), slice(left, x1 + REACH_PX))
-    start = corners + np.array([[[x0 - left, y0 - top]]], np.float32)
-    end, found = _follow(before[near], after[near], start)
-    back, returned = _follow(after[near], before[near], end)
-    good = found & returned & (_lengths((back - start)[:, 0]) < MAX_RETURN_ERROR_PX)
-    if int(good.sum()) < MIN_POINTS:
-        return None
-    return _moved(box, start[good, 0], end[good, 0])
+    picture: NDArray[np.uint8]
+    box: Box
+
+    def follow(self, after: NDArray[np.uint8]) -> Box | None:
+        """Where the box is in another grey picture (h, w); None when it is lost.
+
+        Its corners are followed forward and back; those that return within a pixel vote by their
+        medians for a shift and a change of size.
+        """
+        if self.corners is None:
+            return None
+        rows, columns = self._pixels
+        left, top = max(columns.start - REACH_PX, 0), max(rows.start - REACH_PX, 0)
+        near = (slice(top, rows.stop + REACH_PX), slice(left, columns.stop + REACH_PX))
+        start = self.corners + np.array([[[columns.start - left, rows.start - top]]], np.float32)
+        before, after = self.picture[near], after[near]
+        end, found = _follow(before, after, start)
+        back, returned = _follow(after, before, end)
+        good = found & returned & (_lengths((back - start)[:, 0]) < MAX_RETURN_ERROR_PX)
+        if int(good.sum()) < MIN_POINTS:
+            return None
+        return _moved(self.box, start[good, 0], end[good, 0])
+
+    @cached_property
+    def corners(self) -> NDArray[np.float32] | None:
+        """Corners (N, 1, 2) px inside the box, from its own corner; None where they are too few."""
+        window = self.picture[self._pixels]
+        if min(window.shape) < 4:
+            return None
+        corners = cv2.goodFeaturesToTrack(window, MAX_POINTS, 0.01, 2)
+        if corners is None or len(corners) < MIN_POINTS:
+            return None
+        return np.asarray(corners, np.float32)
+
+    @property
+    def _pixels(self) -> Region:
+        """The whole pixels that the box touches."""
+        (height, width), (x0, y0, x1, y1) = self.picture.shape, self.box
+        rows = slice(max(int(y0), 0), min(max(ceil(y1), 0), height))
+        return rows, slice(max(int(x0), 0), min(max(ceil(x1), 0), width))
 
 
 def _follow(
