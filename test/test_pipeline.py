@@ -31,8 +31,9 @@ from focus_depth_ros.pipeline.layers import (
 from focus_depth_ros.pipeline.overview import overview, row_of
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
-from focus_depth_ros.pipeline.result import to_depth
+from focus_depth_ros.pipeline.result import TargetResult, composite, to_depth
 from focus_depth_ros.pipeline.scale import (
+    RELATIVE,
     Scale,
     aligned,
     scale_from_model,
@@ -172,6 +173,23 @@ class TestLayers:
         assert np.allclose(sharp[:, :200], 2.0, atol=0.01) and np.allclose(
             sharp[:, 300:], 1.0, atol=0.01
         )
+
+    @pytest.mark.parametrize('size', [(640, 480), (848, 480), (641, 480), (160, 120)])
+    @pytest.mark.parametrize('window', [(0, 0, 30, 20), (60, 30, 140, 110), (200, 150, 224, 168)])
+    def test_a_part_is_enlarged_as_within_the_whole(
+        self, size: tuple[int, int], window: tuple[int, int, int, int]
+    ) -> None:
+        x0, y0, x1, y1 = window
+        mask = np.zeros((168, 224), np.float32)
+        mask[y0:y1, x0:x1] = 1.0
+        layers = separate(noise(168, 224) / np.float32(255), cv2.GaussianBlur(mask, (0, 0), 1.5))
+        target = Target('a', '', box=(0, 0, 1, 1))
+        answer = TargetResult(target, 1.0, True, RELATIVE, layers, None, size, None, 10.0)
+        whole = upsample_mask(layers.mask, size)
+        assert np.array_equal(answer.mask, whole)
+        inside, outside = upsample(layers.inside, size), upsample(layers.outside, size)
+        picture = composite(answer, (answer,))
+        assert np.allclose(picture, np.where(whole, inside, outside), rtol=0, atol=1e-5)
 
     def test_specks_go_and_parts_stay(self) -> None:
         mask = np.zeros((84, 112), np.float32)

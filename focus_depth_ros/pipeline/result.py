@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, Camera, Frame, InvalidInput, Target
 from focus_depth_ros.pipeline import cloud
+from focus_depth_ros.pipeline.enlarged_part import Part, part_round
 from focus_depth_ros.pipeline.layers import Layers, upsample, upsample_mask
-from focus_depth_ros.pipeline.region import Region
+from focus_depth_ros.pipeline.region import Region, bounding_region
 from focus_depth_ros.pipeline.scale import Scale
 
 
@@ -58,20 +59,34 @@ class TargetResult:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """The mask at the picture's size, bool (H, W)."""
-        return upsample_mask(self.layers.mask, self.size)
+        mask = np.zeros(self.size[::-1], np.bool_)
+        if (part := self._part) is not None:
+            mask[part.pixels] = upsample_mask(self.layers.mask[part.cells], part.size)
+        return mask
+
+    @cached_property
+    def _part(self) -> Part | None:
+        """Where the mask may be; None where it is nowhere."""
+        near = bounding_region(self.layers.mask > 127, 1)
+        return None if near is None else part_round(near, self.layers.mask.shape, self.size)
+
+    def lay_over(self, picture: NDArray[np.float32]) -> None:
+        """Put the inside layer into a picture of inverse depth (H, W), where the mask is."""
+        if (part := self._part) is not None:
+            inside = upsample(self.scaled(self.layers.inside[part.cells]), part.size)
+            cv2.copyTo(inside, self.mask[part.pixels].view(np.uint8), picture[part.pixels])
 
     @cached_property
     def geometry(self) -> Geometry | None:
         """Where the target is; None when not found, without a metric scale or a camera."""
         if not self.found or not self.scale.is_metric or self.camera is None:
             return None
-        inside, _ = self.inverse_depth_layers()
+        inside = self.scaled(self.layers.inside)
         return measure(inside, self.layers.mask, self.camera, self.max_depth_m)
 
-    def inverse_depth_layers(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(inside, outside) at network size: 1/m with a metric scale, else affine-invariant."""
-        scale, shift = self.scale.scale, self.scale.shift
-        return self.layers.inside * scale + shift, self.layers.outside * scale + shift
+    def scaled(self, layer: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A layer or a part of it: 1/m with a metric scale, else affine-invariant."""
+        return layer * self.scale.scale + self.scale.shift
 
 
 @dataclass(frozen=True)
@@ -111,6 +126,13 @@ class FocusResult:
         if not self.scale.is_metric:
             return None
         return to_depth(self.inverse_depth, self.max_depth_m)
+
+    def put_depth(self, memory: NDArray[np.float32]) -> None:
+        """Compute `depth_m` in the caller's memory (H, W), where it lies from then on.
+
+        Only with a metric scale.
+        """
+        vars(self)['depth_m'] = to_depth(self.inverse_depth, self.max_depth_m, out=memory)
 
     @cached_property
     def boundary(self) -> NDArray[np.uint8]:
@@ -166,19 +188,21 @@ class FocusResult:
 
 def composite(view: TargetResult, shown: tuple[TargetResult, ...]) -> NDArray[np.float32]:
     """The view's background with each shown target's inside layer laid over it, (H, W)."""
-    _, outside = view.inverse_depth_layers()
-    picture = upsample(outside, view.size)
+    picture = upsample(view.scaled(view.layers.outside), view.size)
     for answer in shown:
-        inside, _ = answer.inverse_depth_layers()
-        cv2.copyTo(upsample(inside, view.size), answer.mask.view(np.uint8), picture)
+        answer.lay_over(picture)
     return picture
 
 
-def to_depth(inverse_depth: NDArray[np.float32], max_depth_m: float) -> NDArray[np.float32]:
-    """1/m to metres; NaN where nothing, behind the camera or beyond `max_depth_m`."""
+def to_depth(
+    inverse_depth: NDArray[np.float32],
+    max_depth_m: float,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """1/m to metres, in `out` if given; NaN where nothing, behind the camera or too far."""
     farthest = np.float32(1.0 / max_depth_m)
     with np.errstate(divide='ignore', invalid='ignore'):
-        depth = np.reciprocal(inverse_depth)
+        depth = np.reciprocal(inverse_depth, out=out)
     if not inverse_depth.min() >= farthest:  # a picture that is valid all over needs no second look
         depth[~(inverse_depth >= farthest)] = np.nan
     return depth
