@@ -23,6 +23,7 @@ from focus_depth_ros.node.image_codec import (
     rgb_from_compressed,
     rgb_from_image,
 )
+from focus_depth_ros.node.image_memory import ImageMemory
 
 WIDTH, HEIGHT = 32, 24
 
@@ -190,6 +191,14 @@ def test_images_there_and_back() -> None:
     there = image_from_array(metres, '32FC1')
     assert there.step == 4 * WIDTH and len(there.data) == 4 * WIDTH * HEIGHT
     assert np.array_equal(depth_from_image(there), metres)
+
+
+def test_what_is_put_into_an_images_memory_is_in_its_message() -> None:
+    metres = np.linspace(0.1, 3, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    image = ImageMemory((HEIGHT, WIDTH), np.float32, '32FC1')
+    for picture in (metres, metres[::-1]):
+        image.pixels[:] = picture
+        assert np.array_equal(depth_from_image(image.message), picture)
 
 
 def test_depth_units() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import array
 import sys
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 
-from focus_depth_ros.node.image_codec import byte_array
+from focus_depth_ros.node.image_codec import append_bytes
 from focus_depth_ros.pipeline.region import Region
 from focus_depth_ros.pipeline.result import FocusResult
 
@@ -30,9 +29,9 @@ class OrganisedCloud:
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
         width, height = size
-        self._data = array.array('B')
-        self._data.frombytes(np.full((height, width, 4), np.nan, np.float32).tobytes())
-        self._points = np.frombuffer(self._data, np.float32).reshape(height, width, 4)
+        blank = np.full((height, width, 4), np.nan, np.float32)
+        self._message = _message(blank, width, height, is_dense=False)
+        self._points = np.frombuffer(self._message.data, np.float32).reshape(height, width, 4)
         self._written: Region | None = None
 
     def message(self, result: FocusResult) -> PointCloud2:
@@ -40,23 +39,23 @@ class OrganisedCloud:
         if self._written is not None:
             self._points[self._written] = np.nan
         self._written = result.fill_cloud(self._points)
-        width, height = self.size
-        return _message(self._data, width, height, is_dense=False)
+        return self._message
 
 
 def dense_cloud_message(points: NDArray[np.float32]) -> PointCloud2:
     """A message of points (N, 4), all valid."""
-    return _message(byte_array(points), len(points), 1, is_dense=True)
+    return _message(points, len(points), 1, is_dense=True)
 
 
-def _message(data: array.array[int], width: int, height: int, is_dense: bool) -> PointCloud2:
-    return PointCloud2(
+def _message(points: NDArray[np.float32], width: int, height: int, is_dense: bool) -> PointCloud2:
+    message = PointCloud2(
         height=height,
         width=width,
         fields=FIELDS,
         is_bigendian=sys.byteorder == 'big',
         point_step=POINT_STEP,
         row_step=POINT_STEP * width,
-        data=data,
         is_dense=is_dense,
     )
+    append_bytes(message.data, points)
+    return message

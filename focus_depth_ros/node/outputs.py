@@ -8,6 +8,7 @@ from copy import copy
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Vector3
+from numpy.typing import DTypeLike
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle.publisher import LifecyclePublisher
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, RegionOfInterest
@@ -20,6 +21,7 @@ from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
 from focus_depth_ros.node.depth_encoding import millimetres_from_metres
 from focus_depth_ros.node.detections import detections_3d
 from focus_depth_ros.node.image_codec import image_from_array
+from focus_depth_ros.node.image_memory import ImageMemory
 from focus_depth_ros.node.parameters import Parameters
 from focus_depth_ros.node.qos import overridable, result_profile
 from focus_depth_ros.pipeline.overlay import draw_result
@@ -46,6 +48,7 @@ class Outputs:
         self._node = node
         self._results = {name: self._advertise(name, kind) for name, kind in TOPICS.items()}
         self._cloud: OrganisedCloud | None = None
+        self._images: dict[str, ImageMemory] = {}
         self._timings = {name: self._advertise(f'debug/{name}', Float64) for name in TIMINGS}
 
     def _advertise(self, name: str, kind: type) -> LifecyclePublisher:
@@ -69,7 +72,7 @@ class Outputs:
         """Publish whatever somebody listens to, under the picture's own stamp and frame."""
         header = header_of(result)
         for name, message in (
-            ('depth/image', lambda: depth_message(result, parameters.depth_encoding)),
+            ('depth/image', lambda: self._depth_message(result, parameters.depth_encoding)),
             ('depth/camera_info', lambda: _camera_info_message(camera_info)),
             ('depth/relative', lambda: _relative_message(result)),
             (
@@ -83,13 +86,36 @@ class Outputs:
                 lambda: image_from_array(result.mask.view(np.uint8) * np.uint8(255), 'mono8'),
             ),
             ('target/points', lambda: self._points_message(result, parameters.dense_cloud)),
-            ('overlay/image', lambda: image_from_array(draw_result(result), 'rgb8')),
+            ('overlay/image', lambda: self._overlay_message(result)),
         ):
             if self._wanted(name):
                 content = message()
                 if content is not None:
                     content.header = header
                     self._results[name].publish(content)
+
+    def _depth_message(self, result: FocusResult, encoding: str) -> Image | None:
+        """Metric depth, or nothing: relative depth is never published as metres."""
+        if not result.scale.is_metric:
+            return None
+        if encoding == '16UC1':
+            assert result.depth_m is not None
+            return image_from_array(millimetres_from_metres(result.depth_m), '16UC1')
+        image = self._image('32FC1', result.frame.rgb.shape[:2], np.float32)
+        result.put_depth(image.pixels)
+        return image.message
+
+    def _overlay_message(self, result: FocusResult) -> Image:
+        image = self._image('rgb8', result.frame.rgb.shape, np.uint8)
+        draw_result(result, out=image.pixels)
+        return image.message
+
+    def _image(self, encoding: str, shape: tuple[int, ...], dtype: DTypeLike) -> ImageMemory:
+        """The one image of this encoding, made anew when pictures change their size."""
+        known = self._images.get(encoding)
+        if known is None or known.pixels.shape != shape:
+            known = self._images[encoding] = ImageMemory(shape, dtype, encoding)
+        return known
 
     def _points_message(self, result: FocusResult, dense: bool) -> PointCloud2 | None:
         if not result.has_points:
@@ -116,15 +142,6 @@ def header_of(result: FocusResult) -> Header:
     """The input picture's stamp and frame."""
     seconds, nanoseconds = divmod(result.frame.stamp_ns, 1_000_000_000)
     return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=result.frame.frame_id)
-
-
-def depth_message(result: FocusResult, encoding: str) -> Image | None:
-    """Metric depth, or nothing: relative depth is never published as metres."""
-    if result.depth_m is None:
-        return None
-    if encoding == '16UC1':
-        return image_from_array(millimetres_from_metres(result.depth_m), '16UC1')
-    return image_from_array(result.depth_m, '32FC1')
 
 
 def _relative_message(result: FocusResult) -> Image | None:

@@ -41,7 +41,7 @@ def colour_inverse_depth(inverse_depth: NDArray[np.float32]) -> NDArray[np.uint8
     return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def draw_result(result: FocusResult) -> NDArray[np.uint8]:
+def draw_result(result: FocusResult, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """The picture of a result with its boundaries and targets, RGB uint8 (H, W, 3)."""
     marks = [
         Mark(
@@ -52,14 +52,18 @@ def draw_result(result: FocusResult) -> NDArray[np.uint8]:
         )
         for answer in result.targets
     ]
-    return draw(result.frame.rgb, result.boundary, marks)
+    return draw(result.frame.rgb, result.boundary, marks, out)
 
 
 def draw(
-    rgb: NDArray[np.uint8], boundary: NDArray[np.uint8], marks: Sequence[Mark]
+    rgb: NDArray[np.uint8],
+    boundary: NDArray[np.uint8],
+    marks: Sequence[Mark],
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """A copy of `rgb` with boundaries (probability x 255) in red, targets tinted and named."""
-    picture: NDArray[np.uint8] = np.array(rgb)
+    """A copy of `rgb`, in `out` if given: boundaries (p x 255) in red, targets tinted and named."""
+    picture = np.empty_like(rgb) if out is None else out
+    np.copyto(picture, rgb)
     colours = [
         TARGET_COLOURS[index % len(TARGET_COLOURS)] if mark.found else NOT_FOUND_COLOUR
         for index, mark in enumerate(marks)
