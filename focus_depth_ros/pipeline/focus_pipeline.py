@@ -106,13 +106,14 @@ class FocusPipeline:
         found = target is not NO_TARGET and confidence >= self.settings.min_confidence
         mask = without_specks(maps.mask[row]) if found else np.zeros_like(maps.mask[row])
         layers = separate(maps.inverse_depth[row], mask)
+        box = _box_px(layers.mask > 127, frame.size) if found else None
         return TargetResult(
             target=target,
             confidence=confidence,
-            found=found and bool((layers.mask > 127).any()),
+            found=box is not None,
             scale=scale,
             layers=layers,
-            box=_box_px(layers.mask > 127, frame.size) if found else None,
+            box=box,
             size=frame.size,
             camera=frame.camera,
             max_depth_m=self.settings.max_depth_m,
