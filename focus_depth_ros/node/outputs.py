@@ -81,10 +81,7 @@ class Outputs:
             ),
             ('target/detections_3d', lambda: detections_3d(result, header)),
             ('boundary/image', lambda: image_from_array(result.boundary, 'mono8')),
-            (
-                'target/mask',
-                lambda: image_from_array(result.mask.view(np.uint8) * np.uint8(255), 'mono8'),
-            ),
+            ('target/mask', lambda: self._mask_message(result)),
             ('target/points', lambda: self._points_message(result, parameters.dense_cloud)),
             ('overlay/image', lambda: self._overlay_message(result)),
         ):
@@ -103,6 +100,11 @@ class Outputs:
             return image_from_array(millimetres_from_metres(result.depth_m), '16UC1')
         image = self._image('32FC1', result.frame.rgb.shape[:2], np.float32)
         result.put_depth(image.pixels)
+        return image.message
+
+    def _mask_message(self, result: FocusResult) -> Image:
+        image = self._image('mono8', result.mask.shape, np.uint8)
+        np.multiply(result.mask, np.uint8(255), out=image.pixels)
         return image.message
 
     def _overlay_message(self, result: FocusResult) -> Image:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import cv2
 import numpy as np
@@ -70,6 +69,13 @@ class TargetResult:
         near = bounding_region(self.layers.mask > 127, 1)
         return None if near is None else part_round(near, self.layers.mask.shape, self.size)
 
+    def put_mask(self, union: NDArray[np.bool_], rim_px: int = 0) -> None:
+        """Add the mask, less a rim inside its edge, to those of other targets, bool (H, W)."""
+        if (part := self._part) is not None:
+            window = np.ones((2 * rim_px + 1, 2 * rim_px + 1), np.uint8)
+            mask = self.mask[part.pixels].view(np.uint8)
+            union[part.pixels] |= (cv2.erode(mask, window) if rim_px else mask).view(np.bool_)
+
     def lay_over(self, picture: NDArray[np.float32]) -> None:
         """Put the inside layer into a picture of inverse depth (H, W), where the mask is."""
         if (part := self._part) is not None:
@@ -79,10 +85,13 @@ class TargetResult:
     @cached_property
     def geometry(self) -> Geometry | None:
         """Where the target is; None when not found, without a metric scale or a camera."""
-        if not self.found or not self.scale.is_metric or self.camera is None:
+        part = self._part
+        if not self.found or part is None or not self.scale.is_metric or self.camera is None:
             return None
-        inside = self.scaled(self.layers.inside)
-        return measure(inside, self.layers.mask, self.camera, self.max_depth_m)
+        cells, mask = part.cells, self.layers.mask
+        rays = cloud.cell_rays(self.camera, mask.shape[::-1])[cells]
+        inside = self.scaled(self.layers.inside[cells])
+        return measure(inside, mask[cells], rays, self.max_depth_m)
 
     def scaled(self, layer: NDArray[np.float32]) -> NDArray[np.float32]:
         """A layer or a part of it: 1/m with a metric scale, else affine-invariant."""
@@ -143,7 +152,7 @@ class FocusResult:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """Union of the found targets' masks, bool (H, W)."""
-        return self._union([answer.mask for answer in self.found])
+        return self._union(rim_px=0)
 
     @cached_property
     def grasp_mask(self) -> NDArray[np.bool_]:
@@ -152,13 +161,12 @@ class FocusResult:
         The mask is not surer of its edge than that, and a point on the wrong side of it flies.
         """
         cell_px = max(1, round(self.frame.size[0] / self.boundary_cells.shape[1])) | 1
-        window = np.ones((cell_px, cell_px), np.uint8)
-        return self._union([cv2.erode(answer.mask.view(np.uint8), window) for answer in self.found])
+        return self._union(rim_px=cell_px // 2)
 
-    def _union(self, masks: list[NDArray[Any]]) -> NDArray[np.bool_]:
+    def _union(self, rim_px: int) -> NDArray[np.bool_]:
         union = np.zeros(self.frame.rgb.shape[:2], np.bool_)
-        for mask in masks:
-            union |= mask.view(np.bool_)
+        for answer in self.found:
+            answer.put_mask(union, rim_px)
         return union
 
     def fill_cloud(self, points: NDArray[np.float32]) -> Region | None:
@@ -211,18 +219,16 @@ def to_depth(
 def measure(
     inverse_depth_inside: NDArray[np.float32],
     mask: NDArray[np.uint8],
-    camera: Camera,
+    rays: NDArray[np.float32],
     max_depth_m: float,
 ) -> Geometry | None:
-    """Geometry of one target from the cells (h, w) of its mask (probability x 255)."""
+    """Geometry of one target from the cells (h, w) of its mask (probability x 255), with rays."""
     depth = to_depth(inverse_depth_inside, max_depth_m)
     chosen = (mask > 127) & np.isfinite(depth)
     if not chosen.any():
         return None
-    height, width = depth.shape
-    rays = cloud.cell_rays(camera, (width, height))[chosen]
     z = depth[chosen]
-    points = np.concatenate((rays * z[:, None], z[:, None]), axis=1)
+    points = np.concatenate((rays[chosen] * z[:, None], z[:, None]), axis=1)
     ordered = np.sort(points, axis=0)
     low, high = (ordered[round(share * (len(z) - 1))] for share in (0.02, 0.98))
     p05, median, p95 = (float(ordered[round(q * (len(z) - 1)), 2]) for q in (0.05, 0.5, 0.95))
