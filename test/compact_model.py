@@ -1,4 +1,4 @@
-"""A model folder of the compact family made at test time: small, untrained, exported."""
+"""A model folder of the compact family made at test time: small, untrained, exported, a fovea."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork, CompactShape
+from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactShape
 from focus_depth_ros.networks.compact_graphs import graphs
-from focus_depth_ros.networks.graph_pair import GraphPair, write_graphs
+from focus_depth_ros.networks.fovea import FoveaNetwork
+from focus_depth_ros.networks.graph_pair import write_graphs
 
 
 def write_compact_model(folder: Path) -> Path:
@@ -22,17 +23,19 @@ def write_compact_model(folder: Path) -> Path:
         'detail': 8, 'decoder': 12, 'fine': 8, 'boundary': 8, 'grounding': 16,
         'experts_hidden': 4, 'word_roles': (0,) * 12, 'max_words': 8,
     }  # fmt: skip
-    network = CompactNetwork(CompactShape(**sizes)).eval()
+    network = FoveaNetwork(CompactShape(**sizes)).eval()
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):  # statistics that folding has to get right
             layer.running_mean.uniform_(-0.5, 0.5)
             layer.running_var.uniform_(0.5, 2)
+    for parameter in network.fovea.fusion.parameters():  # what starts at zero
+        parameter.data += 0.1 * torch.randn_like(parameter)
     folder.mkdir(parents=True, exist_ok=True)
-    pair = GraphPair(*graphs(network, slope=0.8, bias=-1.5), FEATURE_NAMES)
+    pair = graphs(network, slope=0.8, bias=-1.5)
     image = torch.randint(0, 255, (1, 56, 88, 3), dtype=torch.uint8)
     box, words = torch.rand(2, 4), torch.randint(0, 12, (2, 8), dtype=torch.int32)
     write_graphs(pair, folder, (image, box, words))
-    parts = ('encoder', 'focus')
+    parts = ('encoder', 'focus', 'fovea')
     manifest = {
         'format': 1, 'name': 'small', 'version': '0', 'license': 'Apache-2.0', 'family': 'compact',
         'files': {p: {'path': f'{p}.onnx', 'sha256': _sha256(folder / f'{p}.onnx')} for p in parts},

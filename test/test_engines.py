@@ -84,6 +84,25 @@ class TestEveryEngine:
         for engine in (encoder, focus):
             engine.close()
 
+    def test_a_second_look_answers_what_the_references_does(
+        self, load: Callable[..., Engine], compact_model: Path
+    ) -> None:
+        folder = read_model_folder(compact_model)
+        assert folder.fovea is not None
+        wanted, fovea = backend_named(REFERENCE).load(folder.fovea, OPTIONS), load(folder.fovea)
+        assert dict(fovea.input_shapes) == dict(wanted.input_shapes)
+        rng = np.random.default_rng(0)
+        inputs = {
+            name: rng.random(shape, np.float32) if name != 'words' else np.zeros(shape, np.int32)
+            for name, shape in wanted.input_shapes.items()
+        }
+        inputs |= {name: np.array([[0.2, 0.3, 0.6, 0.8]], np.float32) for name in ('window', 'box')}
+        expected, found = wanted.infer(inputs), fovea.infer(inputs)
+        for output, values in expected.items():
+            np.testing.assert_allclose(found[output], values, atol=1e-4)
+        for engine in (wanted, fovea):
+            engine.close()
+
     def test_inputs_that_do_not_fit(self, load: Callable[..., Engine], model: Path) -> None:
         encoder = load(model / 'encoder.onnx')
         for inputs in ({'image': np.zeros((1, 3), np.uint8)}, {}):

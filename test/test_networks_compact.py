@@ -164,11 +164,11 @@ def test_export_equals_torch_on_another_picture(tmp_path: Path) -> None:
 def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> None:
     pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
     from focus_depth_ros.networks.compact_graphs import graphs
-    from focus_depth_ros.networks.graph_pair import GraphPair, largest_difference, write_graphs
+    from focus_depth_ros.networks.graph_pair import largest_difference, write_graphs
 
     torch.manual_seed(0)
     network = CompactNetwork(SMALL).eval()
-    pair, other = (GraphPair(*graphs(network, 1.0, bias), FEATURE_NAMES) for bias in (0.0, 0.1))
+    pair, other = (graphs(network, 1.0, bias) for bias in (0.0, 0.1))
     picture = torch.randint(0, 255, (1, 168, 224, 3), dtype=torch.uint8)
     inputs = picture, torch.rand(2, 4), torch.ones(2, 12, dtype=torch.int32)
     paths = write_graphs(pair, tmp_path, inputs)
@@ -216,16 +216,16 @@ def test_exported_graphs_answer_as_the_network(network: CompactNetwork) -> None:
     from focus_depth_ros.networks.compact_graphs import graphs
 
     network = grown(network)
-    encoder, focus = graphs(network, slope=1.0, bias=0.0)
+    pair = graphs(network, slope=1.0, bias=0.0)
     picture = torch.randint(0, 255, (1, 168, 224, 3), dtype=torch.uint8)
     box, words = prompts()
-    features = encoder(picture)
+    features = pair.encoder(picture)
     repeated = {
         name: value.expand(3, -1, -1, -1)
         for name, value in zip(FEATURE_NAMES, features, strict=True)
     }
     expected = network.focus(repeated, box, words)
-    depth, mask, *_ = focus(*features, box, words)
+    depth, mask, *_ = pair.focus(*features, box, words)
     assert torch.allclose(depth, expected.inverse_depth, atol=1e-4)
     assert torch.allclose(mask, torch.sigmoid(expected.mask), atol=1e-4)
     assert any(isinstance(part, MSSA) for part in network.modules())  # it stays as it was

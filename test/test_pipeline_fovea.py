@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from focus_depth_ros.core import Camera, Frame, Target
-from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.inference.focus_model import Features, FocusMaps, FocusModel, NearLook
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings
 from focus_depth_ros.pipeline.fovea import (
     FINER,
@@ -38,10 +38,11 @@ def model(tiny_model: Path) -> Iterator[FocusModel]:
 Prompts = tuple[np.ndarray, np.ndarray]
 
 
-def first_look(model: FocusModel, *targets: Target) -> tuple[Prompts, FocusMaps]:
+def first_look(model: FocusModel, *targets: Target) -> tuple[Features, Prompts, FocusMaps]:
     prompts = prompt_encoder(model.folder).encode(targets, 640, 480)
     picture = FocusPipeline(model).picture(Frame(RGB))
-    return prompts, model.focus(model.encode(picture), *prompts)
+    features = model.encode(picture)
+    return features, prompts, model.focus(features, *prompts)
 
 
 def test_a_window_holds_the_box_with_a_margin_and_stays_in_the_picture() -> None:
@@ -127,8 +128,8 @@ def test_the_second_look_does_not_fade_at_the_pictures_own_sides() -> None:
 
 def test_two_looks_agree_where_one_was_right(model: FocusModel) -> None:
     box = (200.0, 160.0, 330.0, 280.0)
-    prompts, first = first_look(model, Target('a', '', box=box))
-    both = look_again(model, RGB, prompts, first, 0.3)
+    features, prompts, first = first_look(model, Target('a', '', box=box))
+    both = look_again(model, RGB, features, prompts, first, 0.3)
     assert both.mask.shape == (1, FINER * 84, FINER * 112)
     coarse = first.mask[0].repeat(FINER, 0).repeat(FINER, 1) > 0.5
     assert np.count_nonzero((both.mask[0] > 0.5) ^ coarse) < 0.05 * np.count_nonzero(coarse)
@@ -137,20 +138,19 @@ def test_two_looks_agree_where_one_was_right(model: FocusModel) -> None:
 
 def test_words_that_were_not_found_are_not_looked_for_again(model: FocusModel) -> None:
     targets = (Target('a', '', text='missing'), Target('b', '', text='the mug'))
-    prompts, first = first_look(model, *targets)
+    features, prompts, first = first_look(model, *targets)
     calls = []
-    encode = model.encode
 
     class Counting:
         folder = model.folder
-        focus = staticmethod(model.focus)
+        held = staticmethod(model.held)
 
         @staticmethod
-        def encode(picture: np.ndarray) -> object:
-            calls.append(picture.shape)
-            return encode(picture)
+        def look_near(held: Features, look: NearLook) -> FocusMaps:
+            calls.append(look.picture.shape)
+            return model.look_near(held, look)
 
-    both = look_again(Counting(), RGB, prompts, first, 0.3)  # type: ignore[arg-type]
+    both = look_again(Counting(), RGB, features, prompts, first, 0.3)  # type: ignore[arg-type]
     assert calls == [(168, 224, 3)]
     assert first.confidence[0] == both.confidence[0] == 0
     assert both.confidence[1] > first.confidence[1]  # sure of it from near
@@ -163,14 +163,14 @@ class ColourBlind:
         self.folder = model.folder
         self.boxes: list[np.ndarray] = []
 
-    def encode(self, picture: np.ndarray) -> float:
-        return float(picture.mean()) / 255
+    def held(self, features: Features) -> Features:
+        return features
 
-    def focus(self, brightness: float, boxes: np.ndarray, words: np.ndarray) -> FocusMaps:
-        assert words.any()
-        self.boxes.append(boxes)
+    def look_near(self, held: Features, look: NearLook) -> FocusMaps:
+        assert look.words.any()
+        self.boxes.append(look.box)
         maps = np.ones((1, 84, 112), np.float32)
-        confidence = np.array([brightness], np.float32)
+        confidence = np.array([look.picture.mean() / 255], np.float32)
         return FocusMaps(maps, maps, maps, confidence, np.ones((1, 2), np.float32))
 
 
@@ -180,13 +180,13 @@ def test_of_several_parts_the_one_that_words_fit_best_is_the_target(model: Focus
     mask[0, 40, 50] = 0.9  # a speck
     ramp = np.tile(np.linspace(0, 1, 112, dtype=np.float32), (84, 1))[None]
     first = FocusMaps(ramp, mask, mask, np.full(1, 0.4, np.float32), np.ones((1, 2), np.float32))
-    prompts = prompt_encoder(model.folder).encode([Target('a', '', text='the mug')], 640, 480)
+    features, prompts, _ = first_look(model, Target('a', '', text='the mug'))
     for bright, (row, column) in (((0, 0), (15, 15)), ((1, 1), (65, 95))):
         picture = np.zeros((480, 640, 3), np.uint8)
         down, across = bright
         picture[240 * down : 240 * down + 240, 320 * across : 320 * across + 320] = 255
         blind = ColourBlind(model)
-        both = look_again(blind, picture, prompts, first, 0.3)  # type: ignore[arg-type]
+        both = look_again(blind, picture, features, prompts, first, 0.3)  # type: ignore[arg-type]
         assert len(blind.boxes) == 2
         assert all(0.2 < (box[0, 2] - box[0, 0]) < 0.9 for box in blind.boxes)
         there = both.mask[0] > 0.5
@@ -196,9 +196,9 @@ def test_of_several_parts_the_one_that_words_fit_best_is_the_target(model: Focus
 
 
 def test_an_empty_prompt_stays_with_its_first_look(model: FocusModel) -> None:
-    prompts, first = first_look(model)
+    features, prompts, first = first_look(model)
     first = replace(first, confidence=np.ones(1, np.float32))
-    both = look_again(model, RGB, prompts, first, 0.3)
+    both = look_again(model, RGB, features, prompts, first, 0.3)
     finer = cv2.resize(first.inverse_depth[0], (224, 168))
     assert np.array_equal(both.inverse_depth[0], finer)
 
@@ -213,3 +213,63 @@ def test_the_pipeline_looks_twice_when_asked(model: FocusModel) -> None:
     agreement = (once.targets[0].mask & twice.targets[0].mask).sum()
     assert agreement > 0.95 * (once.targets[0].mask | twice.targets[0].mask).sum()
     assert FocusPipeline(model, Settings(fovea=True))(frame).targets == ()
+
+
+class TestFovea:
+    """A model with a graph of its own for the second look."""
+
+    @pytest.fixture
+    def fovea(self, compact_model: Path) -> Iterator[FocusModel]:
+        loaded = FocusModel(compact_model, 'onnxruntime', precision='fp32')
+        yield loaded
+        loaded.close()
+
+    def look(self, fovea: FocusModel, seed: int = 0) -> tuple[Features, NearLook]:
+        rng = np.random.default_rng(seed)
+        whole, near = rng.integers(0, 255, (2, 56, 88, 3), np.uint8)
+        look = NearLook(
+            picture=near,
+            window=np.array([[0.25, 0.25, 0.75, 0.75]], np.float32),
+            first=rng.random((1, 2, 28, 44), np.float32),
+            box=np.array([[0.2, 0.3, 0.7, 0.8]], np.float32),
+            words=np.zeros((1, 8), np.int32),
+        )
+        return fovea.encode(whole), look
+
+    def test_it_hears_of_the_whole_picture_and_of_the_first_look(self, fovea: FocusModel) -> None:
+        features, look = self.look(fovea)
+        held = fovea.held(features)
+        assert set(held.values) == {'stride4', 'stride8', 'stride16', 'stride32'}
+        answer = fovea.look_near(held, look)
+        assert answer.mask.shape == (1, 28, 44)
+        again = fovea.look_near(held, look)
+        assert np.array_equal(answer.mask, again.mask)
+        others, _ = self.look(fovea, seed=1)
+        assert not np.array_equal(answer.mask, fovea.look_near(fovea.held(others), look).mask)
+        flipped = replace(look, first=look.first[..., ::-1].copy())
+        assert not np.array_equal(answer.mask, fovea.look_near(held, flipped).mask)
+
+    def test_what_is_held_outlasts_the_next_picture(self, fovea: FocusModel) -> None:
+        features, look = self.look(fovea)
+        held = fovea.held(features)
+        before = {name: values.copy() for name, values in held.values.items()}
+        fovea.look_near(held, look)
+        fovea.encode(look.picture)
+        for name, values in held.values.items():
+            assert np.array_equal(values, before[name])
+
+    def test_the_pipeline_takes_it(self, fovea: FocusModel) -> None:
+        seen: list[NearLook] = []
+        look_near = fovea.look_near
+
+        def watched(held: Features, look: NearLook) -> FocusMaps:
+            seen.append(look)
+            return look_near(held, look)
+
+        fovea.look_near = watched  # type: ignore[method-assign]
+        target = Target('a', '', box=(200.0, 160.0, 330.0, 280.0))
+        FocusPipeline(fovea, Settings(fovea=True))(Frame(RGB), [target])
+        (look,) = seen
+        x0, y0, x1, y1 = look.window[0]
+        assert x0 < 200 / 640 and x1 > 330 / 640 and y0 < 160 / 480 and y1 > 280 / 480
+        assert look.first.shape == (1, 2, 28, 44)

@@ -96,8 +96,7 @@ def test_int8(cleaned: Graphs) -> None:
     assert [len(inputs) for inputs in calibration.graphs] == [2] * len(folder.graphs)
     assert calibration.sha256 != calibration_of(folder, pictures[1:]).sha256
     int8 = [
-        quantised(model, inputs)
-        for model, inputs in zip(cleaned, calibration.graphs, strict=False)
+        quantised(model, inputs) for model, inputs in zip(cleaned, calibration.graphs, strict=False)
     ]
     for model in int8:
         kinds = [node.op_type for node in model.graph.node]

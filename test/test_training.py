@@ -9,9 +9,9 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from block_scene import sample
 
 torch = pytest.importorskip('torch', reason='training needs torch (extra: train)')
 pytest.importorskip('accelerate', reason='training needs accelerate (extra: train)')
@@ -19,8 +19,6 @@ torch.set_num_threads(1)
 
 from focus_depth_ros.synthesis.sample import (  # noqa: E402
     RelationCaption,
-    Sample,
-    SceneObject,
     write_sample,
 )
 from focus_depth_ros.synthesis.splits import split_of  # noqa: E402
@@ -51,25 +49,6 @@ from focus_depth_ros.training.example import (  # noqa: E402
 )
 from focus_depth_ros.training.families import family_named  # noqa: E402
 from focus_depth_ros.training.muon import orthogonalised  # noqa: E402
-
-
-def sample(seed: int = 0) -> Sample:
-    """A red block before a far wall."""
-    rng = np.random.default_rng(seed)
-    ids = np.zeros((240, 320), np.uint8)
-    left, top = int(rng.integers(20, 180)), int(rng.integers(20, 120))
-    ids[top : top + 80, left : left + 100] = 4
-    rgb = np.full((240, 320, 3), 150, np.uint8)
-    rgb[ids == 4] = (200, 20, 20)
-    depth_m = np.where(ids == 4, 0.8, 1.6).astype(np.float32)
-    depth_m[:6, :6] = np.nan
-    edges = ids - cv2.erode(ids, np.ones((3, 3), np.uint8))
-    box = (float(left), float(top), left + 100.0, top + 80.0)
-    item = SceneObject(4, 'block', 'red', 'plastic', box, 8000, ['the red block'])
-    calibration = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
-    return Sample(
-        rgb, depth_m, ids, (edges > 0).astype(np.uint8), calibration, [item], ['the blue mug']
-    )
 
 
 @pytest.fixture(scope='module')

@@ -12,6 +12,7 @@ from focus_depth_ros.training import compact, config, stages  # noqa: E402
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial, plain  # noqa: E402
 from focus_depth_ros.training.config import read_config  # noqa: E402
 from focus_depth_ros.training.example import MAX_WORDS  # noqa: E402
+from focus_depth_ros.training.families import family_named  # noqa: E402
 
 CONFIGS = Path(config.__file__).with_name('configs')
 COMPACT = sorted(path.stem for path in CONFIGS.glob('*.yaml') if 'foundation' not in path.stem)
@@ -68,7 +69,8 @@ def test_wrong_settings_are_named(tmp_path: Path, lines: str, message: str) -> N
 @pytest.mark.parametrize('name', COMPACT)
 def test_every_shipped_file_fits_the_network_and_its_losses(name: str) -> None:
     settings = read_config(CONFIGS / f'{name}.yaml')
-    network = network_of(settings)
+    network = family_named(settings.family).build(settings)
+    vary(network, settings.fusion)
     for stage in settings.stages:
         stages.freeze_all_but(network, stage.trained)
         learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -169,12 +171,14 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
     torch.nn.init.normal_(first.focus.fusion8.mixture.outer.weight)
     path = checkpoint(first, tmp_path / 'checkpoint.pt')
     second = network_of(settings)
-    assert load_initial(second, path) == []
+    assert load_initial(second, averaged_weights(path)) == []
     for name, value in second.state_dict().items():
         assert torch.equal(value, first.state_dict()[name]), name
     single = network_of(settings)
     vary(single, FusionVariant(experts=1))
-    afresh = load_initial(single, path)  # adapters of another form stay as they were made
+    afresh = load_initial(
+        single, averaged_weights(path)
+    )  # adapters of another form stay as they were made
     assert afresh and all(name.startswith('focus.fusion') for name in afresh)
     assert not single.focus.fusion8.mixture.outer.weight.any()
     assert torch.equal(single.encoder.context.weight, first.encoder.context.weight)
@@ -189,7 +193,10 @@ def test_a_vocabulary_may_have_grown_and_a_head_be_new(tmp_path: Path) -> None:
     second.focus.extra = torch.nn.Linear(3, 3)
     fresh = second.focus.prompt.words.vectors.weight.detach().clone()
     path = checkpoint(first, tmp_path / 'checkpoint.pt')
-    assert load_initial(second, path) == ['focus.extra.weight', 'focus.extra.bias']
+    assert load_initial(second, averaged_weights(path)) == [
+        'focus.extra.weight',
+        'focus.extra.bias',
+    ]
     grown = second.focus.prompt.words.vectors.weight
     assert torch.equal(grown[:9], first.focus.prompt.words.vectors.weight)
     assert torch.equal(grown[9:], fresh[9:])
@@ -198,8 +205,8 @@ def test_a_vocabulary_may_have_grown_and_a_head_be_new(tmp_path: Path) -> None:
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     network = network_of(read_config(CONFIGS / 'compact.yaml'))
     path = checkpoint(torch.nn.Linear(3, 3), tmp_path / 'checkpoint.pt')
-    with pytest.raises(ValueError, match='most other weights do not fit the network'):
-        load_initial(network, path)
+    with pytest.raises(ValueError, match='most other initial weights do not fit the network'):
+        load_initial(network, averaged_weights(path))
     (tmp_path / 'text.pt').write_text('nothing')
     with pytest.raises(ValueError, match='not a checkpoint'):
         averaged_weights(tmp_path / 'text.pt')

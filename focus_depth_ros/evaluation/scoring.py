@@ -103,9 +103,10 @@ def score_frame(
         spoken = encoder.encode([triplet.target for triplet in asked], width, height)
         prompts = np.concatenate([spoken[0], prompts[0]]), np.concatenate([spoken[1], prompts[1]])
     picture = stretch(frame.rgb, model.folder.input_size)
-    maps = model.focus(model.encode(picture), *prompts)
+    features = model.encode(picture)
+    maps = model.focus(features, *prompts)
     if fovea:
-        maps = look_again(model, frame.rgb, prompts, maps, Settings().min_confidence)
+        maps = look_again(model, frame.rgb, features, prompts, maps, Settings().min_confidence)
     if frame.boundary is not None:
         edges = upsample(maps.boundary[-1], (width, height))
         texture = picture_edges(frame.rgb)

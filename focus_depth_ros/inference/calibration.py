@@ -1,14 +1,15 @@
-"""Inputs of both graphs from pictures of the user's camera, for calibrating int8."""
+"""Inputs of a model's graphs from pictures of the user's camera, for calibrating int8."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.inference.engine import LoadOptions
+from focus_depth_ros.inference.engine import Engine, LoadOptions
 from focus_depth_ros.inference.model_folder import ModelFolder
 from focus_depth_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
 from focus_depth_ros.inference.quantised_graph import Inputs
@@ -19,27 +20,46 @@ BOXES = ((0.4, 0.4, 0.6, 0.6), (0.25, 0.25, 0.75, 0.75), (0.1, 0.1, 0.9, 0.9), (
 
 @dataclass(frozen=True)
 class Calibration:
-    """What both graphs are calibrated on; `sha256` names the pictures."""
+    """What each graph of `ModelFolder.graphs` is calibrated on; `sha256` names the pictures."""
 
     sha256: str
-    encoder: list[Inputs]
-    focus: list[Inputs]
+    graphs: tuple[list[Inputs], ...]
 
 
 def calibration_of(folder: ModelFolder, pictures: list[NDArray[np.uint8]]) -> Calibration:
-    """Both graphs' inputs for RGB pictures (h, w, 3) at the model's input size.
+    """The graphs' inputs for RGB pictures (h, w, 3) at the model's input size.
 
-    Prompts of all kinds are among them. Raises EngineError when the encoder does not run.
+    Prompts of all kinds are among them. Raises EngineError when a graph does not run.
     """
-    encoder = OnnxRuntimeEngine(folder.encoder, LoadOptions())
+    encoder, focus = (OnnxRuntimeEngine(graph, LoadOptions()) for graph in folder.graphs[:2])
     boxes = np.array(BOXES, np.float32)
     digest, rng = hashlib.sha256(), np.random.default_rng(0)
-    rows: tuple[list[Inputs], list[Inputs]] = ([], [])
+    rows: tuple[list[Inputs], ...] = tuple([] for _ in folder.graphs)
     for picture in pictures:
         words = np.zeros((len(BOXES), folder.max_words), np.int32)
         words[-1, :3] = rng.integers(2, max(3, len(folder.vocabulary)), 3)
         digest.update(picture.tobytes())
         rows[0].append({'image': picture[None]})
         rows[1].append({**encoder.infer(rows[0][-1]), 'box': boxes, 'words': words})
+        if folder.fovea is not None:
+            rows[2].append(_near(encoder, rows[1][-1], focus.infer(rows[1][-1]), picture))
     encoder.close()
-    return Calibration(digest.hexdigest(), *rows)
+    focus.close()
+    return Calibration(digest.hexdigest(), rows)
+
+
+def _near(encoder: Engine, asked: Inputs, answer: Inputs, picture: NDArray[np.uint8]) -> Inputs:
+    """A fovea's inputs: its first target from near, in the middle of the picture."""
+    height, width = picture.shape[:2]
+    middle = picture[height // 4 : height // 4 * 3, width // 4 : width // 4 * 3]
+    enlarged = np.asarray(cv2.resize(middle, (width, height)), np.uint8)
+    near = encoder.infer({'image': enlarged[None]})
+    window = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32)
+    return {
+        **{f'near_{name}': np.asarray(value) for name, value in near.items()},
+        **{name: asked[name] for name in near},
+        'window': window,
+        'first': np.stack([answer['inverse_depth'][:1], answer['mask'][:1]], axis=1),
+        'box': np.clip((asked['box'][:1] - 0.25) * 2, 0, 1),
+        'words': asked['words'][:1],
+    }

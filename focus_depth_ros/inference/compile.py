@@ -101,13 +101,13 @@ def _compiled(
     folder: ModelFolder, settings: BuildSettings, cache: EngineCache, recording: Path | None
 ) -> list[Path]:
     digest = ''
-    inputs: tuple[list[Inputs], list[Inputs]] = ([], [])
+    inputs: tuple[list[Inputs], ...] = tuple([] for _ in folder.graphs)
     if recording is not None:
         calibration = _calibration(folder, recording)
-        digest, inputs = calibration.sha256, (calibration.encoder, calibration.focus)
+        digest, inputs = calibration.sha256, calibration.graphs
     return [
         _shown(graph, settings, cache, (digest, rows))
-        for graph, rows in zip((folder.encoder, folder.focus), inputs, strict=True)
+        for graph, rows in zip(folder.graphs, inputs, strict=True)
     ]
 
 

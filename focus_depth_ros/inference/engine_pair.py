@@ -1,4 +1,7 @@
-"""The two graphs of one model on one backend: `encode` a picture once, `focus` on its targets."""
+"""The graphs of one model on one backend: `encode` a picture once, `focus` on its targets.
+
+A model may have a third one, the fovea, for the second look at a target.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from focus_depth_ros.inference.engine import (
 from focus_depth_ros.inference.model_folder import ModelError, ModelFolder
 
 PROMPT_INPUTS = {'box', 'words'}
+NEAR_INPUTS = {*PROMPT_INPUTS, 'window', 'first'}
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,27 @@ class FocusMaps:
     metric: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class NearLook:
+    """A look at one target from near.
+
+    picture uint8 RGB (h, w, 3), the window at the model's input size; window (1, 4) xyxy / size of
+    the whole picture; first (1, 2, h, w), inverse depth and mask of the first look at the whole;
+    box (1, 4) xyxy / size of the window, zeros for none; words (1, max_words).
+    """
+
+    picture: NDArray[np.uint8]
+    window: NDArray[np.float32]
+    first: NDArray[np.float32]
+    box: NDArray[np.float32]
+    words: NDArray[np.int32]
+
+
 OUTPUTS = tuple(field.name for field in fields(FocusMaps))
 
 
 class EnginePair:
-    """Both graphs of a model folder, loaded, checked against the manifest and warm.
+    """The graphs of a model folder, loaded, checked against the manifest and warm.
 
     Raises ModelError for graphs that are not what the manifest says, EngineError for what cannot
     be loaded or does not run.
@@ -52,9 +72,11 @@ class EnginePair:
         self.precision = precision
         opened: list[Engine] = []
         try:
-            for graph, keeps in ((self._encoder_graph(), True), (folder.focus, False)):
-                opened.append(backend.load(graph, LoadOptions(threads, precision, keeps)))
-            self._encoder, self._focus = opened
+            for graph in (self._encoder_graph(), *folder.graphs[1:]):
+                options = LoadOptions(threads, precision, keep_outputs=not opened)
+                opened.append(backend.load(graph, options))
+            self._encoder, self._focus = opened[:2]
+            self._fovea = opened[2] if folder.fovea else None
             self._check_graphs()
             self._warm_up()
         except (EngineError, ModelError):
@@ -82,10 +104,35 @@ class EnginePair:
             }
         )
 
+    def look_near(self, whole: dict[str, Buffer], look: NearLook) -> FocusMaps:
+        """Maps (1, h, w) of a look at one target from near, on the window's own grid.
+
+        `whole` holds the whole picture's features as arrays: see `held`.
+        """
+        near = self._encoder.infer({'image': look.picture[None]})
+        if self._fovea is None:
+            return FocusMaps(**self._focus.infer({**near, 'box': look.box, 'words': look.words}))
+        given = {
+            **{f'near_{name}': value for name, value in near.items()},
+            **whole,
+            'window': look.window,
+            'first': look.first,
+            'box': look.box,
+            'words': look.words,
+        }
+        inputs = {name: given[name] for name in self._fovea.input_shapes}
+        return FocusMaps(**self._fovea.infer(inputs))
+
+    def held(self, features: dict[str, Buffer]) -> dict[str, Buffer]:
+        """Of a picture's features what looks from near need: they outlast the next `encode`."""
+        wanted = self._fovea.input_shapes if self._fovea is not None else ()
+        return {name: np.asarray(features[name]) for name in features if name in wanted}
+
     def close(self) -> None:
-        """Free both graphs."""
-        self._encoder.close()
-        self._focus.close()
+        """Free every graph."""
+        for engine in (self._encoder, self._focus, self._fovea):
+            if engine is not None:
+                engine.close()
 
     def _encoder_graph(self) -> Path:
         if self.precision != 'int8' or not self.backend.takes_quantised:
@@ -102,6 +149,11 @@ class EnginePair:
         _expect(folder.encoder, 'outputs', set(self._encoder.output_names), features)
         _expect(folder.focus, 'inputs', set(self._focus.input_shapes), features | PROMPT_INPUTS)
         _expect(folder.focus, 'outputs', set(self._focus.output_names), set(OUTPUTS))
+        if folder.fovea is not None and self._fovea is not None:
+            near = {f'near_{name}' for name in features}
+            inputs = set(self._fovea.input_shapes) - features  # any of the whole picture's
+            _expect(folder.fovea, 'inputs', inputs, near | NEAR_INPUTS)
+            _expect(folder.fovea, 'outputs', set(self._fovea.output_names), set(OUTPUTS))
         shape = self._encoder.input_shapes['image']
         if shape != (1, height, width, 3):
             raise ModelError(
@@ -110,21 +162,31 @@ class EnginePair:
             )
 
     def _warm_up(self) -> None:
-        """Answer one and two prompts about nothing: first runs are slow, and shapes may lie."""
-        (width, height), output = self.folder.input_size, self.folder.output_size
-        features = self.encode(np.zeros((height, width, 3), np.uint8))
+        """Answer prompts about nothing: first runs are slow, and shapes may lie."""
+        folder = self.folder
+        (width, height), output = folder.input_size, folder.output_size
+        picture = np.zeros((height, width, 3), np.uint8)
+        features = self.encode(picture)
         for rows in (1, 2):
-            boxes = np.zeros((rows, 4), np.float32)
-            maps = self.focus(features, boxes, np.zeros((rows, self.folder.max_words), np.int32))
-            grid = (rows, output[1], output[0])
-            shapes = {'confidence': (rows,), 'metric': (rows, 2)}
-            for name in OUTPUTS:
-                found, shape = getattr(maps, name), shapes.get(name, grid)
-                if found.shape != shape or found.dtype != np.float32:
-                    raise ModelError(
-                        f'{self.folder.focus}: {name} is {found.dtype} {found.shape}, '
-                        f'the manifest asks for float32 {shape}'
-                    )
+            box = np.zeros((rows, 4), np.float32)
+            words = np.zeros((rows, folder.max_words), np.int32)
+            self._check_answer(folder.focus, self.focus(features, box, words), rows)
+        if folder.fovea is not None:
+            first = np.zeros((1, 2, output[1], output[0]), np.float32)
+            window = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
+            look = NearLook(picture, window, first, box[:1], words[:1])
+            self._check_answer(folder.fovea, self.look_near(self.held(features), look), 1)
+
+    def _check_answer(self, graph: Path, maps: FocusMaps, rows: int) -> None:
+        width, height = self.folder.output_size
+        shapes = {'confidence': (rows,), 'metric': (rows, 2)}
+        for name in OUTPUTS:
+            found, shape = getattr(maps, name), shapes.get(name, (rows, height, width))
+            if found.shape != shape or found.dtype != np.float32:
+                raise ModelError(
+                    f'{graph}: {name} is {found.dtype} {found.shape}, '
+                    f'the manifest asks for float32 {shape}'
+                )
 
 
 def _expect(graph: Path, what: str, found: set[str], wanted: set[str]) -> None:

@@ -99,7 +99,7 @@ def choose(folder: ModelFolder, wanted: str, precision: str, threads: int) -> Ch
 
 
 def preparation(folder: ModelFolder, attempt: Attempt) -> Preparation:
-    """The worse state of the two graphs."""
+    """The worst state of the graphs."""
     options = LoadOptions(precision=attempt.precision)
     states = [attempt.backend.preparation(graph, options) for graph in folder.graphs]
     return max(states, key=list(Preparation).index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.inference.backends import REFERENCE, backend_named
 from focus_depth_ros.inference.engine import Buffer, EngineError
-from focus_depth_ros.inference.engine_pair import EnginePair, FocusMaps
+from focus_depth_ros.inference.engine_pair import EnginePair, FocusMaps, NearLook
 from focus_depth_ros.inference.fallback import attempts, choose, reference_pair
 from focus_depth_ros.inference.model_folder import ModelFolder, read_model_folder
 from focus_depth_ros.inference.preparation import BackgroundPreparation
 from focus_depth_ros.inference.self_check import CheckReport
 
-__all__ = ['Features', 'FocusMaps', 'FocusModel']
+__all__ = ['Features', 'FocusMaps', 'FocusModel', 'NearLook']
 
 _LOG = logging.getLogger('focus_depth')
 
@@ -102,6 +102,22 @@ class FocusModel:
         except EngineError as error:
             self._fall_back(error)
             return self._pair.focus(self._pair.encode(features.picture), boxes, words)
+
+    def held(self, features: Features) -> Features:
+        """The features for `look_near`: those of `encode` last until the next picture only."""
+        if features.made_by is not self._pair:
+            features = self.encode(features.picture)
+        return replace(features, values=features.made_by.held(features.values))
+
+    def look_near(self, held: Features, look: NearLook) -> FocusMaps:
+        """Maps (1, h, w) of one target in a window of the picture that was `held`."""
+        if held.made_by is not self._pair:
+            held = self.held(held)
+        try:
+            return self._pair.look_near(held.values, look)
+        except EngineError as error:
+            self._fall_back(error)
+            return self._pair.look_near(self.held(held).values, look)
 
     def start_building(self) -> None:
         """Build the engine that was asked for, in the background, where it is not there yet."""

@@ -1,4 +1,4 @@
-"""A model folder: two graphs and the manifest that says what they mean. Checked before use."""
+"""A model folder: its graphs and the manifest that says what they mean. Checked before use."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class ModelError(RuntimeError):
 class ModelFolder:
     """The manifest `model.json` of a folder whose files were found complete and unchanged.
 
+    `fovea` is the second look's focus half; models without one look twice through the same graphs.
     `input_size` and `output_size` are (width, height) px. `canonical_focal_px` is f_c of the
     canonical camera: 1/Z = (f_c / f) (scale inverse_depth + shift), f in px of the input picture;
     None: 1/Z = scale inverse_depth + shift for every camera. `merges`: words are CLIP's byte pairs
@@ -41,6 +42,7 @@ class ModelFolder:
     licence: str
     encoder: Path
     focus: Path
+    fovea: Path | None
     quantised_encoder: Path | None
     input_size: tuple[int, int]
     output_size: tuple[int, int]
@@ -52,9 +54,9 @@ class ModelFolder:
     sha256: str
 
     @property
-    def graphs(self) -> tuple[Path, Path]:
-        """Encoder and focus half."""
-        return self.encoder, self.focus
+    def graphs(self) -> tuple[Path, ...]:
+        """Encoder and focus half, and the fovea where there is one."""
+        return (self.encoder, self.focus, *([self.fovea] if self.fovea else []))
 
 
 def read_model_folder(path: Path) -> ModelFolder:
@@ -89,7 +91,10 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
         raise ModelError(f'{path}: manifest format {manifest["format"]!r}, this version reads 1')
     files, focal = manifest['files'], manifest['canonical_focal_px']
     graphs = {part: _checked_graph(path, files[part]) for part in ('encoder', 'focus')}
-    quantised = manifest['files'].get(QUANTISED_ENCODER)
+    optional = {
+        part: _checked_graph(path, files[part]) if part in files else None
+        for part in ('fovea', QUANTISED_ENCODER)
+    }
     return ModelFolder(
         path=path,
         name=str(manifest['name']),
@@ -97,7 +102,8 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
         licence=str(manifest['license']),
         encoder=graphs['encoder'],
         focus=graphs['focus'],
-        quantised_encoder=_checked_graph(path, quantised) if quantised else None,
+        fovea=optional['fovea'],
+        quantised_encoder=optional[QUANTISED_ENCODER],
         input_size=_size(manifest['input']),
         output_size=_size(manifest['output']),
         features=tuple(map(str, manifest['features'])),

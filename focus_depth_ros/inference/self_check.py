@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.inference.engine_pair import OUTPUTS, EnginePair, FocusMaps
+from focus_depth_ros.inference.engine_pair import OUTPUTS, EnginePair, FocusMaps, NearLook
 from focus_depth_ros.inference.model_folder import UNKNOWN_WORD, ModelFolder
 
 PICTURE = Path(__file__).with_name('self_check.jpg')
@@ -84,10 +84,11 @@ class CheckReport:
 
 
 def self_check(pair: EnginePair, reference: EnginePair) -> CheckReport:
-    """Compare a pair with the reference, six targets at once and the first of them alone."""
+    """Compare a pair with the reference: six targets at once, the first alone, and from near."""
     picture, (boxes, words) = check_picture(pair.folder), check_prompts(pair.folder)
     engines = (reference, pair)
     features = [engine.encode(picture) for engine in engines]
+    held = [engine.held(values) for engine, values in zip(engines, features, strict=True)]
     for targets in (len(boxes), 1):
         want, got = (
             engine.focus(feature, boxes[:targets], words[:targets])
@@ -95,8 +96,28 @@ def self_check(pair: EnginePair, reference: EnginePair) -> CheckReport:
         )
         report = compare(got, want, pair)
         if not report.passed:
-            break
-    return report
+            return report
+    if pair.folder.fovea is None:
+        return report
+    look = _near_look(picture, want, boxes, words)
+    want, got = (engine.look_near(whole, look) for engine, whole in zip(engines, held, strict=True))
+    return compare(got, want, pair)
+
+
+def _near_look(
+    picture: NDArray[np.uint8],
+    first: FocusMaps,
+    boxes: NDArray[np.float32],
+    words: NDArray[np.int32],
+) -> NearLook:
+    """At the first target, in the right lower quarter of the picture."""
+    height, width = picture.shape[:2]
+    quarter = picture[height // 2 :, width // 2 :]
+    near = np.asarray(cv2.resize(quarter, (width, height)), np.uint8)
+    window = np.array([[0.5, 0.5, 1.0, 1.0]], np.float32)
+    box = np.clip((boxes[:1] - 0.5) * 2, 0, 1)
+    said = np.stack([first.inverse_depth[:1], first.mask[:1]], axis=1)
+    return NearLook(near, window, said, box, words[:1])
 
 
 def compare(got: FocusMaps, want: FocusMaps, pair: EnginePair) -> CheckReport:

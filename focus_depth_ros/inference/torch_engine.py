@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from focus_depth_ros.inference.engine import Backend, Buffer, Engine, EngineError, LoadOptions
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactShape
-from focus_depth_ros.networks.compact_graphs import load_graph
+from focus_depth_ros.networks.compact_graphs import FOVEA_INPUTS, load_graph, manifest_shape
 from focus_depth_ros.networks.graph_pair import OUTPUT_NAMES
-from focus_depth_ros.networks.text import word_roles
 
 Shapes = dict[str, tuple[int | None, ...]]
 
@@ -36,7 +35,7 @@ class TorchBackend(Backend):
         self.precisions = ('fp16', 'fp32') if self._device.type == 'cuda' else ('fp32',)
 
     def load(self, graph: Path, options: LoadOptions) -> Engine:
-        """An encoder or focus graph of a folder of the compact family. Raises EngineError."""
+        """A graph of a folder of the compact family. Raises EngineError."""
         try:
             return self._load(graph, options)
         except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -48,8 +47,8 @@ class TorchBackend(Backend):
         manifest = json.loads((graph.parent / 'model.json').read_text(encoding='utf-8'))
         if manifest['family'] != 'compact':
             raise ValueError(f'the family is {manifest["family"]!r}, only compact is known')
-        shape = _shape(manifest)
-        part = 'encoder' if graph.name == manifest['files']['encoder']['path'] else 'focus'
+        shape = manifest_shape(manifest)
+        part = next(p for p, file in manifest['files'].items() if file['path'] == graph.name)
         module = load_graph(graph, part, shape, **manifest['boundary_calibration'])
         inputs = _inputs(shape, part)
         outputs = FEATURE_NAMES if part == 'encoder' else OUTPUT_NAMES
@@ -170,24 +169,20 @@ def _inputs(shape: CompactShape, part: str) -> Shapes:
     """What a graph of this network takes."""
     if part == 'encoder':
         return {'image': (1, shape.height, shape.width, 3)}
-    return {
+    features: Shapes = {
         'detail': (1, shape.detail, *shape.grid(2)),
         **{f'stride{s}': (1, shape.decoder, *shape.grid(s)) for s in (4, 8, 16, 32)},
         'grounding': (1, shape.grounding, *shape.grid(8)),
         'context': (1, 64, 1, 1),
-        'box': (None, 4),
-        'words': (None, shape.max_words),
     }
-
-
-def _shape(manifest: dict[str, Any]) -> CompactShape:
-    """The network's sizes; models from before manifests said them have the default ones."""
-    sizes: dict[str, Any] = {
-        name: tuple(size) if isinstance(size, list) else size
-        for name, size in manifest.get('shape', {}).items()
+    if part == 'focus':
+        return {**features, 'box': (None, 4), 'words': (None, shape.max_words)}
+    prompts: Shapes = {
+        'window': (1, 4),
+        'first': (1, 2, *shape.grid(2)),
+        'box': (1, 4),
+        'words': (1, shape.max_words),
     }
-    words = {
-        'word_roles': word_roles(manifest['vocabulary']),
-        'max_words': manifest['max_words'],
-    }
-    return CompactShape(**{**words, **sizes})
+    near = {f'near_{name}': size for name, size in features.items()}
+    all_inputs = {**near, **features, **prompts}
+    return {name: all_inputs[name] for name in FOVEA_INPUTS}

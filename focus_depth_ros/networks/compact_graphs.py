@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -21,8 +22,12 @@ from focus_depth_ros.networks.compact import (
     CompactFocus,
     CompactNetwork,
     CompactShape,
+    FocusOutput,
 )
+from focus_depth_ros.networks.fovea import WHOLE_NAMES, Fovea, FoveaNetwork
+from focus_depth_ros.networks.graph_pair import GraphPair
 from focus_depth_ros.networks.mssa import fold_adapters
+from focus_depth_ros.networks.text import word_roles
 
 ROLES = {
     'Conv': ('', 'weight', 'bias'),
@@ -31,6 +36,15 @@ ROLES = {
     'Add': ('bias', 'bias'),
 }
 """What the inputs of a layer's nodes are in torch."""
+
+FOVEA_INPUTS = (
+    *(f'near_{name}' for name in FEATURE_NAMES),
+    *WHOLE_NAMES,
+    'window',
+    'first',
+    'box',
+    'words',
+)
 
 TRAINING_ONLY = '.side_output.'
 """Heads that no exported output depends on, which are therefore in no graph."""
@@ -69,37 +83,77 @@ class FocusGraph(nn.Module):
         """See the class."""
         *features, box, words = inputs
         output = self.focus(dict(zip(FEATURE_NAMES, features, strict=True)), box, words)
-        return (
-            output.inverse_depth,
-            torch.sigmoid(output.mask),
-            torch.sigmoid(self.slope * output.boundary + self.bias),
-            torch.sigmoid(output.confidence),
-            output.metric,
-        )
+        return _answers(output, self.slope, self.bias)
 
 
-def graphs(network: CompactNetwork, slope: float, bias: float) -> tuple[EncoderGraph, FocusGraph]:
-    """Both halves of a trained network as they are exported; the network stays as it is."""
+class FoveaGraph(nn.Module):
+    """What `FOVEA_INPUTS` names, for one window -> the outputs of `FocusGraph`."""
+
+    def __init__(self, fovea: Fovea, slope: float, bias: float) -> None:
+        super().__init__()
+        self.fovea = fovea
+        self.slope, self.bias = slope, bias
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        given = dict(zip(FOVEA_INPUTS, inputs, strict=True))
+        near = {name: given[f'near_{name}'] for name in FEATURE_NAMES}
+        prompts = (given[name] for name in ('window', 'first', 'box', 'words'))
+        output = self.fovea(near, {name: given[name] for name in WHOLE_NAMES}, *prompts)
+        return _answers(output, self.slope, self.bias)
+
+
+def _answers(output: FocusOutput, slope: float, bias: float) -> tuple[Tensor, ...]:
+    return (
+        output.inverse_depth,
+        torch.sigmoid(output.mask),
+        torch.sigmoid(slope * output.boundary + bias),
+        torch.sigmoid(output.confidence),
+        output.metric,
+    )
+
+
+def graphs(network: CompactNetwork | FoveaNetwork, slope: float, bias: float) -> GraphPair:
+    """The parts of a trained network as they are exported; the network stays as it is."""
     network = deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     fold_adapters(network)
-    return EncoderGraph(network.encoder).eval(), FocusGraph(network.focus, slope, bias).eval()
+    encoder = EncoderGraph(network.encoder).eval()
+    focus = FocusGraph(network.focus, slope, bias).eval()
+    if not isinstance(network, FoveaNetwork):
+        return GraphPair(encoder, focus, FEATURE_NAMES)
+    fovea = FoveaGraph(network.fovea, slope, bias).eval()
+    return GraphPair(encoder, focus, FEATURE_NAMES, fovea, FOVEA_INPUTS)
+
+
+def manifest_shape(manifest: dict[str, Any]) -> CompactShape:
+    """The network's sizes; models from before manifests said them have the default ones."""
+    sizes: dict[str, Any] = {
+        name: tuple(size) if isinstance(size, list) else size
+        for name, size in manifest.get('shape', {}).items()
+    }
+    words = {
+        'word_roles': word_roles(manifest['vocabulary']),
+        'max_words': manifest['max_words'],
+    }
+    return CompactShape(**{**words, **sizes})
 
 
 def load_graph(
     path: Path, part: str, shape: CompactShape, slope: float, bias: float
-) -> EncoderGraph | FocusGraph:
-    """The `encoder` or `focus` module of an exported graph, in evaluation mode.
+) -> EncoderGraph | FocusGraph | FoveaGraph:
+    """The `encoder`, `focus` or `fovea` module of an exported graph, in evaluation mode.
 
     Raises ValueError for a graph that is not this network's.
     """
-    network = CompactNetwork(shape)
-    _fold_norms(network)
-    fold_adapters(network)
-    module: EncoderGraph | FocusGraph
+    module: EncoderGraph | FocusGraph | FoveaGraph
     if part == 'encoder':
-        module = EncoderGraph(network.encoder)
+        module = EncoderGraph(CompactEncoder(shape))
+    elif part == 'focus':
+        module = FocusGraph(CompactFocus(shape), slope, bias)
     else:
-        module = FocusGraph(network.focus, slope, bias)
+        module = FoveaGraph(Fovea(shape), slope, bias)
+    _fold_norms(module)
+    fold_adapters(module)
     weights = _weights(path)
     wanted = {name for name in module.state_dict() if TRAINING_ONLY not in name}
     if absent := sorted(wanted - weights.keys()):

@@ -1,6 +1,6 @@
-"""The two graphs of a model folder: traced to ONNX, and compared with what they were traced from.
+"""The graphs of a model folder: traced to ONNX, and compared with what they were traced from.
 
-Sizes are fixed, the number of targets is free.
+Sizes are fixed; the number of targets of the focus half is free.
 """
 
 from __future__ import annotations
@@ -30,30 +30,67 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class GraphPair:
-    """Picture -> features, and features with prompts -> the outputs: modules in evaluation mode."""
+    """Picture -> features, and features with prompts -> the outputs: modules in evaluation mode.
+
+    `fovea` is the second look's focus half, if there is one; `fovea_inputs` its inputs' names.
+    """
 
     encoder: nn.Module
     focus: nn.Module
     features: tuple[str, ...]
+    fovea: nn.Module | None = None
+    fovea_inputs: tuple[str, ...] = ()
 
 
 @torch.no_grad()
 def write_graphs(pair: GraphPair, folder: Path, inputs: Inputs) -> dict[str, Path]:
-    """Trace both modules on these inputs; returns the files by part."""
+    """Trace the modules on these inputs; returns the files by part."""
     picture, *prompts = inputs
     paths = {part: folder / f'{part}.onnx' for part in ('encoder', 'focus')}
     names = (*pair.features, *PER_TARGET_INPUTS)
     handed_over = dict(zip(names, (*pair.encoder(picture), *prompts), strict=True))
     _write_graph(pair.encoder, {'image': picture}, pair.features, paths['encoder'])
-    _write_graph(pair.focus, handed_over, OUTPUT_NAMES, paths['focus'])
+    free = (*PER_TARGET_INPUTS, *OUTPUT_NAMES)
+    _write_graph(pair.focus, handed_over, OUTPUT_NAMES, paths['focus'], free)
+    if pair.fovea is not None:
+        paths['fovea'] = folder / 'fovea.onnx'
+        second = _second_look(pair, inputs)
+        _write_graph(pair.fovea, second, OUTPUT_NAMES, paths['fovea'])
     return paths
 
 
+def _second_look(pair: GraphPair, inputs: Inputs) -> dict[str, Tensor]:
+    """What the fovea is given after a first look, at the first prompt in the picture's middle."""
+    picture, box, words = inputs
+    features = pair.encoder(picture)
+    maps = pair.focus(*features, box[:1], words[:1])
+    height, width = picture.shape[1:3]
+    middle = picture[:, height // 4 : height // 4 * 3, width // 4 : width // 4 * 3]
+    enlarged = middle.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    whole = dict(zip(pair.features, features, strict=True))
+    near = dict(zip(pair.features, pair.encoder(enlarged), strict=True))
+    given = {
+        **{f'near_{name}': value for name, value in near.items()},
+        **whole,
+        'window': torch.tensor([[0.25, 0.25, 0.75, 0.75]]),
+        'first': torch.stack(maps[:2], dim=1),
+        'box': torch.tensor([[0.2, 0.3, 0.7, 0.8]]),
+        'words': words[:1],
+    }
+    return {name: given[name] for name in pair.fovea_inputs}
+
+
 def _write_graph(
-    module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    outputs: Sequence[str],
+    path: Path,
+    free: Sequence[str] = (),
 ) -> None:
-    """Trace and write one graph, its weights beside it where one file cannot hold them."""
-    free = {*PER_TARGET_INPUTS, *OUTPUT_NAMES} & {*inputs, *outputs}
+    """Trace and write one graph, its weights beside it where one file cannot hold them.
+
+    `free` inputs and outputs have any number of targets.
+    """
     with warnings.catch_warnings(), TemporaryDirectory(dir=path.parent) as scratch:
         # The tracing exporter announces its age and every shape it freezes; both are on purpose.
         warnings.simplefilter('ignore')
@@ -93,9 +130,15 @@ def largest_difference(pair: GraphPair, paths: dict[str, Path], inputs: Inputs) 
     values = (*features, *(prompt.numpy() for prompt in prompts))
     named = dict(zip((*pair.features, *PER_TARGET_INPUTS), values, strict=True))
     actual = _session(paths['focus']).run(None, named)
+    found = [*zip(actual, expected, strict=True)]
+    if pair.fovea is not None:
+        second = _second_look(pair, inputs)
+        given = {name: value.numpy() for name, value in second.items()}
+        answers = _session(paths['fovea']).run(None, given)
+        found += zip(answers, pair.fovea(*second.values()), strict=True)
     worst = max(
         float(np.abs(got - want.numpy()).max() / max(1.0, float(want.abs().max())))
-        for got, want in zip(actual, expected, strict=True)
+        for got, want in found
     )
     if worst > TOLERANCE:
         folder = paths['focus'].parent

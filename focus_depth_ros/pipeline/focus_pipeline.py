@@ -76,7 +76,7 @@ class FocusPipeline:
         if self.settings.fovea and targets:
             prompts = boxes, words
             least = self.settings.min_confidence
-            maps = look_again(self.model, frame.rgb, prompts, maps, least)
+            maps = look_again(self.model, frame.rgb, features, prompts, maps, least)
         self.inference_s = time.perf_counter() - start
         answered = (maps.inverse_depth, maps.mask, maps.boundary, maps.confidence, maps.metric)
         if not all(np.isfinite(values).all() for values in answered):

@@ -1,10 +1,11 @@
 """The fovea: a second look at each target's surroundings, folded into the first look at everything.
 
 The network sees a picture at one small size. Here it also sees a window round the target, cut from
-the picture at its own resolution; half of its training were such windows, so no weight changes.
-Inside the window both answers are averaged: two looks err less than one, and the nearer one sees
-finer outlines. Words, whose mask may have parts on several things, are asked again with a box round
-each. Costs one pass of both graphs a target, and for words one a part.
+the picture at its own resolution, together with what the first look made of the whole
+(networks/fovea.py; a model without that graph looks through the same ones again). Inside the
+window both answers are averaged: two looks err less than one, and the nearer one sees finer
+outlines. Words, whose mask may have parts on several things, are asked again with a box round each.
+Costs one pass of two graphs a target, and for words one a part.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.inference.focus_model import Features, FocusMaps, FocusModel, NearLook
 from focus_depth_ros.pipeline.layers import large_parts
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.region import box_of
@@ -63,6 +64,11 @@ class Window:
         left, right = round(self.left * across), round((self.left + self.width) * across)
         return np.ascontiguousarray(rgb[top:bottom, left:right])
 
+    def in_picture(self, grid: tuple[int, int]) -> Floats:
+        """The window itself (4,) xyxy / picture size."""
+        sides = (self.left, self.top, self.left + self.width, self.top + self.height)
+        return np.asarray(np.array(sides) / (grid[1], grid[0], grid[1], grid[0]), np.float32)
+
     def of(self, box: Box4, grid: tuple[int, int]) -> Floats:
         """A box (4,) xyxy / picture size as a share of the window instead."""
         height, width = grid
@@ -90,28 +96,33 @@ def window_round(box: Box4, grid: tuple[int, int]) -> Window | None:
 def look_again(
     model: FocusModel,
     rgb: NDArray[np.uint8],
+    features: Features,
     prompts: tuple[Floats, NDArray[np.int32]],
     first: FocusMaps,
     min_confidence: float,
 ) -> FocusMaps:
     """`first` (T targets) on a grid twice as fine, with a second look at each target.
 
-    `rgb` (H, W, 3) is the picture of the first look. `prompts` is what was asked then: boxes (T, 4)
-    xyxy / picture size, zeros for words, and words (T, L). Words are held against each part of the
+    `rgb` (H, W, 3) is the picture of the first look and `features` what was encoded of it.
+    `prompts` is what was asked then: boxes (T, 4) xyxy / picture size, zeros for words, and words
+    (T, L). Words are held against each part of the
     first look's mask from near; the part that they fit best is the target. That is spared where no
     second look could bring the confidence to `min_confidence`. Raises EngineError.
     """
     height, width = first.inverse_depth.shape[1:]
     grid = (FINER * height, FINER * width)
     least = min_confidence ** (1 / (1 - NEAR_SAY))
+    held = model.held(features)
     answers = []
     for index, (box, words) in enumerate(zip(*prompts, strict=True)):
         row = _row(first, index, grid)
+        said = np.stack([first.inverse_depth[index], first.mask[index]])[None]
+        ask = _Question(rgb, held, said, words)
         if box.any():
-            answers.append(_nearer(model, rgb, row, box, words))
+            answers.append(_nearer(model, ask, row, box))
         elif words.any() and row.confidence[0] >= least:
             looks = [
-                _nearer(model, rgb, replace(row, mask=part[None]), box_of(part > 0.5), words)
+                _nearer(model, ask, replace(row, mask=part[None]), box_of(part > 0.5))
                 for part in large_parts(row.mask[0])[:MOST_PARTS]
             ]
             answers.append(max(looks, key=lambda look: float(look.confidence[0]), default=row))
@@ -125,17 +136,30 @@ def look_again(
     )
 
 
-def _nearer(
-    model: FocusModel, rgb: NDArray[np.uint8], first: FocusMaps, box: Box4, words: NDArray[np.int32]
-) -> FocusMaps:
-    """One target's first look with what a look at its box (4,) and words (L,) from near adds."""
+@dataclass(frozen=True)
+class _Question:
+    """What is asked about one picture: its features, the first look's answer, and words (L,)."""
+
+    rgb: NDArray[np.uint8]
+    held: Features
+    said: Floats
+    words: NDArray[np.int32]
+
+
+def _nearer(model: FocusModel, asked: _Question, first: FocusMaps, box: Box4) -> FocusMaps:
+    """One target's first look with what a look at its box (4,) from near adds."""
     grid = first.mask.shape[1:]
     window = window_round(box, grid)
     if window is None:
         return first
-    picture = stretch(window.cut(rgb, grid), model.folder.input_size)
-    near = model.focus(model.encode(picture), window.of(box, grid)[None], words[None])
-    return _folded(first, near, window)
+    look = NearLook(
+        picture=stretch(window.cut(asked.rgb, grid), model.folder.input_size),
+        window=window.in_picture(grid)[None],
+        first=asked.said,
+        box=window.of(box, grid)[None],
+        words=asked.words[None],
+    )
+    return _folded(first, model.look_near(asked.held, look), window)
 
 
 def _row(maps: FocusMaps, index: int, grid: tuple[int, int]) -> FocusMaps:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from focus_depth_ros.networks.compact import CompactNetwork
+from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.training.compact import predict, prompt_wise
 from focus_depth_ros.training.draws import spread_draws
 from focus_depth_ros.training.example import FocusDataset, PromptShares
@@ -30,7 +31,9 @@ class BoundaryCalibration:
 
 
 @torch.no_grad()
-def boundary_samples(network: CompactNetwork, folder: Path, frames: int) -> tuple[Tensor, Tensor]:
+def boundary_samples(
+    network: CompactNetwork | FoveaNetwork, folder: Path, frames: int
+) -> tuple[Tensor, Tensor]:
     """Logits and 0 / 1 truth of every asked cell of so many frames of a folder, one dimension."""
     network.eval()
     dataset = FocusDataset(1, PromptShares(), augment=False)

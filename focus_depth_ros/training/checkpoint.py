@@ -93,17 +93,19 @@ def averaged_weights(path: Path) -> dict[str, Tensor]:
     }
 
 
-def load_initial(network: nn.Module, path: Path, trainable: tuple[str, ...] = ('',)) -> list[str]:
-    """Start from a checkpoint's averaged weights; returns the names of those that start afresh.
+def load_initial(
+    network: nn.Module, weights: dict[str, Tensor], trainable: tuple[str, ...] = ('',)
+) -> list[str]:
+    """Start from another network's weights; returns the names of those that start afresh.
 
-    Afresh start weights that the checkpoint lacks, and an MSSA of another form as a whole. A
-    vocabulary that has grown keeps the vectors of its former words. Raises ValueError if the
-    checkpoint has less than half of the network.
+    Afresh start weights that are not given, and an MSSA of another form as a whole. A vocabulary
+    that has grown keeps the vectors of its former words. Raises ValueError if less than half of
+    the network is given.
     """
     wanted = _beginning(network.state_dict(), trainable)
     given = {
         name: _grown(value, wanted[name]) if 'words.' in name else value
-        for name, value in averaged_weights(path).items()
+        for name, value in weights.items()
         if name in wanted
     }
     afresh = [n for n in wanted if n not in given or given[n].shape != wanted[n].shape]
@@ -112,7 +114,7 @@ def load_initial(network: nn.Module, path: Path, trainable: tuple[str, ...] = ('
         if isinstance(part, MSSA) and not set(afresh).isdisjoint(inside):
             afresh = sorted({*afresh, *inside})
     if sum(wanted[name].numel() for name in afresh) > sum(w.numel() for w in wanted.values()) / 2:
-        raise ValueError(f'{path}: {afresh[0]} and most other weights do not fit the network')
+        raise ValueError(f'{afresh[0]} and most other initial weights do not fit the network')
     network.load_state_dict({n: given[n] for n in wanted if n not in afresh}, strict=False)
     return afresh
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,16 +11,20 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from accelerate.utils import tqdm
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from focus_depth_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD
 from focus_depth_ros.networks.compact import CompactNetwork, CompactShape, FocusOutput
+from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.networks.text import word_roles
+from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact_losses import compact_terms
 from focus_depth_ros.training.config import TrainConfig, checked
+from focus_depth_ros.training.draws import DrawOrder
 from focus_depth_ros.training.example import (
     BOX_PROMPT,
     OUTPUT_HEIGHT,
@@ -30,10 +35,13 @@ from focus_depth_ros.training.example import (
 )
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.losses import focusdepth_terms
+from focus_depth_ros.training.unfolded import settle_norms, unfolded_network
 
 BAND_CELLS = 4
 """FocusDepth's r = 10 px of a 320-pixel-wide frame, on the output grid."""
 SHEET_ROWS = 8
+STATISTICS_BATCHES = 8
+"""Over a hundred pictures: statistics of normalisations over whole maps settle well before."""
 PROMPT_KEYS = ('box', 'words')
 
 
@@ -56,6 +64,21 @@ def trainable() -> tuple[str, ...]:
     return ('',)
 
 
+def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
+    """Weights to start from, by name: a checkpoint's average, or those of a model folder."""
+    if not path.is_dir():
+        return averaged_weights(path)
+    network = unfolded_network(path)
+    loader = DataLoader(
+        FocusDataset(config.prompts, config.ask, augment=True),
+        batch_sampler=DrawOrder(config.train, config.seed, config.batch),
+        num_workers=config.workers,
+    )
+    batches = tqdm(itertools.islice(loader, STATISTICS_BATCHES), total=STATISTICS_BATCHES)
+    settle_norms(network, (predict(network, batch, bfloat16=False) for batch in batches))
+    return network.state_dict()
+
+
 def examples(config: TrainConfig, augment: bool) -> Dataset[dict[str, Any]]:
     """Pictures with `config.prompts` questions each."""
     return FocusDataset(config.prompts, config.ask, augment)
@@ -69,7 +92,9 @@ def normalised(picture: Tensor) -> Tensor:
     return (picture.float().permute(0, 3, 1, 2) / 255 - mean) / deviation
 
 
-def predict(network: CompactNetwork, batch: Batch, bfloat16: bool) -> tuple[FocusOutput, Tensor]:
+def predict(
+    network: CompactNetwork | FoveaNetwork, batch: Batch, bfloat16: bool
+) -> tuple[FocusOutput, Tensor]:
     """Float32 outputs for the batch's B x P prompts, and word logits (B, V, 21, 28)."""
     prompts = batch['box'].shape[1]
     with torch.autocast(batch['box'].device.type, torch.bfloat16, enabled=bfloat16):
@@ -77,13 +102,18 @@ def predict(network: CompactNetwork, batch: Batch, bfloat16: bool) -> tuple[Focu
         word_logits = network.focus.prompt.words.all_words(features['grounding'])
         repeated = {name: value.repeat_interleave(prompts, 0) for name, value in features.items()}
         output = network.focus(repeated, batch['box'].flatten(0, 1), batch['words'].flatten(0, 1))
+    return in_float32(output), word_logits.float()
+
+
+def in_float32(output: FocusOutput) -> FocusOutput:
+    """The output as losses take it."""
     sides = tuple(side.float() for side in output.boundary_sides)
     values = {
         entry.name: getattr(output, entry.name).float()
         for entry in fields(FocusOutput)
         if entry.name != 'boundary_sides'
     }
-    return FocusOutput(**values, boundary_sides=sides), word_logits.float()
+    return FocusOutput(**values, boundary_sides=sides)
 
 
 def prompt_wise(batch: Batch) -> Batch:

@@ -44,7 +44,7 @@ class TrainConfig:
     validation: Path
     output: Path
     initial: Path | None
-    family: Literal['compact', 'foundation']
+    family: Literal['compact', 'fovea', 'foundation']
     network: dict[str, Any]
     fusion: FusionVariant
     seed: int

@@ -107,18 +107,24 @@ def example(
     picture = resized(seen.rgb, WIDTH, HEIGHT)
     if augment:
         picture = degrade(picture.astype(np.uint8), rng)
-    ids = _nearest(seen.ids, OUTPUT_HEIGHT, OUTPUT_WIDTH)
-    asked = [_prompt(seen, rng, shares) for _ in range(prompts)]
+    asked = [question(seen, rng, shares) for _ in range(prompts)]
     return {
         'picture': picture,
-        'disparity': canonical_disparity(seen),
-        'objects': ids > 0,
-        'boundary': _boundary_target(seen.boundary),
-        'words_at': _word_targets(seen),
+        **truth_of(seen),
         'box': np.stack([prompt.box for prompt in asked]),
         'words': np.array([prompt.words for prompt in asked], np.int32),
         'mask': np.stack([prompt.mask for prompt in asked]),
         'kind': np.array([prompt.kind for prompt in asked], np.int64),
+    }
+
+
+def truth_of(seen: Sample) -> dict[str, NDArray[Any]]:
+    """What is true of a view whatever is asked: see `example`."""
+    return {
+        'disparity': canonical_disparity(seen),
+        'objects': _nearest(seen.ids, OUTPUT_HEIGHT, OUTPUT_WIDTH) > 0,
+        'boundary': _boundary_target(seen.boundary),
+        'words_at': _word_targets(seen),
     }
 
 
@@ -148,29 +154,36 @@ def canonical_disparity(sample: Sample) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class _Prompt:
+class Question:
+    """A prompt with its true answer.
+
+    box (4,) xyxy / picture size, zeros = none; words, MAX_WORDS indices; mask (h, w) area share;
+    about: id of the object that a box was drawn round, or that words fit; 0 for none.
+    """
+
     kind: int
     box: NDArray[np.float32]
     words: list[int]
     mask: NDArray[np.float32]
+    about: int = 0
 
 
-def _prompt(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> _Prompt:
+def question(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> Question:
     """One random question about the picture, with its true answer."""
     no_box, no_words = np.zeros(4, np.float32), [0] * MAX_WORDS
     choice = rng.random()
     if shares.box <= choice < shares.box + shares.text:
-        return _said(seen, rng, shares) or _Prompt(NO_PROMPT, no_box, no_words, _nothing())
+        return _said(seen, rng, shares) or Question(NO_PROMPT, no_box, no_words, _nothing())
     if choice < shares.box:
         for item in _shuffled(seen.objects, rng):
             mask = _target_mask(seen, item)
             if mask is not None:
                 box = jittered(normalised_box(seen.ids == item.id), rng, shares.jitter)
-                return _Prompt(BOX_PROMPT, box, no_words, mask)
-    return _Prompt(NO_PROMPT, no_box, no_words, _nothing())
+                return Question(BOX_PROMPT, box, no_words, mask, item.id)
+    return Question(NO_PROMPT, no_box, no_words, _nothing())
 
 
-def _said(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> _Prompt | None:
+def _said(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> Question | None:
     """A caption, with a rough box at times; None when nothing in view has one."""
     by_relation = rng.random() < shares.relation_of_text
     absent = _absent_captions(seen, by_relation, rng)
@@ -180,7 +193,7 @@ def _said(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> _Prom
     boxed = rng.random() < shares.box_of_text
     if absent and rng.random() < shares.absent_of_text:
         box = _rough_box(seen, in_view if boxed else [], rng)
-        return _Prompt(ABSENT_PROMPT, box, caption_words(_one_of(absent, rng)), _nothing())
+        return Question(ABSENT_PROMPT, box, caption_words(_one_of(absent, rng)), _nothing())
     for item in in_view:
         captions = _relations_in_view(seen, item) if by_relation else item.captions
         captions = captions or item.captions
@@ -189,9 +202,9 @@ def _said(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> _Prom
         words = caption_words(_one_of(captions, rng))
         others = [other for other in in_view if other is not item]
         if boxed and others and rng.random() < WRONG_BOX_SHARE:
-            return _Prompt(ABSENT_PROMPT, _rough_box(seen, others, rng), words, _nothing())
+            return Question(ABSENT_PROMPT, _rough_box(seen, others, rng), words, _nothing())
         box = _rough_box(seen, [item] if boxed else [], rng)
-        return _Prompt(TEXT_PROMPT, box, words, masks[item.id])
+        return Question(TEXT_PROMPT, box, words, masks[item.id], item.id)
     return None
 
 

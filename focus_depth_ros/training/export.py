@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from focus_depth_ros.inference.model_folder import file_entry
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork
 from focus_depth_ros.networks.compact_graphs import graphs
-from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, largest_difference, write_graphs
+from focus_depth_ros.networks.fovea import FoveaNetwork
+from focus_depth_ros.networks.graph_pair import Inputs, largest_difference, write_graphs
 from focus_depth_ros.training.calibration import (
     BoundaryCalibration,
     boundary_samples,
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def load_checkpoint(path: Path) -> tuple[CompactNetwork, dict[str, Any]]:
+def load_checkpoint(path: Path) -> tuple[CompactNetwork | FoveaNetwork, dict[str, Any]]:
     """The averaged network of a checkpoint and the manifest's `training` entry.
 
     Raises ValueError if unfit.
@@ -75,7 +76,8 @@ def load_checkpoint(path: Path) -> tuple[CompactNetwork, dict[str, Any]]:
     if state.get('vocabulary') != VOCABULARY:
         raise ValueError(f'{path}: trained with another vocabulary; export it with that version')
     config = state['config']
-    network = CompactNetwork(shape_of(config.get('network', {})))
+    kind = FoveaNetwork if config['family'] == 'fovea' else CompactNetwork
+    network = kind(shape_of(config.get('network', {})))
     network.load_state_dict(averaged_weights(path))
     training = {
         'recipe': 'docs/training.md',
@@ -89,7 +91,7 @@ def load_checkpoint(path: Path) -> tuple[CompactNetwork, dict[str, Any]]:
 
 
 def export_model(
-    network: CompactNetwork,
+    network: CompactNetwork | FoveaNetwork,
     folder: Path,
     version: str,
     calibration: BoundaryCalibration,
@@ -101,7 +103,7 @@ def export_model(
     Raises ValueError where they differ too much.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pair = GraphPair(*graphs(network, calibration.slope, calibration.bias), FEATURE_NAMES)
+    pair = graphs(network, calibration.slope, calibration.bias)
     paths = write_graphs(pair, folder, _inputs(seed=0, targets=2))
     worst = largest_difference(pair, paths, _inputs(seed=1, targets=3))
     manifest = {

@@ -34,6 +34,9 @@ class Family(Protocol):
     def trainable(self) -> tuple[str, ...]:
         """Beginnings of the parameters' names that some stage may train: what checkpoints hold."""
 
+    def initial(self, path: Path, config: TrainConfig) -> dict[str, Tensor]:
+        """Weights by name to start from: of a checkpoint, or of what else the family reads."""
+
     def objective(self, network: nn.Module, config: TrainConfig) -> nn.Module:
         """A module: batch -> weighted loss terms by name, each a scalar."""
 

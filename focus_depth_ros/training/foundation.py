@@ -38,6 +38,7 @@ from focus_depth_ros.training.boundary_losses import (
     scale_invariant_log,
     true_margin,
 )
+from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact import coloured
 from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.draws import Draw, read_frame
@@ -81,6 +82,11 @@ def build(config: TrainConfig) -> FocusDepth:
 def trainable() -> tuple[str, ...]:
     """Adapters, decoders and boundaries; and the depth network's backbone, for the baseline."""
     return (*TRAINABLE, 'depth.backbone.')
+
+
+def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
+    """A checkpoint's average."""
+    return averaged_weights(path)
 
 
 def examples(config: TrainConfig, augment: bool) -> Dataset[dict[str, Any]]:

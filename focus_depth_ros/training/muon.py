@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from focus_depth_ros.training.precision import multiplies_bfloat16
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration.
 
@@ -24,7 +26,8 @@ def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrix, roughly, of (rows, columns); same shape and dtype."""
     a, b, c = NEWTON_SCHULZ
     wide = matrix.shape[0] > matrix.shape[1]
-    estimate = (matrix.T if wide else matrix).to(torch.bfloat16)
+    coarse = torch.bfloat16 if multiplies_bfloat16(matrix.device) else torch.float32
+    estimate = (matrix.T if wide else matrix).to(coarse)
     estimate = estimate / (estimate.norm() + 1e-7)
     for _ in range(iterations):
         gram = estimate @ estimate.T

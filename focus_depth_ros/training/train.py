@@ -27,6 +27,7 @@ from focus_depth_ros.training.config import Stage, TrainConfig, read_config
 from focus_depth_ros.training.draws import DrawOrder, RankShare, list_shards
 from focus_depth_ros.training.families import Batch, Family, family_named
 from focus_depth_ros.training.moving_average import moving_average
+from focus_depth_ros.training.precision import multiplies_bfloat16
 from focus_depth_ros.training.stages import (
     freeze_all_but,
     learning_rate_share,
@@ -53,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--validation', type=Path, help='folder of validation shards')
     parser.add_argument('--output', type=Path, help='folder of the results')
     parser.add_argument(
-        '--from', dest='initial', type=Path, help='checkpoint whose averaged weights to start from'
+        '--from',
+        dest='initial',
+        type=Path,
+        help='checkpoint whose averaged weights to start from, or an exported model folder',
     )
 
 
@@ -92,6 +96,7 @@ class RunState:
 def train(config: TrainConfig) -> None:
     """Train, or go on training, until `config.steps`; leaves checkpoint.pt in `config.output`."""
     state = begin(config)
+    config = state.config
     optimizers_then = resume(state)
     batches = load_batches(state)
     bar = tqdm(total=config.steps, initial=state.done, unit='step', dynamic_ncols=True)
@@ -139,14 +144,17 @@ def begin(config: TrainConfig) -> RunState:
     accelerator.init_trackers('tensorboard')
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
+    if config.bfloat16 and not multiplies_bfloat16(accelerator.device):
+        accelerator.print('this CPU only emulates bfloat16: training in float32')
+        config = replace(config, bfloat16=False)
     family = family_named(config.family)
     network = family.build(config)
     vary(network, config.fusion)
     if config.initial is not None:
-        afresh = load_initial(network, config.initial, family.trainable())
-        accelerator.print(
-            f'from {config.initial}; starting afresh: {", ".join(afresh) or "nothing"}'
-        )
+        weights = family.initial(config.initial, config)
+        afresh = load_initial(network, weights, family.trainable())
+        parts = sorted({name.rpartition('.')[0] for name in afresh})
+        accelerator.print(f'from {config.initial}; afresh: {", ".join(parts) or "nothing"}')
     network.to(accelerator.device)
     average = moving_average(network, config.ema)
     order = DrawOrder(config.train, config.seed, config.batch, lister=_same_everywhere)

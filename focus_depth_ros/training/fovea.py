@@ -1,0 +1,119 @@
+"""The compact family's second look as the training loop sees it: a fovea on a trained network.
+
+Encoder and first look stay as they are: what learns is how the second look uses them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from focus_depth_ros.networks.compact import FocusOutput
+from focus_depth_ros.networks.fovea import FoveaNetwork, first_look
+from focus_depth_ros.networks.prompt import BoxMaps
+from focus_depth_ros.training import compact
+from focus_depth_ros.training.compact_losses import compact_terms
+from focus_depth_ros.training.config import TrainConfig
+from focus_depth_ros.training.example import (
+    BOX_PROMPT,
+    OUTPUT_HEIGHT,
+    OUTPUT_WIDTH,
+    TEXT_PROMPT,
+)
+from focus_depth_ros.training.families import Batch, Review
+from focus_depth_ros.training.fovea_example import FoveaDataset
+
+
+def build(config: TrainConfig) -> FoveaNetwork:
+    """The network of a settings file."""
+    network = FoveaNetwork(compact.shape_of(config.network))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def trainable() -> tuple[str, ...]:
+    """All of it is in a checkpoint, so that it can be exported; stages train the fovea."""
+    return ('',)
+
+
+def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
+    """A trained compact network's weights; its focus half is also what the fovea's starts as."""
+    weights = compact.initial(path, config)
+    beginning = 'focus.'
+    second = {f'fovea.{n}': value for n, value in weights.items() if n.startswith(beginning)}
+    return {**second, **weights}
+
+
+def examples(config: TrainConfig, augment: bool) -> Dataset[dict[str, Any]]:
+    """Pictures with `config.prompts` windows each."""
+    return FoveaDataset(config.prompts, config.ask, augment)
+
+
+def predict(network: FoveaNetwork, batch: Batch, bfloat16: bool) -> tuple[FocusOutput, Tensor]:
+    """Float32 outputs for the batch's B x P windows, and word logits (B x P, V, 21, 28)."""
+    windows = batch['box'].shape[1]
+    with torch.autocast(batch['box'].device.type, torch.bfloat16, enabled=bfloat16):
+        with torch.no_grad():
+            pictures = network.encoder(compact.normalised(batch['picture']))
+            near = network.encoder(compact.normalised(batch['near'].flatten(0, 1)))
+            whole = {name: maps.repeat_interleave(windows, 0) for name, maps in pictures.items()}
+            box, words = batch['box'].flatten(0, 1), batch['words'].flatten(0, 1)
+            first = first_look(network.focus(whole, box, words))
+        window, near_box = batch['window'].flatten(0, 1), batch['near_box'].flatten(0, 1)
+        joined = network.fovea.fusion(near, whole, window, first)
+        output = network.fovea.focus(joined, near_box, words)
+        word_logits = network.fovea.focus.prompt.words.all_words(joined['grounding'])
+    return compact.in_float32(output), word_logits.float()
+
+
+class FoveaObjective(nn.Module):
+    """Batch -> the terms that `config.terms` names, weighted, each on the windows."""
+
+    def __init__(self, network: FoveaNetwork, config: TrainConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        self.boxes = BoxMaps(OUTPUT_HEIGHT, OUTPUT_WIDTH)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """See the class."""
+        return self.terms(*predict(self.network, batch, self.config.bfloat16), batch)
+
+    def terms(self, output: FocusOutput, word_logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The loss terms of outputs already at hand."""
+        truth = {
+            name: batch[name].flatten(0, 1)
+            for name in ('disparity', 'objects', 'boundary', 'words_at', 'mask', 'kind')
+        }
+        truth['box'] = batch['near_box'].flatten(0, 1)
+        found = compact_terms(output, word_logits, truth, self.boxes)
+        return {name: found[name] for name in self.config.terms}
+
+
+def objective(network: nn.Module, config: TrainConfig) -> FoveaObjective:
+    """See `FoveaObjective`."""
+    assert isinstance(network, FoveaNetwork)
+    return FoveaObjective(network, config)
+
+
+@torch.no_grad()
+def review(objective: nn.Module, batch: Batch) -> Review:
+    """Loss terms and hard mask IoU in the window by kind of prompt; no picture."""
+    assert isinstance(objective, FoveaObjective)
+    output, word_logits = predict(objective.network, batch, objective.config.bfloat16)
+    terms = objective.terms(output, word_logits, batch)
+    scores = {name: [float(term)] for name, term in terms.items()}
+    guess, target = output.mask > 0, batch['mask'].flatten(0, 1) > 0.5
+    overlap = (guess & target).sum((1, 2)) / (guess | target).sum((1, 2)).clamp(min=1)
+    kinds = batch['kind'].flatten(0, 1)
+    for name, kind in (('iou_box', BOX_PROMPT), ('iou_text', TEXT_PROMPT)):
+        scores[name] = overlap[kinds == kind].tolist()
+    return Review(scores, np.zeros((1, 1, 3), np.uint8))
+
+
+def leave(network: nn.Module, folder: Path) -> None:
+    """Nothing: `focus-depth export` reads the checkpoint."""

@@ -1,0 +1,122 @@
+"""How one frame becomes training examples of the second look: a picture, and windows in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from focus_depth_ros.pipeline.fovea import LARGEST_SHARE, MARGIN, SMALLEST_SHARE
+from focus_depth_ros.synthesis.sample import Sample
+from focus_depth_ros.training.augmentation import View, apply_view, degrade, draw_view, whole_view
+from focus_depth_ros.training.draws import Draw, read_frame
+from focus_depth_ros.training.example import (
+    HEIGHT,
+    OUTPUT_HEIGHT,
+    OUTPUT_WIDTH,
+    WIDTH,
+    PromptShares,
+    Question,
+    question,
+    resized,
+    truth_of,
+)
+
+MARGIN_SPREAD = 0.35
+"""Largest change of the logarithm of `MARGIN`: boxes of detectors are loose or tight."""
+OFF_CENTRE = 0.08
+"""Largest distance of the box's middle from the window's, as a share of the window."""
+TRIES = 8
+"""Questions drawn before a picture counts as one that holds nothing to look at."""
+
+
+class FoveaDataset(Dataset[dict[str, Any]]):
+    """A draw -> the arrays of one picture and its windows (see `fovea_example`)."""
+
+    def __init__(self, windows: int, shares: PromptShares, augment: bool) -> None:
+        self.windows = windows
+        self.shares = shares
+        self.augment = augment
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng(draw.seed)
+        sample = read_frame(draw.shard, draw.number)
+        return fovea_example(sample, rng, self.windows, self.shares, self.augment)
+
+
+def fovea_example(
+    sample: Sample, rng: np.random.Generator, windows: int, shares: PromptShares, augment: bool
+) -> dict[str, Any]:
+    """Arrays of one picture with P windows, each with one question; h, w is the output grid.
+
+    picture uint8 (168, 224, 3), the whole; box float32 (P, 4) and words int32 (P, 12), the first
+    look's prompts; near uint8 (P, 168, 224, 3), the windows; window float32 (P, 4) xyxy / picture
+    size; near_box float32 (P, 4) in shares of the window. The truth in each window, as in
+    `example`: disparity, objects, boundary, words_at, mask, each (P, ...); kind int64 (P,).
+    """
+    height, width = sample.ids.shape
+    seen = apply_view(
+        sample, draw_view(width, height, rng) if augment else whole_view(width, height)
+    )
+    if augment:
+        seen = replace(seen, rgb=degrade(seen.rgb, rng))
+    asked = [_question(seen, rng, shares) for _ in range(windows)]
+    rows = [_window(seen, one, rng) for one in asked]
+    return {
+        'picture': resized(seen.rgb, WIDTH, HEIGHT),
+        'box': np.stack([one.box if not any(one.words) else 0 * one.box for one in asked]),
+        'words': np.array([one.words for one in asked], np.int32),
+        'kind': np.array([one.kind for one in asked], np.int64),
+        **{name: np.stack([row[name] for row in rows]) for name in rows[0]},
+    }
+
+
+def _question(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> Question:
+    """One with a box for the window to be laid round; words get theirs from the first look."""
+    for _ in range(TRIES):
+        one = question(seen, rng, replace(shares, box_of_text=1.0))
+        if one.box.any():
+            return one
+    return replace(one, box=np.array([0.25, 0.25, 0.75, 0.75], np.float32))
+
+
+def _window(seen: Sample, asked: Question, rng: np.random.Generator) -> dict[str, Any]:
+    view = _view_round(asked.box, seen.ids.shape[1], seen.ids.shape[0], rng)
+    near = apply_view(seen, view)
+    height, width = seen.ids.shape
+    window = np.array([view.left, view.top, view.left + view.width, view.top + view.height])
+    window = window / (width, height, width, height)
+    sides = np.tile(window[2:] - window[:2], 2)
+    inside = (near.ids == asked.about) if asked.about else np.zeros(near.ids.shape, np.bool_)
+    return {
+        'near': resized(near.rgb, WIDTH, HEIGHT),
+        'window': window.astype(np.float32),
+        'near_box': np.clip((asked.box - np.tile(window[:2], 2)) / sides, 0, 1).astype(np.float32),
+        'mask': resized(inside.astype(np.float32), OUTPUT_WIDTH, OUTPUT_HEIGHT),
+        **truth_of(near),
+    }
+
+
+def _view_round(
+    box: NDArray[np.float32], width: int, height: int, rng: np.random.Generator
+) -> View:
+    """About what `pipeline.fovea.window_round` takes, in whole pixels of the picture."""
+    share = MARGIN * float(max(box[2] - box[0], box[3] - box[1]))
+    share *= float(np.exp(rng.uniform(-MARGIN_SPREAD, MARGIN_SPREAD)))
+    share = min(max(share, SMALLEST_SHARE), LARGEST_SHARE)
+    across, down = round(share * width), round(share * height)
+    off = rng.uniform(-OFF_CENTRE, OFF_CENTRE, 2)
+    left = round((float(box[0] + box[2]) / 2 + off[0] * share) * width - across / 2)
+    top = round((float(box[1] + box[3]) / 2 + off[1] * share) * height - down / 2)
+    return View(
+        left=min(max(left, 0), width - across),
+        top=min(max(top, 0), height - down),
+        width=across,
+        height=down,
+        mirrored=False,
+    )

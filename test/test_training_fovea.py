@@ -1,0 +1,155 @@
+"""Training of the second look, and of networks that start from an exported model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from block_scene import sample
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('accelerate')
+
+from focus_depth_ros.networks.compact_graphs import graphs, load_graph  # noqa: E402
+from focus_depth_ros.training import fovea  # noqa: E402
+from focus_depth_ros.training.compact import initial  # noqa: E402
+from focus_depth_ros.training.config import read_config  # noqa: E402
+from focus_depth_ros.training.example import BOX_PROMPT, PromptShares  # noqa: E402
+from focus_depth_ros.training.fovea_example import fovea_example  # noqa: E402
+from focus_depth_ros.training.stages import freeze_all_but, train_mode  # noqa: E402
+from focus_depth_ros.training.unfolded import settle_norms, unfolded_network  # noqa: E402
+
+CONFIGS = Path(fovea.__file__).parent / 'configs'
+BOXES_ALONE = PromptShares(box=1.0, text=0.0)
+
+
+def answers(network: torch.nn.Module, picture: torch.Tensor) -> list[torch.Tensor]:
+    box = torch.tensor([[0.2, 0.2, 0.6, 0.7], [0.0, 0.0, 0.0, 0.0]])
+    words = torch.tensor([[0, 0, 0, 0, 0, 0, 0, 0], [2, 5, 7, 0, 0, 0, 0, 0]], dtype=torch.int32)
+    output = network.focus(network.encoder(picture), box, words)
+    return [output.inverse_depth, output.mask, output.boundary, output.confidence, output.metric]
+
+
+class TestUnfolded:
+    """`--from MODEL_FOLDER` undoes what an export folded, and changes no answer."""
+
+    @torch.no_grad()
+    def test_it_answers_as_the_graphs(self, compact_model: Path) -> None:
+        network = unfolded_network(compact_model)
+        encoder, focus = (
+            load_graph(compact_model / f'{part}.onnx', part, network.shape, 0.8, -1.5)
+            for part in ('encoder', 'focus')
+        )
+        network_of_graphs = torch.nn.ModuleDict({'encoder': encoder.encoder, 'focus': focus.focus})
+        picture = torch.randn(1, 3, network.shape.height, network.shape.width)
+        for found, wanted in zip(
+            answers(network, picture), answers(network_of_graphs, picture), strict=True
+        ):
+            assert torch.allclose(found, wanted, atol=1e-4)
+
+    @torch.no_grad()
+    def test_its_norms_learn_what_they_see_and_nothing_changes(self, compact_model: Path) -> None:
+        network = unfolded_network(compact_model)
+        pictures = torch.randn(16, 3, network.shape.height, network.shape.width)
+        before = answers(network, pictures[:1])
+        settle_norms(network, (answers(network, picture[None]) for picture in pictures))
+        for found, wanted in zip(answers(network, pictures[:1]), before, strict=True):
+            assert torch.allclose(found, wanted, atol=1e-4)
+        norm = network.encoder.stem[0][1]
+        seen = network.encoder.stem[0][0](pictures)
+        assert torch.allclose(norm.running_mean, seen.mean((0, 2, 3)), atol=1e-3)
+        assert torch.allclose(norm.running_var, seen.var((0, 2, 3)), rtol=1e-2)
+        train_mode(network)
+        first = network.encoder.stem[0](pictures)
+        network.eval()
+        assert torch.allclose(first, network.encoder.stem[0](pictures), atol=1e-2)
+
+    def test_another_familys_folder_is_refused(self, compact_model: Path, tmp_path: Path) -> None:
+        for file in compact_model.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        text = (tmp_path / 'model.json').read_text()
+        (tmp_path / 'model.json').write_text(text.replace('"compact"', '"foundation"'))
+        with pytest.raises(ValueError, match="family is 'foundation'"):
+            unfolded_network(tmp_path)
+
+
+class TestExamples:
+    """Windows as the second look takes them, with the truth inside."""
+
+    def test_the_truth_is_the_windows(self) -> None:
+        found = fovea_example(sample(1), np.random.default_rng(3), 4, BOXES_ALONE, False)
+        assert found['near'].shape == (4, 168, 224, 3) and found['near'].dtype == np.uint8
+        assert found['mask'].shape == found['disparity'].shape == (4, 84, 112)
+        assert (found['kind'] == BOX_PROMPT).all()
+        for row in range(4):
+            window, box = found['window'][row], found['near_box'][row]
+            sides = np.tile(window[2:] - window[:2], 2)
+            back = box * sides + np.tile(window[:2], 2)
+            inside = (found['box'][row] >= 0) & (back > 0.001) & (back < 0.999)
+            near = np.abs(back - np.clip(found['box'][row], *window[[0, 2]]))
+            assert (near[[0, 2]][inside[[0, 2]]] < 0.02).all()
+            rows, columns = np.nonzero(found['mask'][row] > 0.5)
+            assert len(rows), 'the target is in its window'
+            assert box[0] - 0.2 < columns.mean() / 112 < box[2] + 0.2
+            assert box[1] - 0.2 < rows.mean() / 84 < box[3] + 0.2
+
+    def test_words_are_asked_without_their_box_first(self) -> None:
+        shares = PromptShares(box=0.0, text=1.0, absent_of_text=0.5)
+        found = fovea_example(sample(1), np.random.default_rng(3), 8, shares, True)
+        spoken = found['words'].any(1)
+        assert spoken.any()
+        assert not found['box'][spoken].any() and found['near_box'][spoken].any(1).all()
+
+    def test_one_seed_one_example(self) -> None:
+        shares = PromptShares()
+        one, other = (
+            fovea_example(sample(1), np.random.default_rng(5), 2, shares, True) for _ in range(2)
+        )
+        for name, values in one.items():
+            assert np.array_equal(values, other[name]), name
+
+
+def test_only_the_fovea_learns() -> None:
+    config = replace(read_config(CONFIGS / 'compact_fovea.yaml'), bfloat16=False)
+    network = fovea.build(config)
+    freeze_all_but(network, config.stages[0].trained)
+    example = fovea_example(sample(1), np.random.default_rng(0), 2, config.ask, True)
+    batch = {name: torch.from_numpy(np.asarray(values))[None] for name, values in example.items()}
+    objective = fovea.objective(network, config)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    train_mode(objective)
+    terms = objective(batch)
+    assert set(terms) == set(config.terms)
+    sum(terms.values()).backward()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter -= 1e-2 * parameter.grad
+    changed = {
+        name for name, value in network.state_dict().items() if not value.equal(before[name])
+    }
+    assert changed and all(name.startswith('fovea.') for name in changed)
+    scores = fovea.review(objective.eval(), batch).scores
+    assert set(config.terms) <= set(scores)
+
+
+def test_the_second_look_starts_as_the_first(compact_model: Path, monkeypatch) -> None:
+    config = read_config(CONFIGS / 'compact_fovea.yaml')
+    network = unfolded_network(compact_model)
+    monkeypatch.setattr(fovea.compact, 'initial', lambda path, config: network.state_dict())
+    weights = fovea.initial(compact_model, config)
+    for name, value in network.focus.state_dict().items():
+        assert weights[f'fovea.focus.{name}'].equal(value)
+
+
+def test_a_checkpoint_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / 'text.pt').write_text('nothing')
+    with pytest.raises(ValueError, match='not a checkpoint'):
+        initial(tmp_path / 'text.pt', read_config(CONFIGS / 'compact.yaml'))
+
+
+def test_a_fovea_is_exported_with_its_network() -> None:
+    config = read_config(CONFIGS / 'compact_fovea.yaml')
+    assert graphs(fovea.build(config), 1.0, 0.0).fovea is not None
