@@ -46,6 +46,7 @@ from focus_depth_ros.node.bag_pictures import pictures_of
 from focus_depth_ros.node.bag_player import (
     BUNDLED_RECORDING,
     begins_with_header,
+    is_played,
     moved_stamp,
     open_bag,
     quality_of,
@@ -62,6 +63,20 @@ from focus_depth_ros.node.parameters import (
     read_parameters,
 )
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+
+
+@pytest.mark.parametrize(
+    ('topic', 'played'),
+    [
+        ('/camera/image_raw', True),
+        ('/tf_static', True),
+        ('/truth/depth', False),
+        ('/focus_depth/depth/image', False),
+        ('/left/focus_depth/targets', False),
+    ],
+)
+def test_a_recordings_own_answers_are_not_played(topic: str, played: bool) -> None:
+    assert is_played(topic) == played
 
 
 def test_calibration_of_raw_and_of_rectified_pictures() -> None:

@@ -33,6 +33,8 @@ from focus_depth_ros.node.process import run_command, run_in_ros
 BUNDLED_RECORDING = Path(__file__).resolve().parent.parent / 'demo' / 'recording'
 TRUTH = '/truth/'
 """Topics that score a recording; they are not played."""
+OWN_ANSWERS = '/focus_depth/'
+"""In the names of a node's own topics; beside a node that plays now, its old answers confuse."""
 
 IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
@@ -84,6 +86,11 @@ def begins_with_header(kind: Any) -> bool:
     return next(iter(kind.get_fields_and_field_types().values()), '') == 'std_msgs/Header'
 
 
+def is_played(topic: str) -> bool:
+    """Whether a recorded topic is an input: neither truth nor what a node like ours answered."""
+    return not topic.startswith(TRUTH) and OWN_ANSWERS not in topic
+
+
 @dataclass(frozen=True)
 class Channel:
     """One topic that is played, with what its type says of it."""
@@ -110,7 +117,7 @@ class BagPlayer(Node):
         self._reader = open_bag(bag)
         self._channels: dict[str, Channel] = {}
         for connection in self._reader.connections:
-            if not connection.topic.startswith(TRUTH):
+            if is_played(connection.topic):
                 self._advertise(connection)
         if not self._channels:
             raise ValueError(f'{bag} holds no topic that can be played')
