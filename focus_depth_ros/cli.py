@@ -71,9 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith('focus_depth_ros'):
             raise
+        extra = EXTRAS.get(words[0], 'train')
         print(
-            f'focus-depth {words[0]}: the Python module {error.name!r} is missing; '
-            f"install the extra, in the checkout: pip install '.[{EXTRAS.get(words[0], 'train')}]'",
+            f'focus-depth {words[0]}: the Python module {error.name!r} is missing; install the '
+            f"extra, in the checkout: pip install '.[{extra}]' (where colcon built this package: "
+            f'what pyproject.toml lists under {extra!r})',
             file=sys.stderr,
         )
         return 2

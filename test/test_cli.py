@@ -29,6 +29,16 @@ def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None
     assert "no command 'fly'" in capsys.readouterr().err
 
 
+def test_a_missing_module_is_named_with_both_ways_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(COMMANDS, 'train', ('module_that_nobody_has', 'train'))
+    assert main(['train', 'settings.yaml']) == 2
+    said = capsys.readouterr().err
+    assert "'module_that_nobody_has' is missing" in said
+    assert "pip install '.[train]'" in said and 'where colcon built this package' in said
+
+
 def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(SystemExit):
         main(['predict', 'a.png', '--out', 'x', '--colour', 'red'])
