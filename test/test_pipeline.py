@@ -338,6 +338,26 @@ class TestTargets:
         assert target.box == pytest.approx((176, 100, 276, 200), abs=3)
         assert not problems
 
+    def test_what_is_followed_is_found_after_the_answer(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        targets, _ = self.make()
+        calls: list[int] = []
+        find = cv2.goodFeaturesToTrack
+        monkeypatch.setattr(
+            cv2, 'goodFeaturesToTrack', lambda *given: calls.append(1) or find(*given)
+        )
+        world = cv2.GaussianBlur(noise(200, 300), (0, 0), 1)
+        targets.command(Target('a', 'mug', box=(50.0, 50.0, 110.0, 110.0)), append=False)
+        for index in range(3):
+            grey = np.ascontiguousarray(world[:168, 3 * index : 224 + 3 * index])
+            calls.clear()
+            (target,) = targets.locate(10**9 + index * 33_000_000, grey, (224, 168))
+            assert not calls, 'corners are looked for while an answer waits'
+            targets.settle({})
+            assert len(calls) == 1
+        assert target.box == pytest.approx((44, 50, 104, 110), abs=2)
+
     def test_a_detection_that_comes_before_its_picture_waits(self) -> None:
         targets, _ = self.make()
         grey = noise(168, 224)

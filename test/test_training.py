@@ -23,7 +23,7 @@ from focus_depth_ros.synthesis.sample import (  # noqa: E402
 )
 from focus_depth_ros.synthesis.splits import split_of  # noqa: E402
 from focus_depth_ros.synthesis.vocabulary import CLASS_WORDS, COLOURS  # noqa: E402
-from focus_depth_ros.training import average, compact_losses, train  # noqa: E402
+from focus_depth_ros.training import average, compact_losses, muon, train  # noqa: E402
 from focus_depth_ros.training.augmentation import (  # noqa: E402
     View,
     apply_view,
@@ -306,12 +306,25 @@ def test_calibration_finds_the_true_odds() -> None:
         fit_calibration(-logits, truth)
 
 
-def test_muon_steps_are_nearly_orthogonal() -> None:
+@pytest.mark.parametrize('has_bfloat16', [True, False])
+def test_muon_steps_are_nearly_orthogonal(
+    has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(muon, 'multiplies_bfloat16', lambda device: has_bfloat16)
     torch.manual_seed(0)
     step = orthogonalised(torch.randn(12, 40))
     values = torch.linalg.svdvals(step)
     assert values.min() > 0.5
     assert values.max() < 1.4
+
+
+@pytest.mark.parametrize('has_bfloat16', [True, False])
+def test_bfloat16_is_left_where_it_is_only_emulated(
+    has_bfloat16: bool, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, 'multiplies_bfloat16', lambda device: has_bfloat16)
+    wanted = replace(config(shards, tmp_path), bfloat16=True)
+    assert train.begin(wanted).config.bfloat16 is has_bfloat16
 
 
 CONFIGS = Path(train.__file__).with_name('configs')

@@ -141,6 +141,7 @@ class FocusResult:
 
         Only with a metric scale.
         """
+        # what a cached property would have kept; whoever asks for depth_m before computes it twice
         vars(self)['depth_m'] = to_depth(self.inverse_depth, self.max_depth_m, out=memory)
 
     @cached_property

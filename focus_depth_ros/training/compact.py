@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from focus_depth_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD
 from focus_depth_ros.networks.compact import CompactNetwork, CompactShape, FocusOutput
+from focus_depth_ros.networks.compact_graphs import TRAINING_ONLY
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.networks.text import word_roles
@@ -76,7 +77,9 @@ def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
     )
     batches = tqdm(itertools.islice(loader, STATISTICS_BATCHES), total=STATISTICS_BATCHES)
     settle_norms(network, (predict(network, batch, bfloat16=False) for batch in batches))
-    return network.state_dict()
+    return {
+        name: value for name, value in network.state_dict().items() if TRAINING_ONLY not in name
+    }
 
 
 def examples(config: TrainConfig, augment: bool) -> Dataset[dict[str, Any]]:
