@@ -27,8 +27,9 @@ Fault = Callable[[dict[str, Any]], dict[str, Any]]
 class FakeBackend(Backend):
     """Answers as ONNX Runtime does, through `faults`, one for each precision.
 
-    `built` holds the precisions that are in its cache. A build lasts until `may_finish`, and once
-    `is_lost` every run fails.
+    `faulty_graph` names the one graph that has them, else all that answer prompts have. `built`
+    holds the precisions that are in its cache. A build lasts until `may_finish`, and once `is_lost`
+    every run fails. Outputs that it keeps lie where the next run writes, as on a GPU.
     """
 
     name = 'fake'
@@ -36,6 +37,7 @@ class FakeBackend(Backend):
 
     def __init__(self, **faults: Fault) -> None:
         self.faults = faults
+        self.faulty_graph = ''
         self.built = {'fp16', 'fp32'}
         self.reports: dict[str, dict[str, Any]] = {}
         self.absent = ''
@@ -74,6 +76,8 @@ class FakeEngine:
         self._inner = OnnxRuntimeEngine(graph, options)
         self._backend = backend
         self._fault = backend.faults.get(options.precision, lambda outputs: outputs)
+        self._is_faulty = backend.faulty_graph in ('', graph.stem)
+        self._kept: dict[str, Any] | None = {} if options.keep_outputs else None
         self.name = f'fake {options.precision}'
         self.input_shapes = self._inner.input_shapes
         self.output_names = self._inner.output_names
@@ -83,7 +87,11 @@ class FakeEngine:
         if self._backend.is_lost():
             raise EngineError('the device is gone')
         outputs = self._inner.infer(inputs)
-        return self._fault(outputs) if 'mask' in outputs else outputs
+        if self._kept is not None:
+            for name, values in outputs.items():
+                np.copyto(self._kept.setdefault(name, values), values)
+            return dict(self._kept)
+        return self._fault(outputs) if 'mask' in outputs and self._is_faulty else outputs
 
     def close(self) -> None:
         self.is_closed = True

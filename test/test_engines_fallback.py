@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,8 @@ from fake_engines import FakeBackend, Fault, rounded, scaled
 
 from focus_depth_ros.inference import backends
 from focus_depth_ros.inference.engine import EngineError
-from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.inference.focus_model import FocusModel, NearLook
+from focus_depth_ros.inference.model_folder import ModelError, read_model_folder
 from focus_depth_ros.inference.preparation import CANCEL_WAIT_S
 from focus_depth_ros.inference.self_check import comparison
 
@@ -302,6 +305,100 @@ def test_a_device_lost_in_mid_run(
     model.focus(model.encode(PICTURE), BOX, WORDS)
     assert len(said) == 1 and 'the device is gone' in said[0] and model.trouble == said[0]
     model.close()
+
+
+def near_look(seed: int = 0) -> NearLook:
+    """For the compact model of the tests."""
+    rng = np.random.default_rng(seed)
+    return NearLook(
+        picture=rng.integers(0, 255, (56, 88, 3), np.uint8),
+        window=np.array([[0.25, 0.25, 0.75, 0.75]], np.float32),
+        first=rng.random((1, 2, 28, 44), np.float32),
+        box=np.array([[0.2, 0.3, 0.7, 0.8]], np.float32),
+        words=WORDS,
+    )
+
+
+def whole_picture(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(100 + seed).integers(0, 255, (56, 88, 3), np.uint8)
+
+
+@pytest.mark.parametrize('lost_in', ['held', 'look_near'])
+def test_a_device_lost_while_looking_from_near(
+    compact_model: Path, fake: FakeBackend, said: list[str], lost_in: str
+) -> None:
+    model = FocusModel(compact_model, 'tensorrt', say=said.append)
+    features, look = model.encode(whole_picture()), near_look()
+    expected = model.look_near(model.held(features), look)
+    features = model.encode(whole_picture())
+    if lost_in == 'held':  # fetching what lies on a lost device fails as well
+        features.values['stride4'] = Unreadable()
+        fake.is_lost = lambda: True
+    held = model.held(features)
+    fake.is_lost = lambda: True
+    answer = model.look_near(held, look)
+    assert np.allclose(answer.mask, expected.mask, atol=1e-5)
+    assert model.engine_name == 'onnxruntime CPU fp32' and all(e.is_closed for e in fake.loaded)
+    assert len(said) == 1 and 'the device is gone' in said[0]
+    model.close()
+
+
+class Unreadable:
+    """An output on a device that is gone."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise EngineError('the device is gone')
+
+
+def test_what_is_held_outlasts_the_next_pictures(compact_model: Path, fake: FakeBackend) -> None:
+    model = FocusModel(compact_model, 'tensorrt')
+    features, look = model.encode(whole_picture()), near_look()
+    held = model.held(features)
+    first = model.look_near(held, look)
+    model.encode(whole_picture(seed=1))  # writes over what is not held
+    again = model.look_near(held, look)
+    assert np.array_equal(first.mask, again.mask)
+    model.close()
+
+
+def test_a_fovea_alone_that_answers_wrongly(
+    compact_model: Path, fake: FakeBackend, said: list[str]
+) -> None:
+    fake.faults, fake.faulty_graph = {'fp16': scaled, 'fp32': scaled}, 'fovea'
+    model = FocusModel(compact_model, 'tensorrt', say=said.append)
+    assert model.engine_name == 'onnxruntime CPU fp32'
+    assert 'from near: inverse_depth differs' in said[0]
+    model.close()
+
+
+@pytest.mark.parametrize('fault', ['missing', 'altered', 'another graph'])
+def test_a_folder_whose_fovea_must_not_be_used(
+    compact_model: Path, tmp_path: Path, fault: str
+) -> None:
+    folder = tmp_path / 'model'
+    shutil.copytree(compact_model, folder)
+    fovea = folder / 'fovea.onnx'
+    if fault == 'missing':
+        fovea.unlink()
+    elif fault == 'altered':
+        fovea.write_bytes(fovea.read_bytes()[:-1] + b'?')
+    else:
+        shutil.copy(folder / 'focus.onnx', fovea)
+        manifest = json.loads((folder / 'model.json').read_text())
+        manifest['files']['fovea'] |= {'sha256': manifest['files']['focus']['sha256']}
+        (folder / 'model.json').write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=r'fovea\.onnx'):
+        FocusModel(folder, 'onnxruntime')
+
+
+def test_a_models_identity_is_that_of_all_its_files(compact_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'model'
+    shutil.copytree(compact_model, folder)
+    assert read_model_folder(folder).sha256 == read_model_folder(compact_model).sha256
+    manifest = json.loads((folder / 'model.json').read_text())
+    del manifest['files']['fovea']
+    (folder / 'model.json').write_text(json.dumps(manifest))
+    assert read_model_folder(folder).sha256 != read_model_folder(compact_model).sha256
 
 
 def test_nothing_stands_behind_onnx_runtime(tiny_model: Path, said: list[str]) -> None:

@@ -15,14 +15,13 @@ from focus_depth_ros.inference.focus_model import Features, FocusMaps, FocusMode
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings
 from focus_depth_ros.pipeline.fovea import (
     FINER,
-    Window,
     _feather,
     _folded,
     look_again,
-    window_round,
 )
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 from focus_depth_ros.pipeline.region import box_of
+from focus_depth_ros.pipeline.window import Window, window_round
 
 GRID = (168, 224)
 RGB = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
@@ -249,15 +248,6 @@ class TestFovea:
         flipped = replace(look, first=look.first[..., ::-1].copy())
         assert not np.array_equal(answer.mask, fovea.look_near(held, flipped).mask)
 
-    def test_what_is_held_outlasts_the_next_picture(self, fovea: FocusModel) -> None:
-        features, look = self.look(fovea)
-        held = fovea.held(features)
-        before = {name: values.copy() for name, values in held.values.items()}
-        fovea.look_near(held, look)
-        fovea.encode(look.picture)
-        for name, values in held.values.items():
-            assert np.array_equal(values, before[name])
-
     def test_the_pipeline_takes_it(self, fovea: FocusModel) -> None:
         seen: list[NearLook] = []
         look_near = fovea.look_near
@@ -268,8 +258,10 @@ class TestFovea:
 
         fovea.look_near = watched  # type: ignore[method-assign]
         target = Target('a', '', box=(200.0, 160.0, 330.0, 280.0))
+        _, _, first = first_look(fovea, target)
         FocusPipeline(fovea, Settings(fovea=True))(Frame(RGB), [target])
         (look,) = seen
+        assert np.array_equal(look.first[0, 0], first.inverse_depth[0])
+        assert np.array_equal(look.first[0, 1], first.mask[0])
         x0, y0, x1, y1 = look.window[0]
         assert x0 < 200 / 640 and x1 > 330 / 640 and y0 < 160 / 480 and y1 > 280 / 480
-        assert look.first.shape == (1, 2, 28, 44)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from block_scene import sample
@@ -50,6 +51,23 @@ class TestUnfolded:
             assert torch.allclose(found, wanted, atol=1e-4)
 
     @torch.no_grad()
+    def test_a_fovea_is_unfolded_too(self, compact_model: Path) -> None:
+        network = unfolded_network(compact_model)
+        graph = load_graph(compact_model / 'fovea.onnx', 'fovea', network.shape, 0.8, -1.5)
+        shape = network.shape
+        pictures = torch.randn(2, 3, shape.height, shape.width)
+        whole, near = (network.encoder(picture[None]) for picture in pictures)
+        given = {
+            'window': torch.tensor([[0.25, 0.5, 0.75, 1.0]]),
+            'first': torch.rand(1, 2, *shape.grid(2)),
+            'box': torch.tensor([[0.2, 0.2, 0.6, 0.7]]),
+            'words': torch.zeros(1, 8, dtype=torch.int32),
+        }
+        found, wanted = (fovea(near, whole, **given) for fovea in (network.fovea, graph.fovea))
+        assert torch.allclose(found.mask, wanted.mask, atol=1e-4)
+        assert torch.allclose(found.inverse_depth, wanted.inverse_depth, atol=1e-4)
+
+    @torch.no_grad()
     def test_its_norms_learn_what_they_see_and_nothing_changes(self, compact_model: Path) -> None:
         network = unfolded_network(compact_model)
         pictures = torch.randn(16, 3, network.shape.height, network.shape.width)
@@ -84,16 +102,16 @@ class TestExamples:
         assert found['mask'].shape == found['disparity'].shape == (4, 84, 112)
         assert (found['kind'] == BOX_PROMPT).all()
         for row in range(4):
-            window, box = found['window'][row], found['near_box'][row]
+            window = found['window'][row]
             sides = np.tile(window[2:] - window[:2], 2)
-            back = box * sides + np.tile(window[:2], 2)
-            inside = (found['box'][row] >= 0) & (back > 0.001) & (back < 0.999)
-            near = np.abs(back - np.clip(found['box'][row], *window[[0, 2]]))
-            assert (near[[0, 2]][inside[[0, 2]]] < 0.02).all()
-            rows, columns = np.nonzero(found['mask'][row] > 0.5)
-            assert len(rows), 'the target is in its window'
-            assert box[0] - 0.2 < columns.mean() / 112 < box[2] + 0.2
-            assert box[1] - 0.2 < rows.mean() / 84 < box[3] + 0.2
+            back = found['near_box'][row] * sides + np.tile(window[:2], 2)
+            low, high = np.tile(window[:2], 2), np.tile(window[2:], 2)
+            assert back == pytest.approx(np.clip(found['box'][row], low, high), abs=1e-5)
+            assert len(np.unique(np.rint(sides * [320, 240, 320, 240]) / [4, 3, 4, 3])) <= 2
+            x0, y0, x1, y1 = np.rint(window * [320, 240, 320, 240]).astype(int)
+            inside = (sample(1).ids == 4)[y0:y1, x0:x1].astype(np.float32)
+            wanted = cv2.resize(inside, (112, 84), interpolation=cv2.INTER_AREA)
+            assert np.abs(found['mask'][row] - wanted).mean() < 0.02
 
     def test_words_are_asked_without_their_box_first(self) -> None:
         shares = PromptShares(box=0.0, text=1.0, absent_of_text=0.5)
@@ -135,13 +153,23 @@ def test_only_the_fovea_learns() -> None:
     assert set(config.terms) <= set(scores)
 
 
-def test_the_second_look_starts_as_the_first(compact_model: Path, monkeypatch) -> None:
-    config = read_config(CONFIGS / 'compact_fovea.yaml')
-    network = unfolded_network(compact_model)
-    monkeypatch.setattr(fovea.compact, 'initial', lambda path, config: network.state_dict())
-    weights = fovea.initial(compact_model, config)
-    for name, value in network.focus.state_dict().items():
-        assert weights[f'fovea.focus.{name}'].equal(value)
+def test_the_second_look_starts_as_the_first_where_there_is_none(compact_model: Path) -> None:
+    weights = unfolded_network(compact_model).state_dict()
+    alone = {name: value for name, value in weights.items() if not name.startswith('fovea.')}
+    both = fovea.with_second_half(alone)
+    for name, value in alone.items():
+        assert both[name] is value
+        if name.startswith('focus.'):
+            assert both[f'fovea.{name}'] is value
+    kept = fovea.with_second_half(weights)
+    assert all(kept[name] is value for name, value in weights.items())
+
+
+@pytest.mark.parametrize('setting', [{'objective': 'focusdepth'}, {'prompt': 'wrong'}])
+def test_settings_that_mean_nothing_to_it_are_refused(setting: dict) -> None:
+    config = replace(read_config(CONFIGS / 'compact_fovea.yaml'), **setting)
+    with pytest.raises(ValueError, match='family fovea takes'):
+        fovea.objective(fovea.build(config), config)
 
 
 def test_a_checkpoint_is_no_folder(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.inference.engine import Engine, LoadOptions
+from focus_depth_ros.inference.engine import LoadOptions
+from focus_depth_ros.inference.engine_pair import FocusMaps, NearLook, fovea_inputs
 from focus_depth_ros.inference.model_folder import ModelFolder
 from focus_depth_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
 from focus_depth_ros.inference.quantised_graph import Inputs
@@ -31,35 +32,36 @@ def calibration_of(folder: ModelFolder, pictures: list[NDArray[np.uint8]]) -> Ca
 
     Prompts of all kinds are among them. Raises EngineError when a graph does not run.
     """
-    encoder, focus = (OnnxRuntimeEngine(graph, LoadOptions()) for graph in folder.graphs[:2])
+    engines = [OnnxRuntimeEngine(graph, LoadOptions()) for graph in folder.graphs]
+    encoder, focus, *others = engines
     boxes = np.array(BOXES, np.float32)
     digest, rng = hashlib.sha256(), np.random.default_rng(0)
-    rows: tuple[list[Inputs], ...] = tuple([] for _ in folder.graphs)
+    rows: tuple[list[Inputs], ...] = tuple([] for _ in engines)
     for picture in pictures:
         words = np.zeros((len(BOXES), folder.max_words), np.int32)
         words[-1, :3] = rng.integers(2, max(3, len(folder.vocabulary)), 3)
         digest.update(picture.tobytes())
         rows[0].append({'image': picture[None]})
-        rows[1].append({**encoder.infer(rows[0][-1]), 'box': boxes, 'words': words})
-        if folder.fovea is not None:
-            rows[2].append(_near(encoder, rows[1][-1], focus.infer(rows[1][-1]), picture))
-    encoder.close()
-    focus.close()
+        features = encoder.infer(rows[0][-1])
+        rows[1].append({**features, 'box': boxes, 'words': words})
+        for fovea in others:
+            first = FocusMaps(**focus.infer(rows[1][-1]))
+            look = _look_at_the_middle(picture, first, boxes[:1], words[:1])
+            near = encoder.infer({'image': look.picture[None]})
+            rows[2].append(fovea_inputs(fovea, near, features, look))
+    for engine in engines:
+        engine.close()
     return Calibration(digest.hexdigest(), rows)
 
 
-def _near(encoder: Engine, asked: Inputs, answer: Inputs, picture: NDArray[np.uint8]) -> Inputs:
-    """A fovea's inputs: its first target from near, in the middle of the picture."""
+def _look_at_the_middle(
+    picture: NDArray[np.uint8],
+    first: FocusMaps,
+    box: NDArray[np.float32],
+    words: NDArray[np.int32],
+) -> NearLook:
     height, width = picture.shape[:2]
     middle = picture[height // 4 : height // 4 * 3, width // 4 : width // 4 * 3]
     enlarged = np.asarray(cv2.resize(middle, (width, height)), np.uint8)
-    near = encoder.infer({'image': enlarged[None]})
     window = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32)
-    return {
-        **{f'near_{name}': np.asarray(value) for name, value in near.items()},
-        **{name: asked[name] for name in near},
-        'window': window,
-        'first': np.stack([answer['inverse_depth'][:1], answer['mask'][:1]], axis=1),
-        'box': np.clip((asked['box'][:1] - 0.25) * 2, 0, 1),
-        'words': asked['words'][:1],
-    }
+    return NearLook(enlarged, window, first.said(0), np.clip((box - 0.25) * 2, 0, 1), words)

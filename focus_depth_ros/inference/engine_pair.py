@@ -5,6 +5,7 @@ A model may have a third one, the fovea, for the second look at a target.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -38,6 +39,10 @@ class FocusMaps:
     boundary: NDArray[np.float32]
     confidence: NDArray[np.float32]
     metric: NDArray[np.float32]
+
+    def said(self, row: int) -> NDArray[np.float32]:
+        """What a fovea is told of a first look at one target: inverse depth, mask (1, 2, h, w)."""
+        return np.stack([self.inverse_depth[row], self.mask[row]])[None]
 
 
 @dataclass(frozen=True)
@@ -112,16 +117,7 @@ class EnginePair:
         near = self._encoder.infer({'image': look.picture[None]})
         if self._fovea is None:
             return FocusMaps(**self._focus.infer({**near, 'box': look.box, 'words': look.words}))
-        given = {
-            **{f'near_{name}': value for name, value in near.items()},
-            **whole,
-            'window': look.window,
-            'first': look.first,
-            'box': look.box,
-            'words': look.words,
-        }
-        inputs = {name: given[name] for name in self._fovea.input_shapes}
-        return FocusMaps(**self._fovea.infer(inputs))
+        return FocusMaps(**self._fovea.infer(fovea_inputs(self._fovea, near, whole, look)))
 
     def held(self, features: dict[str, Buffer]) -> dict[str, Buffer]:
         """Of a picture's features what looks from near need: they outlast the next `encode`."""
@@ -187,6 +183,21 @@ class EnginePair:
                     f'{graph}: {name} is {found.dtype} {found.shape}, '
                     f'the manifest asks for float32 {shape}'
                 )
+
+
+def fovea_inputs(
+    fovea: Engine, near: Mapping[str, Buffer], whole: Mapping[str, Buffer], look: NearLook
+) -> dict[str, Buffer]:
+    """What a fovea takes of a window's features, of the whole picture's and of what is asked."""
+    given = {
+        **{f'near_{name}': value for name, value in near.items()},
+        **whole,
+        'window': look.window,
+        'first': look.first,
+        'box': look.box,
+        'words': look.words,
+    }
+    return {name: given[name] for name in fovea.input_shapes}
 
 
 def _expect(graph: Path, what: str, found: set[str], wanted: set[str]) -> None:

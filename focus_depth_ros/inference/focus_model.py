@@ -107,7 +107,11 @@ class FocusModel:
         """The features for `look_near`: those of `encode` last until the next picture only."""
         if features.made_by is not self._pair:
             features = self.encode(features.picture)
-        return replace(features, values=features.made_by.held(features.values))
+        try:
+            return replace(features, values=self._pair.held(features.values))
+        except EngineError as error:
+            self._fall_back(error)
+            return self.held(features)
 
     def look_near(self, held: Features, look: NearLook) -> FocusMaps:
         """Maps (1, h, w) of one target in a window of the picture that was `held`."""

@@ -113,8 +113,14 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
         if 'merges' in files
         else None,
         max_words=_bounded('max_words', manifest['max_words'], MAX_WORDS),
-        sha256=str(manifest['files']['focus']['sha256']),
+        sha256=_identity(files),
     )
+
+
+def _identity(files: dict[str, Any]) -> str:
+    """One checksum for all files of a model."""
+    checksums = (f'{part} {files[part]["sha256"]}\n' for part in sorted(files))
+    return hashlib.sha256(''.join(checksums).encode()).hexdigest()
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int]:

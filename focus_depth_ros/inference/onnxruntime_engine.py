@@ -60,12 +60,23 @@ def find_cuda() -> None:
             onnxruntime.preload_dlls()
 
 
+class DeviceOutput:
+    """An output kept on a GPU; `np.asarray` fetches it in every version of ONNX Runtime."""
+
+    def __init__(self, value: onnxruntime.OrtValue) -> None:
+        self.value = value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The values in host memory."""
+        return np.asarray(self.value.numpy(), dtype)
+
+
 class OnnxRuntimeEngine:
     """One ONNX graph in an ONNX Runtime session.
 
     `threads` bounds the session's own threads; they do not spin while idle, so that the core
-    they leave belongs to ROS. Outputs that are kept on a GPU are OrtValues. Raises EngineError for
-    a file that is no graph or a provider that does not start.
+    they leave belongs to ROS. Outputs that are kept on a GPU are `DeviceOutput`s. Raises
+    EngineError for a file that is no graph or a provider that does not start.
     """
 
     def __init__(
@@ -117,16 +128,16 @@ class OnnxRuntimeEngine:
         """Bind what lies on the device where it lies, copy the rest."""
         binding = self._session.io_binding()
         for name, value in inputs.items():
-            if isinstance(value, onnxruntime.OrtValue):
-                binding.bind_ortvalue_input(name, value)
+            if isinstance(value, DeviceOutput):
+                binding.bind_ortvalue_input(name, value.value)
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(value))
         for name in self.output_names:
             binding.bind_output(name, self._device if self._keeps_outputs else 'cpu')
         self._session.run_with_iobinding(binding)
-        outputs: Sequence[Buffer] = (
-            binding.get_outputs() if self._keeps_outputs else binding.copy_outputs_to_cpu()
-        )
+        if self._keeps_outputs:
+            return [DeviceOutput(value) for value in binding.get_outputs()]
+        outputs: Sequence[Buffer] = binding.copy_outputs_to_cpu()
         return outputs
 
     def close(self) -> None:

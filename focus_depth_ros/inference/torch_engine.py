@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,6 +59,17 @@ class TorchBackend(Backend):
         return CudaEngine(module.to(self._device), inputs, outputs, options)
 
 
+class DeviceTensor:
+    """An output kept on a GPU; `np.asarray` fetches it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The values in host memory."""
+        return np.asarray(self.tensor.cpu().numpy(), dtype)
+
+
 class TorchEngine:
     """A module on the CPU; `inputs` by name with their shapes, None for the number of targets."""
 
@@ -81,7 +93,7 @@ class TorchEngine:
         return dict(zip(self.output_names, outputs, strict=True))
 
     def _checked(self, name: str, value: Buffer) -> Tensor:
-        tensor = value if isinstance(value, Tensor) else torch.from_numpy(value)
+        tensor = value.tensor if isinstance(value, DeviceTensor) else torch.from_numpy(value)
         wanted = self.input_shapes[name]
         if len(wanted) != tensor.ndim or any(
             size not in (None, found) for size, found in zip(wanted, tensor.shape, strict=True)
@@ -121,7 +133,9 @@ class CudaEngine(TorchEngine):
             self._recordings[shapes] = _Recording(self._answer, inputs)
         recording = self._recordings[shapes]
         recording.replay(inputs)
-        return list(recording.kept) if self._keeps_outputs else recording.fetched()
+        if self._keeps_outputs:
+            return [DeviceTensor(tensor) for tensor in recording.kept]
+        return recording.fetched()
 
     def _answer(self, inputs: list[Tensor]) -> list[Tensor]:
         # no cache of casts: a cast made before the recording would be replayed from freed memory

@@ -67,7 +67,7 @@ class FocusPipeline:
         `reference_depth_m` (H, W) is an aligned depth picture in metres, NaN invalid; `picture`
         spares the resizing where the caller already has `self.picture(frame)`. Raises InvalidInput
         for unusable prompts or a network that answers NaN, EngineError when inference fails.
-        `inference_s` then holds the seconds spent in the two graphs.
+        `inference_s` then holds the seconds spent in the graphs.
         """
         boxes, words = self.prompts.encode(targets, *frame.size)
         start = time.perf_counter()

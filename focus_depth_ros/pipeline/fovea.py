@@ -11,7 +11,6 @@ Costs one pass of two graphs a target, and for words one a part.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,17 +21,12 @@ from focus_depth_ros.pipeline.layers import large_parts
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.region import box_of
 from focus_depth_ros.pipeline.scale import rising_line
+from focus_depth_ros.pipeline.window import Box4, Window, window_round
 
 Floats = NDArray[np.float32]
-Box4 = NDArray[Any]
-"""(4,) xyxy / picture size."""
 
 FINER = 2
 """Cells of the answer for each of the network's, across and down."""
-MARGIN = 1.75
-"""Longer side of the window over that of the box, each as a share of the picture's."""
-SMALLEST_SHARE, LARGEST_SHARE = 0.3, 0.9
-"""Of the picture's sides; a target that needs a larger window is near enough as it is."""
 MOST_PARTS = 4
 """Of the mask of words, the largest first, that are looked at from near."""
 NEAR_SAY = 0.25
@@ -40,57 +34,6 @@ NEAR_SAY = 0.25
 that is not there; with this, nine of ten captions that fit nothing stay under one half."""
 FEATHER_SHARE = 0.15
 """Part of the window over which the second look fades in, so that no seam is seen."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window of the picture's shape, in cells of the answer's grid."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-
-    @property
-    def cells(self) -> tuple[slice, slice]:
-        """Rows and columns of a map."""
-        rows = slice(self.top, self.top + self.height)
-        return rows, slice(self.left, self.left + self.width)
-
-    def cut(self, rgb: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
-        """What a picture (H, W, 3) over a grid (h, w) shows in the window."""
-        down, across = rgb.shape[0] / grid[0], rgb.shape[1] / grid[1]
-        top, bottom = round(self.top * down), round((self.top + self.height) * down)
-        left, right = round(self.left * across), round((self.left + self.width) * across)
-        return np.ascontiguousarray(rgb[top:bottom, left:right])
-
-    def in_picture(self, grid: tuple[int, int]) -> Floats:
-        """The window itself (4,) xyxy / picture size."""
-        sides = (self.left, self.top, self.left + self.width, self.top + self.height)
-        return np.asarray(np.array(sides) / (grid[1], grid[0], grid[1], grid[0]), np.float32)
-
-    def of(self, box: Box4, grid: tuple[int, int]) -> Floats:
-        """A box (4,) xyxy / picture size as a share of the window instead."""
-        height, width = grid
-        scaled = box * np.array([width, height, width, height])
-        moved = scaled - np.array([self.left, self.top, self.left, self.top])
-        shares = moved / np.array([self.width, self.height, self.width, self.height])
-        return np.asarray(np.clip(shares, 0.0, 1.0), np.float32)
-
-
-def window_round(box: Box4, grid: tuple[int, int]) -> Window | None:
-    """The window of a box (4,) xyxy / picture size; None for a target that fills the picture."""
-    height, width = grid
-    share = MARGIN * float(max(box[2] - box[0], box[3] - box[1]))
-    if share <= 0 or share > LARGEST_SHARE:
-        return None
-    share = max(share, SMALLEST_SHARE)
-    columns, rows = round(share * width), round(share * height)
-    left = round(float(box[0] + box[2]) / 2 * width - columns / 2)
-    top = round(float(box[1] + box[3]) / 2 * height - rows / 2)
-    return Window(
-        min(max(left, 0), width - columns), min(max(top, 0), height - rows), columns, rows
-    )
 
 
 def look_again(
@@ -105,9 +48,9 @@ def look_again(
 
     `rgb` (H, W, 3) is the picture of the first look and `features` what was encoded of it.
     `prompts` is what was asked then: boxes (T, 4) xyxy / picture size, zeros for words, and words
-    (T, L). Words are held against each part of the
-    first look's mask from near; the part that they fit best is the target. That is spared where no
-    second look could bring the confidence to `min_confidence`. Raises EngineError.
+    (T, L). Words are held against each part of the first look's mask from near; the part that they
+    fit best is the target. That is spared where no second look could bring the confidence to
+    `min_confidence`. Raises EngineError.
     """
     height, width = first.inverse_depth.shape[1:]
     grid = (FINER * height, FINER * width)
@@ -116,13 +59,12 @@ def look_again(
     answers = []
     for index, (box, words) in enumerate(zip(*prompts, strict=True)):
         row = _row(first, index, grid)
-        said = np.stack([first.inverse_depth[index], first.mask[index]])[None]
-        ask = _Question(rgb, held, said, words)
+        asked = _Asked(rgb, held, first.said(index), words)
         if box.any():
-            answers.append(_nearer(model, ask, row, box))
+            answers.append(_nearer(model, asked, row, box))
         elif words.any() and row.confidence[0] >= least:
             looks = [
-                _nearer(model, ask, replace(row, mask=part[None]), box_of(part > 0.5))
+                _nearer(model, asked, replace(row, mask=part[None]), box_of(part > 0.5))
                 for part in large_parts(row.mask[0])[:MOST_PARTS]
             ]
             answers.append(max(looks, key=lambda look: float(look.confidence[0]), default=row))
@@ -137,7 +79,7 @@ def look_again(
 
 
 @dataclass(frozen=True)
-class _Question:
+class _Asked:
     """What is asked about one picture: its features, the first look's answer, and words (L,)."""
 
     rgb: NDArray[np.uint8]
@@ -146,7 +88,7 @@ class _Question:
     words: NDArray[np.int32]
 
 
-def _nearer(model: FocusModel, asked: _Question, first: FocusMaps, box: Box4) -> FocusMaps:
+def _nearer(model: FocusModel, asked: _Asked, first: FocusMaps, box: Box4) -> FocusMaps:
     """One target's first look with what a look at its box (4,) from near adds."""
     grid = first.mask.shape[1:]
     window = window_round(box, grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from focus_depth_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD
 from focus_depth_ros.networks.compact import CompactNetwork, CompactShape, FocusOutput
-from focus_depth_ros.networks.compact_graphs import TRAINING_ONLY
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.networks.text import word_roles
@@ -36,7 +35,7 @@ from focus_depth_ros.training.example import (
 )
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.losses import focusdepth_terms
-from focus_depth_ros.training.unfolded import settle_norms, unfolded_network
+from focus_depth_ros.training.unfolded import kept_weights, settle_norms, unfolded_network
 
 BAND_CELLS = 4
 """FocusDepth's r = 10 px of a 320-pixel-wide frame, on the output grid."""
@@ -70,16 +69,18 @@ def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
     if not path.is_dir():
         return averaged_weights(path)
     network = unfolded_network(path)
-    loader = DataLoader(
-        FocusDataset(config.prompts, config.ask, augment=True),
-        batch_sampler=DrawOrder(config.train, config.seed, config.batch),
-        num_workers=config.workers,
-    )
-    batches = tqdm(itertools.islice(loader, STATISTICS_BATCHES), total=STATISTICS_BATCHES)
+    batches = first_batches(examples(config, augment=True), config)
     settle_norms(network, (predict(network, batch, bfloat16=False) for batch in batches))
-    return {
-        name: value for name, value in network.state_dict().items() if TRAINING_ONLY not in name
-    }
+    return kept_weights(network)
+
+
+def first_batches(
+    examples: Dataset[dict[str, Any]], config: TrainConfig
+) -> Iterator[dict[str, Tensor]]:
+    """Enough of the run's batches for the statistics of normalisations."""
+    order = DrawOrder(config.train, config.seed, config.batch)
+    loader = DataLoader(examples, batch_sampler=order, num_workers=config.workers)
+    yield from tqdm(itertools.islice(loader, STATISTICS_BATCHES), total=STATISTICS_BATCHES)
 
 
 def examples(config: TrainConfig, augment: bool) -> Dataset[dict[str, Any]]:

@@ -26,7 +26,7 @@ class Review:
 
 
 class Family(Protocol):
-    """The functions of `training/compact.py` and `training/foundation.py`."""
+    """The functions of `training/compact.py`, `training/fovea.py` and `training/foundation.py`."""
 
     def build(self, config: TrainConfig) -> nn.Module:
         """The network, initialised at random or from its pretrained parts."""

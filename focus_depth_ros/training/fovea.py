@@ -17,6 +17,7 @@ from focus_depth_ros.networks.compact import FocusOutput
 from focus_depth_ros.networks.fovea import FoveaNetwork, first_look
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.training import compact
+from focus_depth_ros.training.checkpoint import averaged_weights, load_initial
 from focus_depth_ros.training.compact_losses import compact_terms
 from focus_depth_ros.training.config import TrainConfig
 from focus_depth_ros.training.example import (
@@ -27,6 +28,7 @@ from focus_depth_ros.training.example import (
 )
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.fovea_example import FoveaDataset
+from focus_depth_ros.training.unfolded import kept_weights, settle_norms, unfolded_network
 
 
 def build(config: TrainConfig) -> FoveaNetwork:
@@ -42,8 +44,22 @@ def trainable() -> tuple[str, ...]:
 
 
 def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
-    """A trained compact network's weights; its focus half is also what the fovea's starts as."""
-    weights = compact.initial(path, config)
+    """A trained network's weights, of a checkpoint or a model folder, by name.
+
+    Where it has no fovea yet, its focus half is also what the fovea's starts as.
+    """
+    if not path.is_dir():
+        return with_second_half(averaged_weights(path))
+    network = build(config).eval()
+    found = with_second_half(kept_weights(unfolded_network(path)))
+    load_initial(network, found)
+    batches = compact.first_batches(examples(config, augment=True), config)
+    settle_norms(network, (predict(network, batch, bfloat16=False) for batch in batches))
+    return {name: value for name, value in network.state_dict().items() if name in found}
+
+
+def with_second_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, with a copy of the focus half for the fovea where there is none."""
     beginning = 'focus.'
     second = {f'fovea.{n}': value for n, value in weights.items() if n.startswith(beginning)}
     return {**second, **weights}
@@ -95,7 +111,9 @@ class FoveaObjective(nn.Module):
 
 
 def objective(network: nn.Module, config: TrainConfig) -> FoveaObjective:
-    """See `FoveaObjective`."""
+    """See `FoveaObjective`. Raises ValueError for what only the first look can be trained with."""
+    if config.objective != 'compact' or config.prompt != 'right':
+        raise ValueError('family fovea takes `objective: compact` and `prompt: right` only')
     assert isinstance(network, FoveaNetwork)
     return FoveaObjective(network, config)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from focus_depth_ros.pipeline.fovea import LARGEST_SHARE, MARGIN, SMALLEST_SHARE
+from focus_depth_ros.pipeline.window import MARGIN, window_round
 from focus_depth_ros.synthesis.sample import Sample
 from focus_depth_ros.training.augmentation import View, apply_view, degrade, draw_view, whole_view
 from focus_depth_ros.training.draws import Draw, read_frame
@@ -105,18 +105,10 @@ def _window(seen: Sample, asked: Question, rng: np.random.Generator) -> dict[str
 def _view_round(
     box: NDArray[np.float32], width: int, height: int, rng: np.random.Generator
 ) -> View:
-    """About what `pipeline.fovea.window_round` takes, in whole pixels of the picture."""
-    share = MARGIN * float(max(box[2] - box[0], box[3] - box[1]))
-    share *= float(np.exp(rng.uniform(-MARGIN_SPREAD, MARGIN_SPREAD)))
-    share = min(max(share, SMALLEST_SHARE), LARGEST_SHARE)
-    across, down = round(share * width), round(share * height)
-    off = rng.uniform(-OFF_CENTRE, OFF_CENTRE, 2)
-    left = round((float(box[0] + box[2]) / 2 + off[0] * share) * width - across / 2)
-    top = round((float(box[1] + box[3]) / 2 + off[1] * share) * height - down / 2)
-    return View(
-        left=min(max(left, 0), width - across),
-        top=min(max(top, 0), height - down),
-        width=across,
-        height=down,
-        mirrored=False,
-    )
+    """A window about the box, in whole pixels; all of the picture for what nearly fills it."""
+    margin = MARGIN * float(np.exp(rng.uniform(-MARGIN_SPREAD, MARGIN_SPREAD)))
+    off = rng.uniform(-OFF_CENTRE, OFF_CENTRE, 2) * margin * (box[2:] - box[:2]).max()
+    window = window_round(box + np.tile(off, 2), (height, width), margin)
+    if window is None:
+        return whole_view(width, height)
+    return View(window.left, window.top, window.width, window.height, mirrored=False)

@@ -18,14 +18,16 @@ from torch import Tensor, nn
 from focus_depth_ros.inference.model_folder import read_model_folder
 from focus_depth_ros.networks.blocks import ConvNorm
 from focus_depth_ros.networks.compact import CompactNetwork
-from focus_depth_ros.networks.compact_graphs import load_graph, manifest_shape
+from focus_depth_ros.networks.compact_graphs import TRAINING_ONLY, load_graph, manifest_shape
+from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.mssa import MSSA, FoldedMSSA
 
 
-def unfolded_network(path: Path) -> CompactNetwork:
-    """The network of a model folder, in evaluation mode; raises ModelError, ValueError if unfit.
+def unfolded_network(path: Path) -> CompactNetwork | FoveaNetwork:
+    """The network of a model folder, in evaluation mode, with its fovea if it has one.
 
-    Its normalisations do nothing but add what the export folded into a bias: see `settle_norms`.
+    Raises ModelError, ValueError if unfit. Its normalisations do nothing but add what the export
+    folded into a bias: see `settle_norms`.
     """
     folder = read_model_folder(path)
     manifest = json.loads((path / 'model.json').read_text(encoding='utf-8'))
@@ -33,8 +35,8 @@ def unfolded_network(path: Path) -> CompactNetwork:
         raise ValueError(f'{path}: the family is {manifest["family"]!r}, only compact is known')
     shape = manifest_shape(manifest)
     calibration = manifest['boundary_calibration']
-    network = CompactNetwork(shape).eval()
-    for part, graph in (('encoder', folder.encoder), ('focus', folder.focus)):
+    network = (FoveaNetwork(shape) if folder.fovea else CompactNetwork(shape)).eval()
+    for part, graph in zip(('encoder', 'focus', 'fovea'), folder.graphs, strict=False):
         module = load_graph(graph, part, shape, **calibration)
         _unfold(network.get_submodule(part), module.get_submodule(part))
     return network
@@ -86,7 +88,8 @@ def settle_norms(network: nn.Module, passes: Iterable[object]) -> None:
     """Give each normalisation the statistics of its input and what undoes them.
 
     `passes` runs pictures through the network, one batch each time it is asked. In evaluation
-    mode every answer stays; in training mode they stay about the same.
+    mode every answer stays; in training mode they stay about the same. What no picture went
+    through stays as it is.
     """
     blocks = [block for block in network.modules() if isinstance(block, ConvNorm)]
     sums: dict[ConvNorm, Tensor | float] = dict.fromkeys(blocks, 0.0)
@@ -106,9 +109,9 @@ def settle_norms(network: nn.Module, passes: Iterable[object]) -> None:
     for hook in hooks:
         hook.remove()
     for block, found in sums.items():
-        assert isinstance(found, Tensor)
-        count, total, squares = found
-        _settle(block[1], total / count, squares / count - (total / count).square())
+        if isinstance(found, Tensor):
+            count, total, squares = found
+            _settle(block[1], total / count, squares / count - (total / count).square())
 
 
 def _settle(norm: nn.Module, mean: Tensor, variance: Tensor) -> None:
@@ -116,3 +119,9 @@ def _settle(norm: nn.Module, mean: Tensor, variance: Tensor) -> None:
     statistics = {'running_mean': mean, 'running_var': variance}
     undone = {'weight': (variance + norm.eps).sqrt(), 'bias': norm.bias.double() + mean}
     norm.load_state_dict({**norm.state_dict(), **statistics, **undone})
+
+
+def kept_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of an unfolded network that a graph held, by name."""
+    state = network.state_dict()
+    return {name: value for name, value in state.items() if TRAINING_ONLY not in name}
