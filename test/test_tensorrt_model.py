@@ -14,7 +14,7 @@ from tensorrt_rig import Rig
 from tensorrt_rig import rig as rig
 
 from focus_depth_ros.inference.engine_cache import read_manifest
-from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel, NearLook
 
 PICTURE = np.zeros((168, 224, 3), np.uint8)
 BOXES = np.array([[0.1, 0.1, 0.5, 0.5], [0.3, 0.2, 0.9, 0.8]], np.float32)
@@ -59,6 +59,31 @@ def test_what_is_built_serves_at_once(rig: Rig, tiny_model: Path) -> None:
     assert model.backend_name == 'tensorrt'
     model.close()
     assert len(rig.trt.fake.builds) == 2
+
+
+def test_a_second_look_on_the_gpu(rig: Rig, compact_model: Path) -> None:
+    """Three engines; what the whole picture left on the GPU is held while the window is encoded."""
+    for graph in ('encoder.onnx', 'focus.onnx', 'fovea.onnx'):
+        rig.build(compact_model / graph, precision='fp16')
+    rng = np.random.default_rng(0)
+    whole, near = rng.integers(0, 255, (2, 56, 88, 3), np.uint8)
+    look = NearLook(
+        picture=near,
+        window=np.array([[0.25, 0.25, 0.75, 0.75]], np.float32),
+        first=rng.random((1, 2, 28, 44), np.float32),
+        box=BOXES[:1],
+        words=WORDS[:1],
+    )
+    answers = []
+    for backend, precision in (('onnxruntime', 'fp32'), ('tensorrt', 'fp16')):
+        model = FocusModel(compact_model, backend, precision=precision)
+        assert model.backend_name == backend
+        held = model.held(model.encode(whole))
+        answers.append([model.look_near(held, look) for _ in range(2)])
+        model.close()
+    (wanted, _), found = answers
+    for answer in found:
+        assert np.abs(answer.mask - wanted.mask).max() < 0.02
 
 
 def test_a_wrong_engine_never_serves(rig: Rig, tiny_model: Path) -> None:
