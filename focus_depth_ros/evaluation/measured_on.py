@@ -20,6 +20,15 @@ PACKAGES = (
     'torch', 'transformers',
 )  # fmt: skip
 
+INSTRUCTIONS = {
+    'avx512_vnni': 'AVX-512 VNNI',
+    'avx_vnni': 'AVX VNNI',
+    'avx512f': 'AVX-512',
+    'avx2': 'AVX2',
+    'asimddp': "Arm's dot product",
+}
+"""Flags of /proc/cpuinfo, the best first, and how they are called."""
+
 
 def when_and_where() -> dict[str, Any]:
     """What every report of measured figures begins with: the day (UTC) and the host."""
@@ -36,12 +45,14 @@ def identity(folder: ModelFolder) -> dict[str, str]:
     return {'name': folder.name, 'version': folder.version, 'sha256': folder.sha256}
 
 
-def processor() -> str:
-    """The CPU's name where the system tells it, else its kind."""
-    listing = Path('/proc/cpuinfo')
+def processor(listing: Path = Path('/proc/cpuinfo')) -> str:
+    """The CPU's name where the system tells it, else its kind; and what int8 depends on."""
     lines = listing.read_text(encoding='utf-8').splitlines() if listing.is_file() else []
-    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.machine()
+    facts = {name.strip(): value.strip() for name, _, value in (s.partition(':') for s in lines)}
+    flags = set(facts.get('flags', facts.get('Features', '')).split())
+    name = facts.get('model name', platform.machine())
+    best = next((words for flag, words in INSTRUCTIONS.items() if flag in flags), '')
+    return f'{name} with {best}' if best else name
 
 
 def host() -> dict[str, Any]:

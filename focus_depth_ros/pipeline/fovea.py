@@ -4,8 +4,8 @@ The network sees a picture at one small size. Here it also sees a window round t
 the picture at its own resolution, together with what the first look made of the whole
 (networks/fovea.py; a model without that graph looks through the same ones again). Inside the
 window both answers are averaged, the nearer one weighs more: two looks err less than one, and that
-one sees finer outlines. Words, whose mask may have parts on several things, are asked again with a box round each.
-Costs one pass of two graphs a target, and for words one a part.
+one sees finer outlines. Words, whose mask may have parts on several things, are asked again with a
+box round each. Costs one pass of two graphs a target, and for words one a part.
 """
 
 from __future__ import annotations
