@@ -1,11 +1,11 @@
 """The fovea: a second look at each target's surroundings, folded into the first look at everything.
 
 The network sees a picture at one small size. Here it also sees a window round the target, cut from
-the picture at its own resolution, together with what the first look made of the whole
-(networks/fovea.py; a model without that graph looks through the same ones again). Inside the
-window both answers are averaged, the nearer one weighs more: two looks err less than one, and that
-one sees finer outlines. Words, whose mask may have parts on several things, are asked again with a
-box round each. Costs one pass of two graphs a target, and for words one a part.
+the picture at its own resolution: through the same graphs, or, where a model has one, through a
+graph that is also told what the first look made of the whole (networks/fovea.py). Inside the window
+both answers are averaged, the nearer one weighs more: two looks err less than one, and that one
+sees finer outlines. Words, whose mask may have parts on several things, are asked again with a box
+round each. Costs one pass of two graphs a target, and for words one a part.
 """
 
 from __future__ import annotations
