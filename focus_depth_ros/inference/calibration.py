@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,8 @@ from focus_depth_ros.inference.quantised_graph import Inputs
 
 BOXES = ((0.4, 0.4, 0.6, 0.6), (0.25, 0.25, 0.75, 0.75), (0.1, 0.1, 0.9, 0.9), (0, 0, 0, 0))
 """Targets of several sizes, xyxy in [0, 1]; the last one is asked for in words."""
+MIDDLE = (0.25, 0.25, 0.75, 0.75)
+"""The window of a look from near."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,9 @@ def calibration_of(folder: ModelFolder, pictures: list[NDArray[np.uint8]]) -> Ca
         rows[1].append({**features, 'box': boxes, 'words': words})
         for fovea in others:
             first = FocusMaps(**focus.infer(rows[1][-1]))
-            look = _look_at_the_middle(picture, first, boxes[:1], words[:1])
+            look = NearLook.into(picture, MIDDLE, first, boxes, words)
             near = encoder.infer({'image': look.picture[None]})
             rows[2].append(fovea_inputs(fovea, near, features, look))
     for engine in engines:
         engine.close()
     return Calibration(digest.hexdigest(), rows)
-
-
-def _look_at_the_middle(
-    picture: NDArray[np.uint8],
-    first: FocusMaps,
-    box: NDArray[np.float32],
-    words: NDArray[np.int32],
-) -> NearLook:
-    height, width = picture.shape[:2]
-    middle = picture[height // 4 : height // 4 * 3, width // 4 : width // 4 * 3]
-    enlarged = np.asarray(cv2.resize(middle, (width, height)), np.uint8)
-    window = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32)
-    return NearLook(enlarged, window, first.said(0), np.clip((box - 0.25) * 2, 0, 1), words)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,6 +60,25 @@ class NearLook:
     first: NDArray[np.float32]
     box: NDArray[np.float32]
     words: NDArray[np.int32]
+
+    @classmethod
+    def into(
+        cls,
+        picture: NDArray[np.uint8],
+        window: tuple[float, float, float, float],
+        first: FocusMaps,
+        boxes: NDArray[np.float32],
+        words: NDArray[np.int32],
+    ) -> NearLook:
+        """At the first of the targets (T, 4), (T, max_words) that a picture was asked for."""
+        height, width = picture.shape[:2]
+        left, top, right, bottom = window
+        rows = slice(round(top * height), round(bottom * height))
+        columns = slice(round(left * width), round(right * width))
+        near = np.asarray(cv2.resize(picture[rows, columns], (width, height)), np.uint8)
+        corner, sides = (left, top) * 2, (right - left, bottom - top) * 2
+        box = np.clip((boxes[:1] - corner) / sides, 0, 1).astype(np.float32)
+        return cls(near, np.array([window], np.float32), first.said(0), box, words[:1])
 
 
 OUTPUTS = tuple(field.name for field in fields(FocusMaps))

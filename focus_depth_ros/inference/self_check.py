@@ -31,6 +31,8 @@ PROMPTS: tuple[tuple[tuple[int, int, int, int], str], ...] = (
     (NOWHERE, ''),
 )
 """Boxes in px of the picture, and words."""
+WINDOW = (0.5, 0.5, 1.0, 1.0)
+"""Round the first of them, in shares of the picture: what is looked at from near."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def self_check(pair: EnginePair, reference: EnginePair) -> CheckReport:
             return report
     if pair.folder.fovea is None:
         return report
-    look = _near_look(picture, want, boxes, words)
+    look = NearLook.into(picture, WINDOW, want, boxes, words)
     want, got = (engine.look_near(whole, look) for engine, whole in zip(engines, held, strict=True))
     return _worse(report, compare(got, want, pair))
 
@@ -112,21 +114,6 @@ def _worse(first: CheckReport, near: CheckReport) -> CheckReport:
     }
     reason = f'from near: {near.reason}' if near.reason else ''
     return CheckReport(near.engine, near.passed, reason, outputs)
-
-
-def _near_look(
-    picture: NDArray[np.uint8],
-    first: FocusMaps,
-    boxes: NDArray[np.float32],
-    words: NDArray[np.int32],
-) -> NearLook:
-    """At the first target, in the right lower quarter of the picture."""
-    height, width = picture.shape[:2]
-    quarter = picture[height // 2 :, width // 2 :]
-    near = np.asarray(cv2.resize(quarter, (width, height)), np.uint8)
-    window = np.array([[0.5, 0.5, 1.0, 1.0]], np.float32)
-    box = np.clip((boxes[:1] - 0.5) * 2, 0, 1)
-    return NearLook(near, window, first.said(0), box, words[:1])
 
 
 def compare(got: FocusMaps, want: FocusMaps, pair: EnginePair) -> CheckReport:
