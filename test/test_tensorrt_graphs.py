@@ -112,6 +112,17 @@ def test_int8(cleaned: Graphs) -> None:
         assert error < bound * np.abs(wanted[name][box]).mean(), name
 
 
+def test_every_graph_is_calibrated_on_what_it_takes(compact_model: Path) -> None:
+    folder = read_model_folder(compact_model)
+    picture = np.random.default_rng(0).integers(0, 255, (56, 88, 3), np.uint8)
+    calibration = calibration_of(folder, [picture])
+    assert folder.fovea is not None and len(folder.graphs) == 3
+    for graph, (inputs,) in zip(folder.graphs, calibration.graphs, strict=True):
+        answer = run(graph, dict(inputs))
+        assert all(np.isfinite(values).all() for values in answer.values())
+        assert quantised(clean_graph(graph), [inputs]).graph.node
+
+
 BESIDE = """
 <ir_version: 8, opset_import: ["" : 17]>
 beside (uint8[1,4,4,3] image, float from, float step)
