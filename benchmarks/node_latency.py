@@ -212,6 +212,9 @@ def main() -> int:
         for key, value in result.items():
             print(f'  {key:32} {value}')
     report = {
+        'command': (
+            f'{Path(__file__).name} --rate {arguments.rate:g} --seconds {arguments.seconds:g}'
+        ),
         'rounds': results,
         'picture': f'{WIDTH}x{HEIGHT} rgb8',
         'model': arguments.model.name,

@@ -41,7 +41,7 @@ def latency_section(report: dict[str, Any]) -> list[str]:
         '## The node',
         '',
         f'{report["picture"]}, sensor-data QoS; camera, node and listener are three processes; '
-        f'{in_words(report)}; `python benchmarks/node_latency.py`.',
+        f'{in_words(report)}; `python benchmarks/{report["command"]}`.',
         '',
         row('round', 'rate, Hz', 'answered', 'latency, ms', 'network, ms', 'all else, ms'),
         row(*['---'] * 6),

@@ -149,8 +149,10 @@ def test_only_the_fovea_learns() -> None:
         name for name, value in network.state_dict().items() if not value.equal(before[name])
     }
     assert changed and all(name.startswith('fovea.') for name in changed)
-    scores = fovea.review(objective.eval(), batch).scores
-    assert set(config.terms) <= set(scores)
+    review = fovea.review(objective.eval(), batch)
+    assert set(config.terms) <= set(review.scores)
+    assert review.sheet.shape == (2 * 84, 6 * 112, 3)  # a row a window: picture and five maps
+    assert review.sheet.std() > 10
 
 
 def test_the_second_look_starts_as_the_first_where_there_is_none(compact_model: Path) -> None:

@@ -203,14 +203,14 @@ def review(objective: nn.Module, batch: Batch) -> Review:
     overlap = (guess & target).sum((1, 2)) / (guess | target).sum((1, 2)).clamp(min=1)
     for name, kind in (('iou_box', BOX_PROMPT), ('iou_text', TEXT_PROMPT)):
         scores[name] = overlap[truth['kind'] == kind].tolist()
-    return Review(scores, _contact_sheet(batch, output))
+    return Review(scores, contact_sheet(batch, output))
 
 
 def leave(network: nn.Module, folder: Path) -> None:
     """Nothing: `focus-depth export` reads the checkpoint."""
 
 
-def _contact_sheet(batch: Batch, output: FocusOutput) -> NDArray[np.uint8]:
+def contact_sheet(batch: Batch, output: FocusOutput) -> NDArray[np.uint8]:
     """Rows of picture, true and predicted disparity, true and predicted mask, boundary."""
     prompts = batch['box'].shape[1]
     rows = []

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -120,7 +119,7 @@ def objective(network: nn.Module, config: TrainConfig) -> FoveaObjective:
 
 @torch.no_grad()
 def review(objective: nn.Module, batch: Batch) -> Review:
-    """Loss terms and hard mask IoU in the window by kind of prompt; no picture."""
+    """Loss terms and hard mask IoU in the window by kind of prompt, and rows of windows' maps."""
     assert isinstance(objective, FoveaObjective)
     output, word_logits = predict(objective.network, batch, objective.config.bfloat16)
     terms = objective.terms(output, word_logits, batch)
@@ -130,7 +129,13 @@ def review(objective: nn.Module, batch: Batch) -> Review:
     kinds = batch['kind'].flatten(0, 1)
     for name, kind in (('iou_box', BOX_PROMPT), ('iou_text', TEXT_PROMPT)):
         scores[name] = overlap[kinds == kind].tolist()
-    return Review(scores, np.zeros((1, 1, 3), np.uint8))
+    windows = {
+        'picture': batch['near'].flatten(0, 1),
+        'disparity': batch['disparity'].flatten(0, 1),
+        'mask': batch['mask'].flatten(0, 1).unsqueeze(1),
+        'box': batch['near_box'].flatten(0, 1).unsqueeze(1),
+    }
+    return Review(scores, compact.contact_sheet(windows, output))
 
 
 def leave(network: nn.Module, folder: Path) -> None:
