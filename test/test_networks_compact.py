@@ -27,6 +27,8 @@ from focus_depth_ros.networks.text import (  # noqa: E402
 from focus_depth_ros.training.example import VOCABULARY  # noqa: E402
 
 SMALL = CompactShape(
+    height=168,
+    width=224,
     stem=8,
     stages=(8, 8, 16, 16),
     blocks=(1, 1, 1, 1),

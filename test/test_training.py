@@ -37,8 +37,11 @@ from focus_depth_ros.training.draws import DrawOrder, RankShare, read_frame  # n
 from focus_depth_ros.training.example import (  # noqa: E402
     ABSENT_PROMPT,
     BOX_PROMPT,
+    OUTPUT_HEIGHT,
+    OUTPUT_WIDTH,
     TEXT_PROMPT,
     VOCABULARY,
+    WIDTH,
     PromptShares,
     _relations_in_view,
     canonical_disparity,
@@ -108,7 +111,7 @@ def test_example_answers_each_kind_of_prompt() -> None:
     ):
         made = example(frame, np.random.default_rng(0), 2, shares, augment=False)
         assert made['kind'].tolist() == [kind, kind]
-        area = made['mask'].sum((1, 2)) * (320 / 112) * (240 / 84)
+        area = made['mask'].sum((1, 2)) * (320 / OUTPUT_WIDTH) * (240 / OUTPUT_HEIGHT)
         assert area == pytest.approx(0 if kind == ABSENT_PROMPT else 8000, rel=1e-3)
         assert made['words'].any() == (kind != BOX_PROMPT)
         assert made['box'].any() == (kind == BOX_PROMPT)
@@ -161,14 +164,14 @@ def test_words_are_learned_apart_from_how_often_they_hold() -> None:
 
 
 def test_canonical_disparity_survives_crop_mirror_and_stretch() -> None:
-    """f / (f_c Z): a half-width, full-height window doubles fx after the stretch to 224 px."""
+    """f / (f_c Z): a half-width, full-height window doubles fx after the stretch."""
     frame = sample()
     whole = canonical_disparity(frame)
-    assert whole.max() == pytest.approx(300 * 0.7 / (200 * 0.8), rel=1e-4)
+    assert whole.max() == pytest.approx(300 * WIDTH / 320 / (200 * 0.8), rel=1e-4)
     assert whole.min() == 0.0  # unknown
     half = apply_view(frame, View(160, 0, 160, 240, mirrored=True))
-    assert canonical_disparity(half)[40, 5] == pytest.approx(
-        300 * 0.7 * np.sqrt(2) / (200 * half.depth_m[115, 7]), rel=1e-4
+    assert canonical_disparity(half)[45, 9] == pytest.approx(
+        300 * WIDTH / 320 * np.sqrt(2) / (200 * half.depth_m[101, 10]), rel=1e-4
     )
     assert np.array_equal(half.ids, frame.ids[:, 160:][:, ::-1])
     assert half.K[0, 2] == pytest.approx(159 - (159.5 - 160))
@@ -207,7 +210,7 @@ def test_near_pictures_are_windows_and_their_truth_moves_along() -> None:
         made = example(frame, np.random.default_rng(seed), 1, shares, augment=True)
         assert made['kind'].tolist() == [BOX_PROMPT]
         nearer.append(made['mask'].mean() / whole)
-        x0, y0, x1, y1 = made['box'][0] * [112, 84, 112, 84]
+        x0, y0, x1, y1 = made['box'][0] * np.tile([OUTPUT_WIDTH, OUTPUT_HEIGHT], 2)
         assert made['mask'].sum() == pytest.approx((x1 - x0) * (y1 - y0), rel=0.05)
     assert min(nearer) > 0.8  # windows of up to the whole frame
     assert np.median(nearer) > 1.5
@@ -228,7 +231,7 @@ def test_words_with_a_box_hold_only_where_both_are() -> None:
     assert not made['mask'][~fits].any()
     for box, mask in zip(made['box'][fits], made['mask'][fits], strict=True):
         rows, columns = np.nonzero(mask > 0.5)
-        middle = np.array([columns.mean() / 112, rows.mean() / 84])
+        middle = np.array([columns.mean() / OUTPUT_WIDTH, rows.mean() / OUTPUT_HEIGHT])
         assert (box[:2] < middle).all() and (middle < box[2:]).all()
     assert (made['box'][~fits, 2] > made['box'][~fits, 0]).all()
     alone = replace(frame, objects=frame.objects[:1])

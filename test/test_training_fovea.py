@@ -17,7 +17,14 @@ from focus_depth_ros.networks.compact_graphs import graphs, load_graph  # noqa: 
 from focus_depth_ros.training import fovea  # noqa: E402
 from focus_depth_ros.training.compact import initial  # noqa: E402
 from focus_depth_ros.training.config import read_config  # noqa: E402
-from focus_depth_ros.training.example import BOX_PROMPT, PromptShares  # noqa: E402
+from focus_depth_ros.training.example import (  # noqa: E402
+    BOX_PROMPT,
+    HEIGHT,
+    OUTPUT_HEIGHT,
+    OUTPUT_WIDTH,
+    WIDTH,
+    PromptShares,
+)
 from focus_depth_ros.training.fovea_example import fovea_example  # noqa: E402
 from focus_depth_ros.training.stages import freeze_all_but, train_mode  # noqa: E402
 from focus_depth_ros.training.unfolded import settle_norms, unfolded_network  # noqa: E402
@@ -98,8 +105,8 @@ class TestExamples:
 
     def test_the_truth_is_the_windows(self) -> None:
         found = fovea_example(sample(1), np.random.default_rng(3), 4, BOXES_ALONE, False)
-        assert found['near'].shape == (4, 168, 224, 3) and found['near'].dtype == np.uint8
-        assert found['mask'].shape == found['disparity'].shape == (4, 84, 112)
+        assert found['near'].shape == (4, HEIGHT, WIDTH, 3) and found['near'].dtype == np.uint8
+        assert found['mask'].shape == found['disparity'].shape == (4, OUTPUT_HEIGHT, OUTPUT_WIDTH)
         assert (found['kind'] == BOX_PROMPT).all()
         for row in range(4):
             window = found['window'][row]
@@ -110,7 +117,7 @@ class TestExamples:
             assert len(np.unique(np.rint(sides * [320, 240, 320, 240]) / [4, 3, 4, 3])) <= 2
             x0, y0, x1, y1 = np.rint(window * [320, 240, 320, 240]).astype(int)
             inside = (sample(1).ids == 4)[y0:y1, x0:x1].astype(np.float32)
-            wanted = cv2.resize(inside, (112, 84), interpolation=cv2.INTER_AREA)
+            wanted = cv2.resize(inside, (OUTPUT_WIDTH, OUTPUT_HEIGHT), interpolation=cv2.INTER_AREA)
             assert np.abs(found['mask'][row] - wanted).mean() < 0.02
 
     def test_words_are_asked_without_their_box_first(self) -> None:
@@ -151,7 +158,11 @@ def test_only_the_fovea_learns() -> None:
     assert changed and all(name.startswith('fovea.') for name in changed)
     review = fovea.review(objective.eval(), batch)
     assert set(config.terms) <= set(review.scores)
-    assert review.sheet.shape == (2 * 84, 6 * 112, 3)  # a row a window: picture and five maps
+    assert review.sheet.shape == (
+        2 * OUTPUT_HEIGHT,
+        6 * OUTPUT_WIDTH,
+        3,
+    )  # a row a window: picture and five maps
     assert review.sheet.std() > 10
 
 

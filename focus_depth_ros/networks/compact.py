@@ -27,8 +27,8 @@ FEATURE_NAMES = ('detail', 'stride4', 'stride8', 'stride16', 'stride32', 'ground
 class CompactShape:
     """Sizes of the network; the defaults are the shipped model's."""
 
-    height: int = 168
-    width: int = 224
+    height: int = 216
+    width: int = 288
     stem: int = 24
     stages: tuple[int, int, int, int] = (32, 64, 128, 256)
     blocks: tuple[int, int, int, int] = (2, 2, 2, 2)

@@ -21,7 +21,7 @@ from focus_depth_ros.networks.compact import CompactNetwork, CompactShape, Focus
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.networks.text import word_roles
-from focus_depth_ros.training.checkpoint import averaged_weights
+from focus_depth_ros.training.checkpoint import averaged_weights, load_initial
 from focus_depth_ros.training.compact_losses import compact_terms
 from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.draws import DrawOrder
@@ -65,13 +65,18 @@ def trainable() -> tuple[str, ...]:
 
 
 def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
-    """Weights to start from, by name: a checkpoint's average, or those of a model folder."""
+    """Weights to start from, by name: a checkpoint's average, or those of a model folder.
+
+    The folder's model may be made for another size of picture.
+    """
     if not path.is_dir():
         return averaged_weights(path)
-    network = unfolded_network(path)
+    network = build(config).eval()
+    found = kept_weights(unfolded_network(path))
+    load_initial(network, found)
     batches = first_batches(examples(config, augment=True), config)
     settle_norms(network, (predict(network, batch, bfloat16=False) for batch in batches))
-    return kept_weights(network)
+    return {name: value for name, value in network.state_dict().items() if name in found}
 
 
 def first_batches(
@@ -99,7 +104,7 @@ def normalised(picture: Tensor) -> Tensor:
 def predict(
     network: CompactNetwork | FoveaNetwork, batch: Batch, bfloat16: bool
 ) -> tuple[FocusOutput, Tensor]:
-    """Float32 outputs for the batch's B x P prompts, and word logits (B, V, 21, 28)."""
+    """Float32 outputs for the batch's B x P prompts, and word logits (B, V, 27, 36)."""
     prompts = batch['box'].shape[1]
     with torch.autocast(batch['box'].device.type, torch.bfloat16, enabled=bfloat16):
         features = network.encoder(normalised(batch['picture']))

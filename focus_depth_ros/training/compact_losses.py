@@ -20,8 +20,8 @@ from focus_depth_ros.training.example import ABSENT_PROMPT, BOX_PROMPT, NO_PROMP
 from focus_depth_ros.training.losses import dice, gradient_loss, masked_mean
 
 OBJECT_WEIGHT = 3.0
-BAND_CELLS = 7
-"""Window of the boundary band: 3.5 cells either side, about 10 px of a 320x240 frame."""
+BAND_CELLS = 9
+"""Window of the boundary band: 4.5 cells either side, about 10 px of a 320x240 frame."""
 
 
 def centred(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +144,7 @@ def compact_terms(
     """All terms, weighted, by name; T = B x P prompts, picture-wise truth repeated to match.
 
     `batch` holds disparity, objects, boundary (T, ...); mask, box, kind per prompt; words_at (B,
-    V, 21, 28).
+    V, 27, 36).
     """
     mask, kind = batch['mask'], batch['kind']
     asked = (kind != NO_PROMPT).float()

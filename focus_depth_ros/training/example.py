@@ -40,9 +40,9 @@ from focus_depth_ros.training.augmentation import (
 )
 from focus_depth_ros.training.draws import Draw, read_frame
 
-WIDTH, HEIGHT = 224, 168
-OUTPUT_WIDTH, OUTPUT_HEIGHT = 112, 84
-GRID_WIDTH, GRID_HEIGHT = 28, 21
+WIDTH, HEIGHT = 288, 216
+OUTPUT_WIDTH, OUTPUT_HEIGHT = 144, 108
+GRID_WIDTH, GRID_HEIGHT = 36, 27
 CANONICAL_FOCAL_PX = 200.0
 MAX_WORDS = MOST_WORDS
 VOCABULARY = model_vocabulary(WORDS)
@@ -55,7 +55,7 @@ WRONG_BOX_SHARE = 0.3
 """Of the boxes that come with words: round another thing, so that nothing is what both say."""
 LEFT_OUT_SHARE = 0.5
 """Of the plain captions that fit nothing: of a thing that the window leaves out, where one is."""
-SMALLEST_TARGET = 10
+SMALLEST_TARGET = 16
 """Output cells a target must cover to be asked for (about 80 px of a 320x240 frame)."""
 
 
@@ -98,8 +98,8 @@ def example(
 ) -> dict[str, Any]:
     """Arrays of one training picture with P prompts; h, w is the output grid.
 
-    picture uint8 (168, 224, 3); disparity float32 (h, w), canonical f / (f_c Z), 0 = unknown;
-    objects bool (h, w); boundary uint8 (h, w), 255 = not asked; words_at uint8 (V, 21, 28), 255 =
+    picture uint8 (216, 288, 3); disparity float32 (h, w), canonical f / (f_c Z), 0 = unknown;
+    objects bool (h, w); boundary uint8 (h, w), 255 = not asked; words_at uint8 (V, 27, 36), 255 =
     not asked; box float32 (P, 4); words int32 (P, 12); mask float32 (P, h, w) area share; kind
     int64 (P,).
     """
@@ -309,7 +309,7 @@ def _boundary_target(boundary: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _word_targets(seen: Sample) -> NDArray[np.uint8]:
-    """Which words hold at each cell of the stride-8 grid: (V, 21, 28).
+    """Which words hold at each cell of the stride-8 grid: (V, 27, 36).
 
     1 / 0, and 255 = not asked: sizes and places are relative to what else is in view.
     """

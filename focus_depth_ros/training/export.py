@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from focus_depth_ros.inference.model_folder import file_entry
-from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork
+from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork, CompactShape
 from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.graph_pair import Inputs, largest_difference, write_graphs
@@ -29,15 +29,7 @@ from focus_depth_ros.training.calibration import (
 )
 from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact import shape_of
-from focus_depth_ros.training.example import (
-    CANONICAL_FOCAL_PX,
-    HEIGHT,
-    MAX_WORDS,
-    OUTPUT_HEIGHT,
-    OUTPUT_WIDTH,
-    VOCABULARY,
-    WIDTH,
-)
+from focus_depth_ros.training.example import CANONICAL_FOCAL_PX, MAX_WORDS, VOCABULARY
 
 CALIBRATION_FRAMES = 120
 
@@ -104,18 +96,20 @@ def export_model(
     """
     folder.mkdir(parents=True, exist_ok=True)
     pair = graphs(network, calibration.slope, calibration.bias)
-    paths = write_graphs(pair, folder, _inputs(seed=0, targets=2))
-    worst = largest_difference(pair, paths, _inputs(seed=1, targets=3))
+    shape = network.shape
+    paths = write_graphs(pair, folder, _inputs(shape, seed=0, targets=2))
+    worst = largest_difference(pair, paths, _inputs(shape, seed=1, targets=3))
+    output_height, output_width = shape.grid(2)
     manifest = {
         'format': 1,
         'name': 'compact',
         'version': version,
         'license': 'Apache-2.0',
         'family': 'compact',
-        'shape': asdict(network.shape),
+        'shape': asdict(shape),
         'files': {part: file_entry(path) for part, path in paths.items()},
-        'input': {'width': WIDTH, 'height': HEIGHT},
-        'output': {'width': OUTPUT_WIDTH, 'height': OUTPUT_HEIGHT},
+        'input': {'width': shape.width, 'height': shape.height},
+        'output': {'width': output_width, 'height': output_height},
         'features': list(FEATURE_NAMES),
         'canonical_focal_px': CANONICAL_FOCAL_PX,
         'max_words': MAX_WORDS,
@@ -128,11 +122,11 @@ def export_model(
     return worst
 
 
-def _inputs(seed: int, targets: int) -> Inputs:
+def _inputs(shape: CompactShape, seed: int, targets: int) -> Inputs:
     """A random picture of smooth patches, boxes (the last one absent) and words."""
     rng = np.random.default_rng(seed)
-    patches: NDArray[np.uint8] = rng.integers(0, 256, (1, 21, 28, 3), dtype=np.uint8)
-    picture = patches.repeat(8, 1).repeat(8, 2)
+    patches: NDArray[np.uint8] = rng.integers(0, 256, (1, *shape.grid(8), 3), dtype=np.uint8)
+    picture = patches.repeat(8, 1).repeat(8, 2)[:, : shape.height, : shape.width]
     corner = rng.uniform(0, 0.5, (targets, 2))
     box = np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (targets, 2))], 1).astype(
         np.float32

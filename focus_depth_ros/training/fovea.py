@@ -70,7 +70,7 @@ def examples(config: TrainConfig, augment: bool) -> Dataset[dict[str, Any]]:
 
 
 def predict(network: FoveaNetwork, batch: Batch, bfloat16: bool) -> tuple[FocusOutput, Tensor]:
-    """Float32 outputs for the batch's B x P windows, and word logits (B x P, V, 21, 28)."""
+    """Float32 outputs for the batch's B x P windows, and word logits (B x P, V, 27, 36)."""
     windows = batch['box'].shape[1]
     with torch.autocast(batch['box'].device.type, torch.bfloat16, enabled=bfloat16):
         with torch.no_grad():

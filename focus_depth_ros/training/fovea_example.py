@@ -54,8 +54,8 @@ def fovea_example(
 ) -> dict[str, Any]:
     """Arrays of one picture with P windows, each with one question; h, w is the output grid.
 
-    picture uint8 (168, 224, 3), the whole; box float32 (P, 4) and words int32 (P, 12), the first
-    look's prompts; near uint8 (P, 168, 224, 3), the windows; window float32 (P, 4) xyxy / picture
+    picture uint8 (216, 288, 3), the whole; box float32 (P, 4) and words int32 (P, 12), the first
+    look's prompts; near uint8 (P, 216, 288, 3), the windows; window float32 (P, 4) xyxy / picture
     size; near_box float32 (P, 4) in shares of the window. The truth in each window, as in
     `example`: disparity, objects, boundary, words_at, mask, each (P, ...); kind int64 (P,).
     """
