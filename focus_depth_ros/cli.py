@@ -39,7 +39,7 @@ COMMANDS = {
     ),
     'quantise': (
         'focus_depth_ros.training.quantise',
-        'add an int8 encoder for CPUs to a model folder',
+        'add int8 graphs for CPUs to a model folder',
     ),
     'average': ('focus_depth_ros.training.average', 'one network from several checkpoints'),
     'export': ('focus_depth_ros.training.export', 'write a model folder from a checkpoint'),

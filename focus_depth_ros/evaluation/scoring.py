@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.core import Camera, InvalidInput, tight_box
+from focus_depth_ros.core import Camera, tight_box
 from focus_depth_ros.datasets.frame import LabelledFrame, Triplet, triplets
 from focus_depth_ros.evaluation.boundary_metrics import BoundaryScore, picture_edges
 from focus_depth_ros.evaluation.metrics import (
@@ -96,7 +96,7 @@ def score_frame(
     height, width = frame.ids.shape
     valid = np.isfinite(frame.depth_m) & (frame.depth_m > 0)
     questions = triplets(frame, SMALLEST_TARGET_PX)
-    asked = [triplet for triplet in questions if _understood(encoder, triplet)]
+    asked = [triplet for triplet in questions if encoder.understands(triplet.target)]
     scores.unknown_words += len(questions) - len(asked)
     prompts = encoder.encode([], width, height)  # one empty prompt, which comes last
     if asked:
@@ -127,17 +127,6 @@ def score_frame(
             if frame.sensor_depth_m is not None:
                 found |= sensor_scores(maps, row, triplet, frame.sensor_depth_m, valid)
             scores.targets[triplet.kind].append(found)
-
-
-def _understood(encoder: PromptEncoder, triplet: Triplet) -> bool:
-    """Whether the model has a word of the prompt."""
-    if triplet.box is not None:
-        return True
-    try:
-        encoder.read(triplet.words)
-    except InvalidInput:
-        return False
-    return True
 
 
 def _yardsticks(frame: LabelledFrame, valid: Mask, unprompted: Image) -> dict[str, Image]:

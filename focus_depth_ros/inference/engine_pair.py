@@ -97,7 +97,7 @@ class EnginePair:
         self.precision = precision
         opened: list[Engine] = []
         try:
-            for graph in (self._encoder_graph(), *folder.graphs[1:]):
+            for graph in self._graphs():
                 options = LoadOptions(threads, precision, keep_outputs=not opened)
                 opened.append(backend.load(graph, options))
             self._encoder, self._focus = opened[:2]
@@ -150,12 +150,12 @@ class EnginePair:
             if engine is not None:
                 engine.close()
 
-    def _encoder_graph(self) -> Path:
+    def _graphs(self) -> tuple[Path, ...]:
         if self.precision != 'int8' or not self.backend.takes_quantised:
-            return self.folder.encoder
-        if self.folder.quantised_encoder is None:
-            raise EngineError(f'{self.folder.path} has no int8 encoder (focus-depth quantise)')
-        return self.folder.quantised_encoder
+            return self.folder.graphs
+        if not self.folder.quantised_graphs:
+            raise EngineError(f'{self.folder.path} has no int8 graphs (focus-depth quantise)')
+        return self.folder.quantised_graphs
 
     def _check_graphs(self) -> None:
         folder = self.folder

@@ -58,7 +58,7 @@ def attempts(folder: ModelFolder, backend: Backend, precision: str) -> Iterator[
     """A backend at the precision a user names, or at its own ones in order."""
     is_behind = backend.name == REFERENCE and precision not in backend.precisions
     for each in backend.precisions if precision == 'auto' or is_behind else (precision,):
-        is_there = each != 'int8' or not backend.takes_quantised or folder.quantised_encoder
+        is_there = each != 'int8' or not backend.takes_quantised or folder.quantised_graphs
         if is_there or precision == 'int8':
             yield Attempt(backend, each)
 

@@ -12,8 +12,8 @@ from focus_depth_ros.inference.graph_file import weights_beside
 
 MAX_GRAPH_BYTES = 4 << 30
 MAX_MERGES_BYTES = 8 << 20
-QUANTISED_ENCODER = 'encoder_int8'
-"""The manifest's name for an encoder in int8, which a folder may hold for CPUs."""
+QUANTISED = {'encoder': 'encoder_int8', 'focus': 'focus_int8'}
+"""The manifest's names for graphs in int8, which a folder may hold for CPUs."""
 MAX_SIDE_PX = 4096
 MAX_WORDS = 512
 UNKNOWN_WORD = 1
@@ -44,6 +44,7 @@ class ModelFolder:
     focus: Path
     fovea: Path | None
     quantised_encoder: Path | None
+    quantised_focus: Path | None
     input_size: tuple[int, int]
     output_size: tuple[int, int]
     features: tuple[str, ...]
@@ -57,6 +58,13 @@ class ModelFolder:
     def graphs(self) -> tuple[Path, ...]:
         """Encoder and focus half, and the fovea where there is one."""
         return (self.encoder, self.focus, *([self.fovea] if self.fovea else []))
+
+    @property
+    def quantised_graphs(self) -> tuple[Path, ...]:
+        """The same for CPUs that take int8, each in int8 where there is such a file; or none."""
+        if self.quantised_encoder is None:
+            return ()
+        return (self.quantised_encoder, self.quantised_focus or self.focus, *self.graphs[2:])
 
 
 def read_model_folder(path: Path) -> ModelFolder:
@@ -93,7 +101,7 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
     graphs = {part: _checked_graph(path, files[part]) for part in ('encoder', 'focus')}
     optional = {
         part: _checked_graph(path, files[part]) if part in files else None
-        for part in ('fovea', QUANTISED_ENCODER)
+        for part in ('fovea', *QUANTISED.values())
     }
     return ModelFolder(
         path=path,
@@ -103,7 +111,8 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
         encoder=graphs['encoder'],
         focus=graphs['focus'],
         fovea=optional['fovea'],
-        quantised_encoder=optional[QUANTISED_ENCODER],
+        quantised_encoder=optional[QUANTISED['encoder']],
+        quantised_focus=optional[QUANTISED['focus']],
         input_size=_size(manifest['input']),
         output_size=_size(manifest['output']),
         features=tuple(map(str, manifest['features'])),

@@ -114,6 +114,15 @@ class PromptEncoder:
                 words[row, : len(ids)] = ids
         return boxes, words
 
+    def understands(self, target: Target) -> bool:
+        """Whether `encode` takes it: it has a box, or words of which the model knows one."""
+        if target.box is None:
+            try:
+                self.read(target.text)
+            except InvalidInput:
+                return False
+        return True
+
     def _ids(self, text: str) -> list[int]:
         """What the network reads for a text, at most `max_words` numbers."""
         return [self._index[word] for word in self.read(text).known]

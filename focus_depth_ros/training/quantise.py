@@ -1,7 +1,8 @@
-"""`focus-depth quantise`: an int8 encoder into a model folder, for CPUs.
+"""`focus-depth quantise`: encoder and focus half in int8 into a model folder, for CPUs.
 
-Ranges are calibrated on frames of a data set. The node takes it by itself where it answers as the
-float32 encoder does; docs/decisions/0007-int8-encoder-on-cpus.md says what it gains and loses.
+Ranges are calibrated on frames of a data set and what is asked about them. The node takes both by
+itself where they answer as the float32 graphs do; docs/decisions/0007-int8-on-cpus.md says what
+that gains and loses.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -29,26 +30,38 @@ from onnxruntime.quantization import (
 )
 
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
+from focus_depth_ros.datasets.frame import LabelledFrame, triplets
+from focus_depth_ros.inference.backends import REFERENCE, backend_named
+from focus_depth_ros.inference.engine import LoadOptions
 from focus_depth_ros.inference.model_folder import (
-    QUANTISED_ENCODER,
+    QUANTISED,
     ModelError,
+    ModelFolder,
     file_entry,
     read_model_folder,
 )
 from focus_depth_ros.pipeline.picture import stretch
+from focus_depth_ros.pipeline.prompts import prompt_encoder
 
-FILE_NAME = 'encoder.int8.onnx'
+OPERATORS = {'encoder': ['Conv', 'Add', 'Relu'], 'focus': ['Conv']}
+"""What is int8: the focus half adds and resizes prompts, too, which have ranges of their own."""
+SMALLEST_TARGET_PX = 300
+FEWEST_OUTPUTS = 8
+"""Convolutions with fewer stay float: they give the answers, and int8 makes them no faster."""
+
+Asked = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int32]]
+"""A picture RGB (H, W, 3) of any size, and what is asked about it: boxes (T, 4), words (T, L)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth quantise`."""
-    parser.add_argument('model', type=Path, help='model folder, which gets one file more')
+    parser.add_argument('model', type=Path, help='model folder, which gets two files more')
     parser.add_argument(
         '--dataset',
         nargs=2,
         required=True,
         metavar=('NAME', 'PATH'),
-        help=f'frames to calibrate on; NAME: {", ".join(ADAPTERS)}',
+        help=f'frames to calibrate on, with captions; NAME: {", ".join(ADAPTERS)}',
     )
     parser.add_argument('--frames', type=int, default=128, help='so many of them (128)')
 
@@ -56,62 +69,107 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
     name, path = arguments.dataset
+    folder = _read(arguments.model)
     frames = islice(open_dataset(name, Path(path)), arguments.frames)
-    size = quantise(arguments.model, (frame.rgb for frame in frames), f'{name} {path}')
-    print(f'{arguments.model / FILE_NAME}: {size / 1e6:.1f} MB')
+    for file in quantise(arguments.model, asked_about(frames, folder), Path(path).name):
+        print(f'{file}: {file.stat().st_size / 1e6:.1f} MB')
     return 0
 
 
-class _Pictures(CalibrationDataReader):
-    """The encoder's inputs, one picture a time."""
-
-    def __init__(self, pictures: Iterable[NDArray[np.uint8]]) -> None:
-        self._rest = iter(pictures)
-        self.count = 0
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next input, None at the end."""
-        picture = next(self._rest, None)
-        self.count += picture is not None
-        return None if picture is None else {'image': picture[None]}
+def asked_about(frames: Iterable[LabelledFrame], folder: ModelFolder) -> Iterator[Asked]:
+    """Each picture with every question that its data set has about it, and with none."""
+    encoder = prompt_encoder(folder)
+    for frame in frames:
+        height, width = frame.ids.shape
+        targets = [row.target for row in triplets(frame, SMALLEST_TARGET_PX)]
+        known = [target for target in targets if encoder.understands(target)]
+        spoken, nothing = (encoder.encode(asked, width, height) for asked in (known, []))
+        boxes, words = (np.concatenate(pair) for pair in zip(spoken, nothing, strict=True))
+        yield frame.rgb, boxes, words
 
 
-def quantise(model: Path, pictures: Iterable[NDArray[np.uint8]], source: str) -> int:
-    """Write the int8 encoder and its manifest entry; its size in bytes.
+def quantise(model: Path, asked: Iterable[Asked], source: str) -> list[Path]:
+    """Write the int8 graphs and their manifest entries; the files written.
 
-    `pictures` are RGB (H, W, 3) of any size, `source` says where they are from. Activations are
-    uint8 with a zero point, weights for each channel in seven of int8's bits: what CPUs have
-    instructions for, and what does not saturate on those without VNNI.
-    Raises ValueError for an unfit folder or when there is no picture.
+    Activations are uint8 with a zero point, weights for each channel in seven of int8's bits: what
+    CPUs have instructions for, and what does not saturate on those without VNNI. `source` says
+    where the pictures are from. Raises ValueError for an unfit folder or when there is no picture.
     """
+    folder = _read(model)
+    size = folder.input_size
+    questions = [(stretch(rgb, size), boxes, words) for rgb, boxes, words in asked]
+    if not questions:
+        raise ValueError('no picture to calibrate on')
+    manifest = json.loads((model / 'model.json').read_text(encoding='utf-8'))
+    files = []
+    for part, inputs in (
+        ('encoder', ({'image': picture[None]} for picture, *_ in questions)),
+        ('focus', _focus_inputs(folder, questions)),
+    ):
+        file = model / f'{part}.int8.onnx'
+        _write_quantised(getattr(folder, part), file, inputs, OPERATORS[part])
+        calibrated_on = {'calibrated_on': f'{len(questions)} pictures of {source}'}
+        manifest['files'][QUANTISED[part]] = file_entry(file) | calibrated_on
+        files.append(file)
+    text = json.dumps(manifest, indent=1) + '\n'
+    (model / 'model.json').write_text(text, encoding='utf-8')
+    return files
+
+
+def _read(model: Path) -> ModelFolder:
     try:
-        folder = read_model_folder(model)
+        return read_model_folder(model)
     except ModelError as error:
         raise ValueError(str(error)) from error
-    reader = _Pictures(stretch(picture, folder.input_size) for picture in pictures)
-    with TemporaryDirectory(dir=model) as scratch, _without_warnings():
-        plain, result = Path(scratch) / 'plain.onnx', Path(scratch) / FILE_NAME
-        quant_pre_process(str(folder.encoder), str(plain), skip_symbolic_shape=True)
+
+
+def _focus_inputs(folder: ModelFolder, questions: list[Asked]) -> Iterator[Mapping[str, Any]]:
+    """What the float encoder hands to the focus half, with the prompts."""
+    encoder = backend_named(REFERENCE).load(folder.encoder, LoadOptions())
+    for picture, boxes, words in questions:
+        yield {**encoder.infer({'image': picture[None]}), 'box': boxes, 'words': words}
+    encoder.close()
+
+
+class _Inputs(CalibrationDataReader):
+    """A graph's inputs, one run a time."""
+
+    def __init__(self, inputs: Iterator[Mapping[str, Any]]) -> None:
+        self._rest = inputs
+
+    def get_next(self) -> Mapping[str, Any] | None:
+        """The next inputs, None at the end."""
+        return next(self._rest, None)
+
+
+def _write_quantised(
+    graph: Path, file: Path, inputs: Iterator[Mapping[str, Any]], operators: list[str]
+) -> None:
+    with TemporaryDirectory(dir=file.parent) as scratch, _without_warnings():
+        plain, result = Path(scratch) / 'plain.onnx', Path(scratch) / file.name
+        quant_pre_process(str(graph), str(plain), skip_symbolic_shape=True)
         quantize_static(
             str(plain),
             str(result),
-            reader,
+            _Inputs(inputs),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=['Conv', 'Add', 'Relu'],
+            op_types_to_quantize=operators,
+            nodes_to_exclude=_narrow_convolutions(plain),
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
         _name_used_operators_only(result)
-        os.replace(result, model / FILE_NAME)
-    manifest = json.loads((model / 'model.json').read_text(encoding='utf-8'))
-    entry = file_entry(model / FILE_NAME)
-    calibrated_on = f'{reader.count} pictures of {Path(source).name}'
-    manifest['files'][QUANTISED_ENCODER] = entry | {'calibrated_on': calibrated_on}
-    text = json.dumps(manifest, indent=1) + '\n'
-    (model / 'model.json').write_text(text, encoding='utf-8')
-    return int(entry['bytes'])
+        os.replace(result, file)
+
+
+def _narrow_convolutions(path: Path) -> list[str]:
+    """The names of a graph's convolutions with fewer than `FEWEST_OUTPUTS`."""
+    graph = onnx.load(path).graph
+    outputs = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
+    convolutions = (node for node in graph.node if node.op_type == 'Conv')
+    return [node.name for node in convolutions if outputs[node.input[1]] < FEWEST_OUTPUTS]
 
 
 def _name_used_operators_only(path: Path) -> None:
