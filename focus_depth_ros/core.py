@@ -67,7 +67,7 @@ class Camera:
             raise InvalidInput(
                 'camera_info',
                 f'focal length is {self.fx:g} x {self.fy:g} px: the camera is not calibrated '
-                '(K is zero); publish a calibrated camera_info',
+                '(K or, of rectified pictures, P is zero); publish a calibrated camera_info',
             )
         sides = (self.width, self.height)
         if not all(

@@ -270,6 +270,13 @@ def test_an_empty_text_clears(robot: Robot) -> None:
     assert robot.answer(output='targets').targets == []
 
 
+def test_an_empty_text_clears_what_a_service_set(robot: Robot) -> None:
+    robot.call('set_text_target', text='red mug')
+    assert robot.answer(output='targets').targets
+    robot.texts.publish(String(data=''))
+    robot.wait_for(lambda: not robot.answer(output='targets').targets, 'no target')
+
+
 def test_bad_boxes_by_service_are_refused(robot: Robot) -> None:
     robot.answer()
     for box, words in (

@@ -338,6 +338,18 @@ class TestTargets:
         assert target.box == pytest.approx((176, 100, 276, 200), abs=3)
         assert not problems
 
+    def test_appended_targets_have_names_of_their_own(self) -> None:
+        problems: list[InvalidInput] = []
+        targets = TargetsInView(problems.append, 4, 0.1, 1.0)
+        plain = np.full((168, 224), 99, np.uint8)
+        targets.locate(10**9, plain, (224, 168))
+        for _ in range(3):
+            targets.command(Target('box', '', box=(50, 50, 90, 90)), append=True)
+        del targets._commanded[1]  # as one that left the picture
+        targets.command(Target('box', '', box=(50, 50, 90, 90)), append=True)
+        seen = targets.locate(10**9 + 1, plain, (224, 168))
+        assert [target.id for target in seen] == ['box', 'box_2', 'box_1']
+
     def test_what_is_followed_is_found_after_the_answer(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -497,8 +509,9 @@ class TestPredict:
             *(f'table.target{k}.mask.png' for k in (0, 1)),
             'table.boundary.png', 'table.overview.png', 'table.ply', 'table.targets.json',
         }  # fmt: skip
-        inverse_depth = np.load(tmp_path / 'm/table.target0.inverse_depth.npy')
-        depth = np.load(tmp_path / 'm/table.target0.depth.npy')
+        # of the more confident target, which gives the scale
+        inverse_depth = np.load(tmp_path / 'm/table.target1.inverse_depth.npy')
+        depth = np.load(tmp_path / 'm/table.target1.depth.npy')
         assert inverse_depth.shape == depth.shape == (96, 128)
         assert inverse_depth.dtype == depth.dtype == np.float32
         focal_px = 120 * np.sqrt(224 / 128 * 168 / 96)

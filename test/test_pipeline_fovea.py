@@ -15,6 +15,7 @@ from focus_depth_ros.inference.focus_model import Features, FocusMaps, FocusMode
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings
 from focus_depth_ros.pipeline.fovea import (
     FINER,
+    NEAR_SAY,
     NEAR_SHARE,
     _feather,
     _folded,
@@ -100,7 +101,7 @@ def test_another_scale_and_shift_of_the_second_look_change_nothing() -> None:
     both = _folded(first, near, window)
     assert both.inverse_depth == pytest.approx(depth, abs=1e-4)
     assert both.metric is first.metric
-    assert both.confidence[0] == pytest.approx(0.8**0.75 * 0.6**0.25)
+    assert both.confidence[0] == pytest.approx(0.8 ** (1 - NEAR_SAY) * 0.6**NEAR_SAY)
     middle = both.mask[0, 30 + 42, 40 + 56]
     assert middle == pytest.approx(0.25 + NEAR_SHARE * 0.5)
     outside = np.ones(GRID, np.bool_)

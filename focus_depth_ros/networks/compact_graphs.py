@@ -126,16 +126,17 @@ def graphs(network: CompactNetwork | FoveaNetwork, slope: float, bias: float) ->
 
 
 def manifest_shape(manifest: dict[str, Any]) -> CompactShape:
-    """The network's sizes; models from before manifests said them have the default ones."""
+    """The network's sizes; models up to 0.2.0 say the picture's alone: the others are defaults."""
     sizes: dict[str, Any] = {
         name: tuple(size) if isinstance(size, list) else size
         for name, size in manifest.get('shape', {}).items()
     }
-    words = {
+    told = {
+        **manifest['input'],
         'word_roles': word_roles(manifest['vocabulary']),
         'max_words': manifest['max_words'],
     }
-    return CompactShape(**{**words, **sizes})
+    return CompactShape(**{**told, **sizes})
 
 
 def load_graph(

@@ -58,7 +58,7 @@ class FocusDepth(LifecycleNode):
         self._complaints = Complaints(self.get_logger().warning)
         self._state = 'unconfigured'
         self._enabled = True
-        self._last_text = ''
+        self._last_text: str | None = None
         self._failure = ''
         self._counts = FrameCounts()
         self._pipeline: FocusPipeline | None = None
@@ -110,7 +110,11 @@ class FocusDepth(LifecycleNode):
             builds=True,
             say=self.get_logger().error,
         )
-        self._pipeline = FocusPipeline(model, parameters.settings)
+        try:
+            self._pipeline = FocusPipeline(model, parameters.settings)
+        except Exception:
+            model.close()
+            raise
         self._targets = TargetsInView(
             self._complaints,
             parameters.max_targets,
@@ -232,7 +236,7 @@ class FocusDepth(LifecycleNode):
         """Let go of model and publishers, each whatever the other raises."""
         outputs, pipeline = self._outputs, self._pipeline
         self._outputs, self._pipeline, self._targets = None, None, None
-        self._last_text = ''
+        self._last_text = None
         with ExitStack() as last_first:
             if pipeline is not None:
                 last_first.callback(pipeline.model.close)
@@ -252,12 +256,12 @@ class FocusDepth(LifecycleNode):
     def _on_text_target(self, message: String) -> None:
         if message.data == self._last_text:  # a publisher may repeat itself
             return
-        self._last_text = message.data
         try:
             answer = self._look_at_text(message.data, append=False)
             self.get_logger().info(answer, throttle_duration_sec=1.0)
         except InvalidInput as problem:
             self._complaints(problem)
+        self._last_text = message.data
 
     def _look_at_text(self, text: str, append: bool) -> str:
         if self._targets is None or self._pipeline is None:
@@ -285,7 +289,7 @@ class FocusDepth(LifecycleNode):
     def _clear(self) -> str:
         if self._targets is None:
             raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
-        self._last_text = ''
+        self._last_text = None
         return f'{self._targets.clear()} target(s) cleared; detections count again'
 
     def _set_text_target(

@@ -47,11 +47,12 @@ class Recorder(Node):
             )
         types = dict(_topic_and_type(entry) for entry in topics)
         store = typestore_for(list(types.values()))
+        kinds = {topic: message_class(name) for topic, name in types.items()}
         self._writer = Writer(Path(output), version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._awaited = {
             topic: (
-                message_class(name),
+                kinds[topic],
                 self._write_to(self._writer.add_connection(topic, name, typestore=store)),
             )
             for topic, name in types.items()

@@ -1,7 +1,7 @@
 """A part of a map at the picture's size, without computing the rest of the picture.
 
-Cells and pixels have edges in common every so often: with 224x168 cells on 640x480 px after every
-7 cells and 20 px. A part between such edges is enlarged alone as within the whole, but for half a
+Cells and pixels have edges in common every so often: with 288x216 cells on 640x480 px after every
+9 cells and 20 px. A part between such edges is enlarged alone as within the whole, but for half a
 cell along its rim and the last bits of the interpolation's weights.
 """
 

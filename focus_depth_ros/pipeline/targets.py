@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,8 +113,10 @@ class TargetsInView:
                 raise InvalidInput(
                     'targets', f'there are already {len(others)} targets, the maximum'
                 )
-            if any(target.id == other.target.id for other in others):
-                target = replace(target, id=f'{target.id}_{len(others)}')
+            taken = {other.target.id for other in others}
+            free = (f'{target.id}_{number}' for number in count(1))
+            if target.id in taken:
+                target = replace(target, id=next(name for name in free if name not in taken))
             self._commanded = [*others, _Anchored(target, view)]
             self._is_commanded = True
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from focus_depth_ros.core import tight_box
+from focus_depth_ros.networks.compact import CompactShape
 from focus_depth_ros.networks.text import model_vocabulary, word_indices
 from focus_depth_ros.synthesis.sample import (
     BOUNDARY_CONTACT,
@@ -40,9 +41,9 @@ from focus_depth_ros.training.augmentation import (
 )
 from focus_depth_ros.training.draws import Draw, read_frame
 
-WIDTH, HEIGHT = 288, 216
-OUTPUT_WIDTH, OUTPUT_HEIGHT = 144, 108
-GRID_WIDTH, GRID_HEIGHT = 36, 27
+WIDTH, HEIGHT = CompactShape.width, CompactShape.height
+OUTPUT_HEIGHT, OUTPUT_WIDTH = CompactShape().grid(2)
+GRID_HEIGHT, GRID_WIDTH = CompactShape().grid(8)
 CANONICAL_FOCAL_PX = 200.0
 MAX_WORDS = MOST_WORDS
 VOCABULARY = model_vocabulary(WORDS)
