@@ -13,6 +13,7 @@ pytest.importorskip('onnxscript', reason="needs the 'tensorrt' extra")
 from tensorrt_rig import Rig
 from tensorrt_rig import rig as rig
 
+from focus_depth_ros.evaluation import bench, evaluate
 from focus_depth_ros.inference.engine_cache import read_manifest
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel, NearLook
 
@@ -59,6 +60,17 @@ def test_what_is_built_serves_at_once(rig: Rig, tiny_model: Path) -> None:
     assert model.backend_name == 'tensorrt'
     model.close()
     assert len(rig.trt.fake.builds) == 2
+
+
+def test_it_is_timed_and_not_what_would_replace_it(rig: Rig, tiny_model: Path) -> None:
+    """Features on a GPU last until the next picture: the timed rounds encode their own."""
+    for graph in ('encoder.onnx', 'focus.onnx'):
+        rig.build(tiny_model / graph, precision='fp32')
+    model = FocusModel(tiny_model, 'tensorrt', precision='fp32')
+    bench.measure(bench.verbs(model), rounds=2)
+    evaluate.timing(model)
+    assert model.backend_name == 'tensorrt' and not model.trouble
+    model.close()
 
 
 def test_a_second_look_on_the_gpu(rig: Rig, compact_model: Path) -> None:
