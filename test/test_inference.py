@@ -70,10 +70,11 @@ def test_the_built_in_model() -> None:
     assert folder.licence == 'Apache-2.0'
     assert sum(path.stat().st_size for path in (folder.encoder, folder.focus)) < 20e6
     model = FocusModel(BUILT_IN)
-    picture = np.random.default_rng(0).integers(0, 255, (168, 224, 3), np.uint8)
+    width, height = folder.input_size
+    picture = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
     boxes = np.array([[0.2, 0.2, 0.6, 0.7], [0, 0, 0, 0]], np.float32)
     maps = model.focus(model.encode(picture), boxes, np.zeros((2, folder.max_words), np.int32))
     for name in ('inverse_depth', 'mask', 'boundary'):
         values = getattr(maps, name)
-        assert values.shape == (2, 84, 112) and np.isfinite(values).all()
+        assert values.shape == (2, height // 2, width // 2) and np.isfinite(values).all()
     assert maps.mask.min() >= 0 and maps.mask.max() <= 1
