@@ -37,7 +37,9 @@ def cleaned() -> Graphs:
 
 
 def smooth_picture(seed: int) -> Any:
-    patches = np.random.default_rng(seed).integers(0, 256, (1, 21, 28, 3), np.uint8)
+    width, height = read_model_folder(BUILT_IN).input_size
+    size = (1, height // 8, width // 8, 3)
+    patches = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
     return patches.repeat(8, 1).repeat(8, 2)
 
 
