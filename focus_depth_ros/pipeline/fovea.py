@@ -34,8 +34,8 @@ NEAR_SHARE = 0.65
 0.5; on real tables masks gain up to 0.5 and depth up to 0.8."""
 NEAR_SAY = 0.5
 """Share of the second look in the confidence's logarithm. A larger one finds more and believes more
-that is not there: with 0.75, 87 instead of 94 of a hundred captions that fit nothing stay under one
-half."""
+that is not there: with 0.75, 87 of a hundred captions that fit nothing stay under one half, with
+this 90."""
 NEAR_FROM = 0.2
 """Confidence of a first look at words from which there is a second. Below lies one right answer in
 fifteen, and four in five of those to words that fit nothing."""

@@ -72,11 +72,18 @@ def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
     if not path.is_dir():
         return averaged_weights(path)
     network = build(config).eval()
-    found = kept_weights(unfolded_network(path))
-    load_initial(network, found)
     batches = first_batches(examples(config, augment=True), config)
-    settle_norms(network, (predict(network, batch, bfloat16=False) for batch in batches))
-    return {name: value for name, value in network.state_dict().items() if name in found}
+    passes = (predict(network, batch, bfloat16=False) for batch in batches)
+    return settled(network, kept_weights(unfolded_network(path)), passes)
+
+
+def settled(
+    network: nn.Module, weights: dict[str, Tensor], passes: Iterator[object]
+) -> dict[str, Tensor]:
+    """A model folder's weights as they are in this network, its normalisations settled."""
+    load_initial(network, weights)
+    settle_norms(network, passes)
+    return {name: value for name, value in network.state_dict().items() if name in weights}
 
 
 def first_batches(

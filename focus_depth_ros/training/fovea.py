@@ -16,7 +16,7 @@ from focus_depth_ros.networks.compact import FocusOutput
 from focus_depth_ros.networks.fovea import FoveaNetwork, first_look
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.training import compact
-from focus_depth_ros.training.checkpoint import averaged_weights, load_initial
+from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact_losses import compact_terms
 from focus_depth_ros.training.config import TrainConfig
 from focus_depth_ros.training.example import (
@@ -27,7 +27,7 @@ from focus_depth_ros.training.example import (
 )
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.fovea_example import FoveaDataset
-from focus_depth_ros.training.unfolded import kept_weights, settle_norms, unfolded_network
+from focus_depth_ros.training.unfolded import kept_weights, unfolded_network
 
 
 def build(config: TrainConfig) -> FoveaNetwork:
@@ -50,11 +50,10 @@ def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
     if not path.is_dir():
         return with_second_half(averaged_weights(path))
     network = build(config).eval()
-    found = with_second_half(kept_weights(unfolded_network(path)))
-    load_initial(network, found)
+    weights = with_second_half(kept_weights(unfolded_network(path)))
     batches = compact.first_batches(examples(config, augment=True), config)
-    settle_norms(network, (predict(network, batch, bfloat16=False) for batch in batches))
-    return {name: value for name, value in network.state_dict().items() if name in found}
+    passes = (predict(network, batch, bfloat16=False) for batch in batches)
+    return compact.settled(network, weights, passes)
 
 
 def with_second_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
