@@ -1,6 +1,7 @@
 """Shards: what is written is read, the same bytes whoever renders, nothing broken after a kill."""
 
 import argparse
+import itertools
 import multiprocessing
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from focus_depth_ros.synthesis import render, themes, view
+from focus_depth_ros.synthesis.materials import LID, part
 from focus_depth_ros.synthesis.placement import Surface
 from focus_depth_ros.synthesis.renderer import Renderer, RendererError
 from focus_depth_ros.synthesis.sample import (
@@ -121,6 +123,24 @@ def test_scenes_take_turns_among_the_named_themes(tmp_path):
     assert [jobs[1].theme(scene) for scene in (5, 6)] == ['shiny', 'shiny']
     assert [jobs[0].theme(scene) for scene in range(4)] == ['shiny', 'tote', 'shiny', 'shiny']
     assert plan(tmp_path, 'train', 4, 7)[0].theme(1) is None
+
+
+def test_in_a_row_the_later_things_stand_in_front_of_the_earlier() -> None:
+    overlaps = []
+    for seed in range(12):
+        surface = Surface(np.full(2, -0.5), np.full(2, 0.5))
+        themes._line_up(Stock('train'), np.random.default_rng(seed), surface)
+        for behind, before in itertools.pairwise(placed.mesh.vertices for placed in surface.placed):
+            assert before[:, 1].mean() < behind[:, 1].mean()
+            left, right = max(behind[:, 0].min(), before[:, 0].min()), before[:, 0].max()
+            overlaps.append(left < min(right, behind[:, 0].max()))
+    assert len(overlaps) >= 18 and np.mean(overlaps) > 0.8
+
+
+def test_some_tins_have_a_picture_on_their_lid() -> None:
+    tins = [Stock('train').make('can', np.random.default_rng(seed)) for seed in range(40)]
+    colours = [len(np.unique(part(tin.texture, LID).reshape(-1, 3) // 64, axis=0)) for tin in tins]
+    assert 0.2 < np.mean(np.array(colours) > 12) < 0.8
 
 
 def jobs_in(folder: Path) -> list[Job]:

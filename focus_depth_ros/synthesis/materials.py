@@ -7,6 +7,8 @@ random generator, so a seed is a texture.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -220,19 +222,31 @@ def _print_line(area: Texture, rng: np.random.Generator, tone: list[float], scal
 
 
 def _photograph(area: Texture, rng: np.random.Generator) -> None:
-    """Draw in place what the picture on a package looks like from afar: blobs in mixed tones."""
+    """Draw in place what the picture on a package looks like: things in light on mixed tones."""
     height, width = area.shape[:2]
     names = rng.choice(COLOUR_NAMES, int(rng.integers(3, 6)))
     palette = 255 * np.array([named_colour(str(name), rng) for name in names])
     noise = smooth_noise(rng, (height, width), (int(rng.integers(2, 6)), int(rng.integers(2, 6))))
     levels = np.linspace(-0.9, 0.9, len(palette))
     area[:] = np.stack([np.interp(noise, levels, channel) for channel in palette.T], axis=-1)
-    for _ in range(int(rng.integers(0, 13))):
-        middle = (int(rng.integers(0, width)), int(rng.integers(0, height)))
-        axes = tuple(int(rng.integers(2, max(side // 5, 3))) for side in (width, height))
+    light = rng.uniform(-1, 1, 2)
+    for _ in range(int(rng.integers(0, 25))):
+        middle = np.array([rng.integers(0, width), rng.integers(0, height)])
+        axes = np.array([rng.integers(2, max(side // 5, 3)) for side in (width, height)])
         tone = palette[int(rng.integers(len(palette)))] * rng.uniform(0.7, 1.2)
         angle = float(rng.uniform(0, 180))
-        cv2.ellipse(area, middle, axes, angle, 0, 360, tone.clip(0, 255).tolist(), -1, cv2.LINE_AA)
+        if rng.random() < 0.5:  # its shadow
+            _ellipse(area, middle - 0.4 * light * axes, axes, angle, 0.3 * tone)
+        _ellipse(area, middle, axes, angle, tone)
+        if rng.random() < 0.5:  # where the light falls on it
+            _ellipse(area, middle + 0.3 * light * axes, axes // 2, angle, 1.4 * tone)
+
+
+def _ellipse(
+    area: Texture, middle: NDArray[Any], axes: NDArray[Any], angle: float, tone: NDArray[Any]
+) -> None:
+    at, half = np.rint(middle).astype(int).tolist(), axes.tolist()
+    cv2.ellipse(area, at, half, angle, 0, 360, tone.clip(0, 255).tolist(), -1, cv2.LINE_AA)
 
 
 def print_label(area: Texture, rng: np.random.Generator, colour: Colour) -> None:
@@ -254,9 +268,10 @@ def print_label(area: Texture, rng: np.random.Generator, colour: Colour) -> None
         top = int(rng.integers(0, height))
         end = top + int(rng.integers(max(height // 12, 1), max(height // 3, 2)))
         cv2.rectangle(area, (0, top), (width, end), tone(), -1)
-    if rng.random() < 0.45 and min(height, width) >= 16:
-        rows, columns = (int(side * rng.uniform(0.4, 0.8)) for side in (height, width))
-        top, left = int(rng.integers(0, height - rows)), int(rng.integers(0, width - columns))
+    if rng.random() < 0.55 and min(height, width) >= 16:
+        rows, columns = (int(side * min(rng.uniform(0.4, 1.2), 1.0)) for side in (height, width))
+        top = int(rng.integers(0, height - rows + 1))
+        left = int(rng.integers(0, width - columns + 1))
         _photograph(area[top : top + rows, left : left + columns], rng)
     for _ in range(int(rng.integers(0, 4))):  # a drawing: overlapping ellipses and polygons
         if rng.random() < 0.5:

@@ -21,6 +21,7 @@ from focus_depth_ros.synthesis.materials import (
     named_colour,
     object_texture,
     part,
+    print_label,
 )
 from focus_depth_ros.synthesis.meshes import Cell, Mesh
 from focus_depth_ros.synthesis.splits import Split, allowed_colours, asset_seed
@@ -205,7 +206,9 @@ def _texture(class_name: str, material: str, colour: str, rng: np.random.Generat
     if class_name == 'book':
         pages = 255 * named_colour('white', rng)
         part(texture, CARTON_FACES[2])[:] = pages.astype(np.uint8)
-    if class_name == 'can' and rng.random() < 0.7:
+    if class_name == 'can' and printed and rng.random() < 0.6:
+        print_label(part(texture, LID), rng, own)
+    elif class_name == 'can' and rng.random() < 0.7:
         lid = brushed_metal(named_colour('grey', rng), rng)
         part(texture, LID)[:] = part(lid, LID)
     return texture

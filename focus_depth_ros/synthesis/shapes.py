@@ -156,7 +156,7 @@ def superquadric(
 
 def can(rng: np.random.Generator) -> Mesh:
     """Drink and food cans, tubs and wide tins, with a raised rim."""
-    if rng.random() < 0.7:
+    if rng.random() < 0.6:
         radius, height = rng.uniform(0.026, 0.052), rng.uniform(0.07, 0.20)
     else:
         radius, height = rng.uniform(0.06, 0.11), rng.uniform(0.03, 0.10)

@@ -12,7 +12,7 @@ from focus_depth_ros.synthesis.cameras import Camera, orbit_camera
 from focus_depth_ros.synthesis.lighting import Lighting, random_lighting
 from focus_depth_ros.synthesis.meshes import Array, rotation
 from focus_depth_ros.synthesis.objects import RECIPES, Thing
-from focus_depth_ros.synthesis.placement import Placed, Surface, recoloured, resting
+from focus_depth_ros.synthesis.placement import Placed, Surface, centred, recoloured, resting
 from focus_depth_ros.synthesis.settling import settled
 from focus_depth_ros.synthesis.stock import Stock
 from focus_depth_ros.synthesis.surroundings import Fixture
@@ -96,6 +96,7 @@ _HOUSEHOLD = {
 }
 _EVERYTHING = dict.fromkeys(RECIPES, 1.0)
 _PACKAGES = {'carton': 8.0, 'box': 1, 'book': 1.5, 'bag': 1, 'can': 0.7, 'block': 0.5}
+_UPRIGHT = {'carton': 6.0, 'box': 1, 'book': 1, 'can': 1, 'bottle': 1}
 _TABLEWARE = {
     'bowl': 5.0,
     'mug': 4,
@@ -209,6 +210,18 @@ def _add(
     return None
 
 
+def _line_up(stock: Stock, rng: np.random.Generator, surface: Surface) -> None:
+    """Upright things one before another as the camera sees them: little of the last is in view."""
+    across, front = rng.normal(0, 0.08), rng.uniform(0.0, 0.2)
+    for _ in range(int(rng.integers(2, 5))):
+        thing = stock.pick(_UPRIGHT, rng)
+        mesh = centred(thing.mesh.transformed(rotation('z', rng.normal(0, 0.3))))
+        placed = surface.stand(thing, mesh, np.array([across, front - mesh.extent_m[1] / 2]))
+        if placed is not None:
+            across = placed.middle_m[0] + rng.normal(0, 0.05)
+            front = placed.mesh.vertices[:, 1].min() - rng.uniform(0.005, 0.08)
+
+
 def _desk_surroundings(
     stock: Stock, rng: np.random.Generator, pale: bool
 ) -> tuple[list[Fixture], Surface]:
@@ -314,9 +327,11 @@ def lookalikes(stock: Stock, rng: np.random.Generator) -> Scene:
 
 
 def pile(stock: Stock, rng: np.random.Generator) -> Scene:
-    """Packages of different prints across, upon and against each other."""
+    """Packages of different prints across, upon and against each other, or in a row."""
     fixtures, surface = _desk_surroundings(stock, rng, pale=rng.random() < 0.7)
-    for _ in range(int(rng.integers(2, 8))):
+    if rng.random() < 0.4:
+        _line_up(stock, rng, surface)
+    for _ in range(int(rng.integers(2, 8)) - len(surface.placed)):
         _add(rng, surface, stock.pick(_PACKAGES, rng), 0.04, 0.95)
     return Scene('pile', fixtures, surface, (0.5, 1.2), (20, 65), softness=(0.1, 0.6))
 
