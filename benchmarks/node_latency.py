@@ -214,6 +214,7 @@ def main() -> int:
     report = {
         'command': (
             f'{Path(__file__).name} --rate {arguments.rate:g} --seconds {arguments.seconds:g}'
+            + ('' if arguments.model == BUILT_IN else f' --model {arguments.model}')
         ),
         'rounds': results,
         'picture': f'{WIDTH}x{HEIGHT} rgb8',

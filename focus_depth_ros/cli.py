@@ -68,28 +68,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module_name, summary = COMMANDS[words[0]]
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith('focus_depth_ros'):
-            raise
-        extra = EXTRAS.get(words[0], 'train')
-        print(
-            f'focus-depth {words[0]}: the Python module {error.name!r} is missing; install the '
-            f"extra, in the checkout: pip install '.[{extra}]' (where colcon built this package: "
-            f'what pyproject.toml lists under {extra!r})',
-            file=sys.stderr,
-        )
-        return 2
-    parser = argparse.ArgumentParser(prog=f'focus-depth {words[0]}', description=summary)
-    module.add_arguments(parser)
-    try:
+        parser = argparse.ArgumentParser(prog=f'focus-depth {words[0]}', description=summary)
+        module.add_arguments(parser)
         return int(module.run(_parse(parser, words[1:])))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if not (isinstance(error, (ValueError, OSError)) or _is_own(error)):
-            raise
-        print(f'focus-depth {words[0]}: {error}', file=sys.stderr)
+        print(f'focus-depth {words[0]}: {_fault_of_the_user(error, words[0])}', file=sys.stderr)
         return 2
+
+
+def _fault_of_the_user(error: Exception, command: str) -> str:
+    """What a fault that is not this package's own is about; others are raised again."""
+    if isinstance(error, ModuleNotFoundError):
+        if error.name and error.name.startswith('focus_depth_ros'):
+            raise error
+        extra = EXTRAS.get(command, 'train')
+        return (
+            f'the Python module {error.name!r} is missing; install the extra, in the checkout: '
+            f"pip install '.[{extra}]' (where colcon built this package: what pyproject.toml lists "
+            f'under {extra!r})'
+        )
+    if not (isinstance(error, (ValueError, OSError)) or _is_own(error)):
+        raise error
+    return str(error)
 
 
 def _is_own(error: Exception) -> bool:

@@ -39,6 +39,18 @@ def test_a_missing_module_is_named_with_both_ways_to_get_it(
     assert "pip install '.[train]'" in said and 'where colcon built this package' in said
 
 
+def test_a_module_that_is_missing_only_when_it_is_used_is_named_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from focus_depth_ros.inference import compile as command
+
+    fault = ModuleNotFoundError("No module named 'onnx'", name='onnx')
+    monkeypatch.setattr(command, 'run', Mock(side_effect=fault))
+    assert main(['compile']) == 2
+    said = capsys.readouterr().err
+    assert "'onnx' is missing" in said and "pip install '.[tensorrt]'" in said
+
+
 def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(SystemExit):
         main(['predict', 'a.png', '--out', 'x', '--colour', 'red'])

@@ -17,8 +17,10 @@ from focus_depth_ros.inference import backends
 from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel, NearLook
 from focus_depth_ros.inference.model_folder import ModelError, read_model_folder
+from focus_depth_ros.inference.onnxruntime_tensorrt import OnnxRuntimeTensorRTBackend
 from focus_depth_ros.inference.preparation import CANCEL_WAIT_S
 from focus_depth_ros.inference.self_check import comparison
+from focus_depth_ros.inference.tensorrt_backend import TensorRTBackend
 
 PICTURE = np.full((168, 224, 3), 51, np.uint8)
 BOX = np.array([[0.1, 0.1, 0.5, 0.5]], np.float32)
@@ -201,8 +203,18 @@ class TestChoice:
         self, tiny_model: Path, fake: FakeBackend
     ) -> None:
         fake.built.clear()
-        with pytest.raises(EngineError, match='focus-depth compile'):
+        with pytest.raises(EngineError, match=r'build it: focus-depth run .* backend:=tensorrt'):
             FocusModel(tiny_model, 'tensorrt')
+
+    def test_each_backend_names_a_command_that_builds_for_it(self) -> None:
+        commands = [
+            backend.builder(Path('model'))
+            for backend in (TensorRTBackend(), OnnxRuntimeTensorRTBackend())
+        ]
+        assert commands == [
+            'focus-depth compile model',
+            'focus-depth run --ros-args -p backend:=onnxruntime_tensorrt -p model:=model',
+        ]
 
     def test_a_precision_that_is_named_is_the_only_one(
         self, tiny_model: Path, fake: FakeBackend

@@ -17,6 +17,7 @@ from foundation_cases import tiny_focus_depth  # noqa: E402
 
 from focus_depth_ros import cli  # noqa: E402
 from focus_depth_ros.core import Camera, Frame, Target  # noqa: E402
+from focus_depth_ros.inference.clip_bpe import ClipBytePairs  # noqa: E402
 from focus_depth_ros.inference.focus_model import FocusModel  # noqa: E402
 from focus_depth_ros.inference.model_folder import ModelError, read_model_folder  # noqa: E402
 from focus_depth_ros.networks import graph_pair  # noqa: E402
@@ -24,7 +25,6 @@ from focus_depth_ros.networks.foundation import export  # noqa: E402
 from focus_depth_ros.networks.foundation.attention import FUSED  # noqa: E402
 from focus_depth_ros.networks.foundation.depth_anything import Kind  # noqa: E402
 from focus_depth_ros.networks.foundation.focus_depth import FocusDepthShape  # noqa: E402
-from focus_depth_ros.pipeline.clip_bpe import ClipBytePairs  # noqa: E402
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings  # noqa: E402
 
 VOCABULARY = 600

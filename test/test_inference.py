@@ -39,6 +39,7 @@ def test_prompts_share_one_encoding(tiny_model: Path) -> None:
         ({'input': {'width': 1 << 40, 'height': 168}}, 'not in 1 to 4096'),
         ({'output': {'width': -112, 'height': 84}}, 'not in 1 to 4096'),
         ({'max_words': 10**9}, 'not in 1 to 512'),
+        ({'vocabulary': ['word'] * (1 << 20)}, 'more than the 4194304 accepted'),
         ({'output': {'width': 56, 'height': 42}}, r'inverse_depth is float32 \(1, 84, 112\)'),
     ],
 )

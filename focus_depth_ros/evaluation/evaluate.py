@@ -114,6 +114,8 @@ def _rounded(value: Any) -> Any:
     """Four decimals for every float of a nested result."""
     if isinstance(value, dict):
         return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
     return round(value, 4) if isinstance(value, float) else value
 
 

@@ -73,7 +73,7 @@ class Preparation(Enum):
 class Backend:
     """One kind of engine. `precisions` are tried in this order when the user names none.
 
-    `takes_quantised`: int8 is the model folder's own quantised encoder, not one made here.
+    `takes_quantised`: int8 is the model folder's own quantised graphs, not ones made here.
     """
 
     name = ''
@@ -87,6 +87,10 @@ class Backend:
     def preparation(self, graph: Path, options: LoadOptions) -> Preparation:
         """Whether `load` will be quick. Engines that build nothing are always ready."""
         return Preparation.READY
+
+    def builder(self, model: Path) -> str:
+        """The command by which a user builds what is absent: the node does it in the background."""
+        return f'focus-depth run --ros-args -p backend:={self.name} -p model:={model}'
 
     def prepare(
         self, graph: Path, options: LoadOptions, progress: Progress, cancelled: threading.Event

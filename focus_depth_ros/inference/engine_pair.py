@@ -5,7 +5,7 @@ A model may have a third one, the fovea, for the second look at a target.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -44,6 +44,14 @@ class FocusMaps:
     def said(self, row: int) -> NDArray[np.float32]:
         """What a fovea is told of a first look at one target: inverse depth, mask (1, 2, h, w)."""
         return np.stack([self.inverse_depth[row], self.mask[row]])[None]
+
+    @classmethod
+    def joined(cls, parts: Sequence[FocusMaps]) -> FocusMaps:
+        """The targets of all parts in one, in their order; maps of one size."""
+        columns = {
+            field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)
+        }
+        return cls(**{name: np.concatenate(column) for name, column in columns.items()})
 
 
 @dataclass(frozen=True)
@@ -122,12 +130,7 @@ class EnginePair:
             return FocusMaps(**self._focus.infer({**features, 'box': boxes, 'words': words}))
         first = self.focus(features, boxes[:MAX_TARGETS], words[:MAX_TARGETS])
         rest = self.focus(features, boxes[MAX_TARGETS:], words[MAX_TARGETS:])
-        return FocusMaps(
-            **{
-                name: np.concatenate([getattr(first, name), getattr(rest, name)])
-                for name in OUTPUTS
-            }
-        )
+        return FocusMaps.joined((first, rest))
 
     def look_near(self, whole: dict[str, Buffer], look: NearLook) -> FocusMaps:
         """Maps (1, h, w) of a look at one target from near, on the window's own grid.

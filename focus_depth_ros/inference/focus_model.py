@@ -62,7 +62,7 @@ class FocusModel:
         self.trouble = ''
         if self._to_build and not builds:
             choice.pair.close()
-            raise EngineError(f'{self.choice}; build it: focus-depth compile {path}')
+            raise EngineError(f'{self.choice}; build it: {backend_named(backend).builder(path)}')
         if choice.failed:
             self._complain(self.choice)
 

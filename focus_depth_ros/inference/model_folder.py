@@ -10,6 +10,7 @@ from typing import Any
 
 from focus_depth_ros.inference.graph_file import weights_beside
 
+MAX_MANIFEST_BYTES = 4 << 20
 MAX_GRAPH_BYTES = 4 << 30
 MAX_MERGES_BYTES = 8 << 20
 QUANTISED = {'encoder': 'encoder_int8', 'focus': 'focus_int8'}
@@ -77,6 +78,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         raise ModelError(f'model folder {path} does not exist')
     if not manifest_path.is_file():
         raise ModelError(f'{path} is no model folder: it has no model.json')
+    _check_size(manifest_path, MAX_MANIFEST_BYTES)
     try:
         manifest = json.loads(manifest_path.read_text(encoding='utf-8'))
         return _from_manifest(path, manifest)
@@ -161,9 +163,7 @@ def _checked_file(folder: Path, entry: dict[str, Any], most_bytes: int) -> Path:
     file = folder / Path(str(entry['path'])).name
     if not file.is_file():
         raise ModelError(f'{file} is missing')
-    size = file.stat().st_size
-    if size > most_bytes:
-        raise ModelError(f'{file} has {size} bytes, more than the {most_bytes} accepted')
+    _check_size(file, most_bytes)
     digest = _sha256(file)
     if digest != entry['sha256']:
         raise ModelError(
@@ -171,6 +171,12 @@ def _checked_file(folder: Path, entry: dict[str, Any], most_bytes: int) -> Path:
             'model.json; the file was altered or copied incompletely'
         )
     return file
+
+
+def _check_size(file: Path, most_bytes: int) -> None:
+    size = file.stat().st_size
+    if size > most_bytes:
+        raise ModelError(f'{file} has {size} bytes, more than the {most_bytes} accepted')
 
 
 def _sha256(file: Path) -> str:

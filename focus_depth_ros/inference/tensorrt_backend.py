@@ -39,6 +39,10 @@ class TensorRTBackend(Backend):
     def __init__(self) -> None:
         self._cache = EngineCache(default_cache_folder())
 
+    def builder(self, model: Path) -> str:
+        """Its own command, which shows the progress."""
+        return f'focus-depth compile {model}'
+
     def missing(self) -> str:
         """What of TensorRT, CUDA and the GPU is not there."""
         try:

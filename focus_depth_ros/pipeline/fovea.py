@@ -77,12 +77,7 @@ def look_again(
             answers.append(max(looks, key=lambda look: float(look.confidence[0]), default=row))
         else:
             answers.append(row)
-    return FocusMaps(
-        **{
-            name: np.concatenate([getattr(answer, name) for answer in answers])
-            for name in ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric')
-        }
-    )
+    return FocusMaps.joined(answers)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import InvalidInput, Target
+from focus_depth_ros.inference.clip_bpe import ClipBytePairs
 from focus_depth_ros.inference.model_folder import UNKNOWN_WORD, ModelFolder
-from focus_depth_ros.pipeline.clip_bpe import ClipBytePairs
 
 MAX_TEXT_CHARACTERS = 200
 ARTICLES = frozenset({'a', 'an', 'the'})

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from focus_depth_ros.inference.clip_bpe import ClipBytePairs, find_merges
 from focus_depth_ros.networks.blocks import resize
 from focus_depth_ros.networks.foundation.depth_weights import load_depth_anything
 from focus_depth_ros.networks.foundation.focus_depth import (
@@ -28,7 +29,6 @@ from focus_depth_ros.networks.foundation.focus_depth import (
 )
 from focus_depth_ros.networks.foundation.sam3_weights import load_sam3
 from focus_depth_ros.networks.foundation.trained_weights import TRAINABLE, save_trained
-from focus_depth_ros.pipeline.clip_bpe import ClipBytePairs, find_merges
 from focus_depth_ros.synthesis.sample import BOUNDARY_CONTACT, Sample
 from focus_depth_ros.training.augmentation import View, apply_view, degrade
 from focus_depth_ros.training.boundary_losses import (

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from focus_depth_ros.inference.clip_bpe import ClipBytePairs, find_merges
 from focus_depth_ros.inference.model_folder import file_entry
 from focus_depth_ros.networks.blocks import resize
 from focus_depth_ros.networks.foundation.attention import EXPLICIT, FUSED, use_attention
@@ -31,7 +32,6 @@ from focus_depth_ros.networks.foundation.sam3_weights import LICENCE as SAM3_LIC
 from focus_depth_ros.networks.foundation.sam3_weights import SIDE, load_sam3
 from focus_depth_ros.networks.foundation.trained_weights import load_trained, read_trained_shape
 from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, largest_difference, write_graphs
-from focus_depth_ros.pipeline.clip_bpe import ClipBytePairs, find_merges
 
 METRIC_FOCAL_PX = 300.0
 """Depth Anything 3 METRIC answers metres times 300 / focal length in px."""
