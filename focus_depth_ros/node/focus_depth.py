@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TypeVar
 
 import cv2
 import rclpy
@@ -19,15 +18,11 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from std_msgs.msg import String
-from std_srvs.srv import SetBool, Trigger
-from vision_msgs.msg import Detection2DArray
 
-from focus_depth_ros.core import InvalidInput, Target
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.node.camera import CameraInput, FrameCounts, time_ns
+from focus_depth_ros.node.camera import CameraInput, FrameCounts
+from focus_depth_ros.node.commands import Commands
 from focus_depth_ros.node.complaints import Complaints
-from focus_depth_ros.node.detections import MAX_NAME_CHARACTERS, targets_from_detections
 from focus_depth_ros.node.diagnostics import diagnostic_array
 from focus_depth_ros.node.outputs import Outputs
 from focus_depth_ros.node.parameters import (
@@ -39,15 +34,9 @@ from focus_depth_ros.node.parameters import (
 )
 from focus_depth_ros.node.process import add_arguments as add_arguments
 from focus_depth_ros.node.process import run_command, run_in_ros
-from focus_depth_ros.node.qos import overridable, target_profile
 from focus_depth_ros.node.worker import Worker
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.targets import TargetsInView
-from focus_depth_ros.srv import SetBoxTarget, SetTextTarget
-
-Response = TypeVar(
-    'Response', SetTextTarget.Response, SetBoxTarget.Response, Trigger.Response, SetBool.Response
-)
 
 
 class FocusDepth(LifecycleNode):
@@ -57,15 +46,12 @@ class FocusDepth(LifecycleNode):
         super().__init__('focus_depth')
         self._complaints = Complaints(self.get_logger().warning)
         self._state = 'unconfigured'
-        self._enabled = True
-        self._last_text: str | None = None
         self._failure = ''
         self._counts = FrameCounts()
         self._pipeline: FocusPipeline | None = None
         self._targets: TargetsInView | None = None
         self._outputs: Outputs | None = None
         self._worker: Worker | None = None
-        self._target_subscriptions: list[object] = []
         declare_parameters(self)
         if unknown := unknown_parameters(self):
             self.get_logger().warning(f'no such parameter, left out: {", ".join(unknown)}')
@@ -75,10 +61,9 @@ class FocusDepth(LifecycleNode):
         # a clock of its own: diagnostics must come when simulated time stands still
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
-        self.create_service(SetTextTarget, '~/set_text_target', self._set_text_target)
-        self.create_service(SetBoxTarget, '~/set_box_target', self._set_box_target)
-        self.create_service(Trigger, '~/clear_targets', self._clear_targets)
-        self.create_service(SetBool, '~/enable', self._enable)
+        self._commands = Commands(
+            self, self._complaints, parameters=lambda: self._options, state=lambda: self._state
+        )
 
     def start(self) -> None:
         """Configure and activate, when the parameter `autostart` says so."""
@@ -121,6 +106,7 @@ class FocusDepth(LifecycleNode):
             parameters.detection_slop_s,
             parameters.detection_timeout_s,
         )
+        self._commands.open(self._targets, self._pipeline.prompts)
         self._outputs = Outputs(self)
         self.get_logger().info(
             f'model {model.folder.name} {model.folder.version} ({model.folder.licence}) from '
@@ -153,19 +139,11 @@ class FocusDepth(LifecycleNode):
             outputs,
             self._complaints,
             parameters=lambda: self._options,
-            is_enabled=lambda: self._enabled,
+            is_enabled=lambda: self._commands.enabled,
         )
         self._counts = camera.counts
         self._worker.start()
-        for kind, topic, callback in (
-            (Detection2DArray, 'detections', self._on_detections),
-            (String, 'text_target', self._on_text_target),
-        ):
-            self._target_subscriptions.append(
-                self.create_subscription(
-                    kind, topic, callback, target_profile(), qos_overriding_options=overridable()
-                )
-            )
+        self._commands.listen()
         pipeline.model.start_building()
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -220,15 +198,13 @@ class FocusDepth(LifecycleNode):
 
     def _stop_working(self) -> None:
         """Stop the worker and what feeds it; each is let go whatever the others raise."""
-        worker, subscriptions = self._worker, self._target_subscriptions
-        self._worker, self._target_subscriptions = None, []
+        worker, self._worker = self._worker, None
         with ExitStack() as last_first:
             if self._pipeline is not None:
                 last_first.callback(self._pipeline.model.stop_building)
             if self._targets is not None:
                 last_first.callback(self._targets.forget_pictures)
-            for subscription in subscriptions:
-                last_first.callback(self.destroy_subscription, subscription)
+            last_first.callback(self._commands.stop_listening)
             if worker is not None:
                 last_first.callback(worker.stop)
 
@@ -236,92 +212,12 @@ class FocusDepth(LifecycleNode):
         """Let go of model and publishers, each whatever the other raises."""
         outputs, pipeline = self._outputs, self._pipeline
         self._outputs, self._pipeline, self._targets = None, None, None
-        self._last_text = None
+        self._commands.close()
         with ExitStack() as last_first:
             if pipeline is not None:
                 last_first.callback(pipeline.model.close)
             if outputs is not None:
                 last_first.callback(outputs.close)
-
-    # Targets
-
-    def _on_detections(self, message: Detection2DArray) -> None:
-        targets = targets_from_detections(message, self._options, self._complaints)
-        try:
-            if self._targets is not None:
-                self._targets.detect(time_ns(message.header.stamp), targets)
-        except InvalidInput as problem:
-            self._complaints(problem)
-
-    def _on_text_target(self, message: String) -> None:
-        if message.data == self._last_text:  # a publisher may repeat itself
-            return
-        try:
-            answer = self._look_at_text(message.data, append=False)
-            self.get_logger().info(answer, throttle_duration_sec=1.0)
-        except InvalidInput as problem:
-            self._complaints(problem)
-        self._last_text = message.data
-
-    def _look_at_text(self, text: str, append: bool) -> str:
-        if self._targets is None or self._pipeline is None:
-            raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
-        if not text.strip():
-            return self._clear()
-        words = self._pipeline.prompts.read(text)
-        label = ' '.join(words.known)
-        self._targets.command(Target(id=label.replace(' ', '_'), label=label, text=label), append)
-        return f'looking at: {label}' + (f' ({words.remarks})' if words.remarks else '')
-
-    def _look_at_box(self, request: SetBoxTarget.Request) -> str:
-        if self._targets is None:
-            raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
-        box = request.box
-        if not (box.width and box.height):
-            raise InvalidInput('box', 'the box has no area')
-        left, top = float(box.x_offset), float(box.y_offset)
-        edges = (left, top, left + box.width, top + box.height)
-        label = request.label[:MAX_NAME_CHARACTERS]
-        target = Target(id=label or 'box', label=label, box=edges)
-        self._targets.command(target, request.append, time_ns(request.stamp))
-        return 'looking at box ({:.0f}, {:.0f}) to ({:.0f}, {:.0f})'.format(*edges)
-
-    def _clear(self) -> str:
-        if self._targets is None:
-            raise InvalidInput('inactive', f'the node is {self._state}: configure it first')
-        self._last_text = None
-        return f'{self._targets.clear()} target(s) cleared; detections count again'
-
-    def _set_text_target(
-        self, request: SetTextTarget.Request, response: SetTextTarget.Response
-    ) -> SetTextTarget.Response:
-        return self._answer(response, lambda: self._look_at_text(request.text, request.append))
-
-    def _set_box_target(
-        self, request: SetBoxTarget.Request, response: SetBoxTarget.Response
-    ) -> SetBoxTarget.Response:
-        return self._answer(response, lambda: self._look_at_box(request))
-
-    def _clear_targets(
-        self, request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
-        return self._answer(response, self._clear)
-
-    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled = request.data
-        said = 'pictures are looked at' if request.data else 'pictures are not looked at'
-        return self._answer(response, lambda: said)
-
-    def _answer(self, response: Response, act: Callable[[], str]) -> Response:
-        """Do what a service asks; the response says what was understood, or why nothing was."""
-        try:
-            response.message, response.success = act(), True
-        except InvalidInput as problem:
-            response.message, response.success = str(problem), False
-        condition = self._state if self._enabled or self._state != 'active' else 'disabled'
-        if response.success and condition != 'active':
-            response.message += f' (the node is {condition})'
-        return response
 
     # Parameters and diagnostics
 
@@ -334,7 +230,7 @@ class FocusDepth(LifecycleNode):
         return answer
 
     def _publish_diagnostics(self) -> None:
-        facts = {'state': self._state, 'enabled': str(self._enabled).lower()}
+        facts = {'state': self._state, 'enabled': str(self._commands.enabled).lower()}
         problems = self._complaints.active()
         if self._worker is not None and self._worker.scale_source:
             facts['scale source'] = self._worker.scale_source
