@@ -38,13 +38,11 @@ from vision_msgs.msg import (
 from focus_depth_ros.evaluation.child_process import ChildProcess
 from focus_depth_ros.evaluation.measured_on import when_and_where
 from focus_depth_ros.evaluation.percentiles import percentiles
+from focus_depth_ros.heap import keep_large_blocks_in_the_heap
 from focus_depth_ros.inference.model_folder import BUILT_IN
 from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.outputs import TIMINGS, TOPICS
-from focus_depth_ros.node.transport import (
-    keep_large_blocks_in_the_heap,
-    use_large_message_profile,
-)
+from focus_depth_ros.node.transport import use_large_message_profile
 
 WIDTH, HEIGHT = 640, 480
 

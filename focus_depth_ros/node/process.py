@@ -13,10 +13,8 @@ import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 
-from focus_depth_ros.node.transport import (
-    keep_large_blocks_in_the_heap,
-    use_large_message_profile,
-)
+from focus_depth_ros.heap import keep_large_blocks_in_the_heap
+from focus_depth_ros.node.transport import use_large_message_profile
 
 SIGNAL_SETTLES_S = 0.1
 

@@ -1,16 +1,13 @@
-"""What large messages need from their process: a transport profile and a calm heap."""
+"""What large messages need from their process: a transport profile."""
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import os
 import site
 import sys
 import sysconfig
 from pathlib import Path
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def use_large_message_profile() -> None:
@@ -54,15 +51,3 @@ def shared_file(name: str, package: str = 'focus_depth_ros') -> Path:
         if path.is_file():
             return path
     raise FileNotFoundError(f'share/{package}/{name} is in none of {prefixes}')
-
-
-def keep_large_blocks_in_the_heap() -> None:
-    """Tell glibc to reuse picture-sized blocks instead of mapping fresh pages for each message.
-
-    Page faults on fresh maps are most of what a megabyte message costs. No effect on other libcs.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, 'mallopt'):
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 28)
-        libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TOP_PAD, 1 << 26)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from focus_depth_ros.heap import keep_large_blocks_in_the_heap
 from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.training.checkpoint import load_initial, restore, save_checkpoint
 from focus_depth_ros.training.config import Stage, TrainConfig, read_config
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
+    keep_large_blocks_in_the_heap(one_arena=True)
     given = {name: getattr(arguments, name) for name in OVERRIDES}
     overrides = {name: value for name, value in given.items() if value is not None}
     train(replace(read_config(arguments.config), **overrides))
