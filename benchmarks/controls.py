@@ -28,12 +28,11 @@ import torch
 from torch import Tensor
 
 from focus_depth_ros.core import Target
-from focus_depth_ros.datasets.frame import LabelledFrame, Triplet, triplets
+from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX, LabelledFrame, Triplet, triplets
 from focus_depth_ros.datasets.shards import frames
 from focus_depth_ros.evaluation.measured_on import when_and_where
 from focus_depth_ros.evaluation.metrics import abs_rel, aligned_depth, delta, mask_iou, quartiles
 from focus_depth_ros.evaluation.regions import target_regions
-from focus_depth_ros.evaluation.scoring import SMALLEST_TARGET_PX
 from focus_depth_ros.networks.compact import CompactNetwork
 from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.pipeline.layers import upsample
@@ -171,7 +170,7 @@ def frame_scores(network: CompactNetwork, frame: LabelledFrame, prompt: str) -> 
     """
     boxes, texts, named = [], [], []
     absent: list[Target] = []
-    for triplet in triplets(frame, SMALLEST_TARGET_PX):
+    for triplet in triplets(frame):
         if triplet.kind == 'box':
             boxes.append(triplet)
         elif triplet.kind == 'text' and triplet.is_absent:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, Target, tight_box
 
+SMALLEST_TARGET_PX = 300
+"""Of the targets that are scored."""
+
 
 class DatasetError(ValueError):
     """Files that are not of the layout they should have: which one, and what to do."""
@@ -102,7 +105,7 @@ class Triplet:
         return Target(id=self.name, label='', box=self.box, text=self.words)
 
 
-def triplets(frame: LabelledFrame, smallest_px: int) -> list[Triplet]:
+def triplets(frame: LabelledFrame, smallest_px: int = SMALLEST_TARGET_PX) -> list[Triplet]:
     """The questions about a frame: each target by box, first caption and first relation.
 
     Targets of fewer than `smallest_px` pixels are left out. Words that fit nothing come last.

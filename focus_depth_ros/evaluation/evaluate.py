@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
+from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX
 from focus_depth_ros.evaluation.measured_on import identity, when_and_where
-from focus_depth_ros.evaluation.scoring import SMALLEST_TARGET_PX, Extra, Scores, score
+from focus_depth_ros.evaluation.scoring import Extra, Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
 
 CONFIDENT = 0.5

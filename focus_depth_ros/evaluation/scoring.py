@@ -42,7 +42,6 @@ from focus_depth_ros.pipeline.scale import (
     scale_from_reference,
 )
 
-SMALLEST_TARGET_PX = 300
 INPAINT_RADIUS_PX = 3.0
 
 
@@ -95,7 +94,7 @@ def score_frame(
     scores.frames += 1
     height, width = frame.ids.shape
     valid = np.isfinite(frame.depth_m) & (frame.depth_m > 0)
-    questions = triplets(frame, SMALLEST_TARGET_PX)
+    questions = triplets(frame)
     asked = [triplet for triplet in questions if encoder.understands(triplet.target)]
     scores.unknown_words += len(questions) - len(asked)
     prompts = encoder.encode([], width, height)  # one empty prompt, which comes last

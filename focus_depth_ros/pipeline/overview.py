@@ -17,6 +17,8 @@ from focus_depth_ros.pipeline.result import FocusResult
 PANEL_WIDTH, MAX_PANEL_HEIGHT = 400, 800
 TITLE_HEIGHT = 28
 GAP = 6
+VIEW_DEG = (40.0, 15.0)
+"""From where a cloud is seen: yaw and pitch from the camera."""
 INK, WHITE = (40, 40, 40), (255, 255, 255)
 
 
@@ -93,9 +95,7 @@ def _masked(row: Row) -> NDArray[np.uint8]:
     return panel
 
 
-def cloud_view(
-    row: Row, yaw_degrees: float = 40.0, pitch_degrees: float = 15.0
-) -> NDArray[np.uint8]:
+def cloud_view(row: Row) -> NDArray[np.uint8]:
     """The scene's points, targets in colour and the rest pale, seen from beside the camera.
 
     RGB uint8 at the picture's size; a plain panel when there are no metres.
@@ -116,7 +116,7 @@ def cloud_view(
     colours = row.rgb[::step, ::step][valid]
     colours = np.where(target[:, None], colours, (170 + colours * 0.3).astype(np.uint8))
     pivot = np.median(points[target] if target.any() else points, axis=0)
-    turned = (points - pivot) @ _rotation(yaw_degrees, pitch_degrees).T + (0, 0, pivot[2])
+    turned = (points - pivot) @ _rotation(*VIEW_DEG).T + (0, 0, pivot[2])
     front = turned[:, 2] > 0.05
     order = np.argsort(-turned[front, 2])
     turned, colours = turned[front][order], colours[front][order]

@@ -84,12 +84,12 @@ def _all_samples(shards: Iterable[Path]) -> Iterator[Sample]:
         yield from read_shard(shard)
 
 
-def contact_sheet(samples: list[Sample], columns: int = 2) -> NDArray[np.uint8]:
-    """All frames, `columns` side by side, RGB."""
+def contact_sheet(samples: list[Sample]) -> NDArray[np.uint8]:
+    """All frames, two side by side, RGB."""
     panels = [panel(sample) for sample in samples]
     blank = np.zeros_like(panels[0])
-    panels += [blank] * (-len(panels) % columns)
-    rows = [np.hstack(panels[k : k + columns]) for k in range(0, len(panels), columns)]
+    panels += [blank] * (len(panels) % 2)
+    rows = [np.hstack(panels[k : k + 2]) for k in range(0, len(panels), 2)]
     return np.vstack(rows)
 
 

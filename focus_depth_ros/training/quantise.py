@@ -45,7 +45,6 @@ from focus_depth_ros.pipeline.prompts import prompt_encoder
 
 OPERATORS = {'encoder': ['Conv', 'Add', 'Relu'], 'focus': ['Conv']}
 """What is int8: the focus half adds and resizes prompts, too, which have ranges of their own."""
-SMALLEST_TARGET_PX = 300
 FEWEST_OUTPUTS = 8
 """Convolutions with fewer stay float: they give the answers, and int8 makes them no faster."""
 
@@ -81,7 +80,7 @@ def asked_about(frames: Iterable[LabelledFrame], folder: ModelFolder) -> Iterato
     encoder = prompt_encoder(folder)
     for frame in frames:
         height, width = frame.ids.shape
-        targets = [row.target for row in triplets(frame, SMALLEST_TARGET_PX)]
+        targets = [row.target for row in triplets(frame)]
         known = [target for target in targets if encoder.understands(target)]
         spoken, nothing = (encoder.encode(asked, width, height) for asked in (known, []))
         boxes, words = (np.concatenate(pair) for pair in zip(spoken, nothing, strict=True))
