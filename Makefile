@@ -21,6 +21,8 @@ BUILT_FROM := CMakeLists.txt package.xml pyproject.toml setup.py requirements/$(
 # the environment stands alone, also where a shell has a ROS 2 installation or another environment sourced
 export ROS_DISTRO := $(ROS)
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# modules are compiled when they are first imported, not 20 000 of them at installation: that must be kept then
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo venv test lint clean
 .DELETE_ON_ERROR:
@@ -51,5 +53,5 @@ $(INSTALLED): $(BUILT_FROM)
 
 $(INSTALLED_FOR_TESTS): $(INSTALLED) pyproject.toml
 	@echo 'Installing what training and tests need into $(VENV), torch among it (a few minutes)'
-	$(PIP) 'focus_depth_ros[cluster,datasets,foundation,report,test,train,view]' $(TORCH)
+	$(PIP) --no-compile 'focus_depth_ros[cluster,datasets,foundation,report,test,train,view]' $(TORCH)
 	@touch $@
