@@ -317,6 +317,8 @@ def test_lifecycle_and_parameters(robot: Robot) -> None:
     robot.texts.publish(String(data='red mug'))
     robot.wait_for(lambda: robot.answer(output='targets').targets, 'the target')
 
+    assert not transition(Transition.TRANSITION_CONFIGURE), 'the node is active'
+    assert robot.answer(output='targets').targets, 'the node still is'
     assert transition(Transition.TRANSITION_DEACTIVATE)
     reply = robot.call('set_text_target', text='red mug')
     assert reply.success and 'inactive' in reply.message

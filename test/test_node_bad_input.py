@@ -180,11 +180,12 @@ DETECTIONS = {
     'zero area': (('mug', 0.9, 50, 50, 50, 50), 'box'),
     'negative size': (('mug', 0.9, 80, 80, 20, 20), 'box'),
     'outside': (('mug', 0.9, 1000, 1000, 1100, 1100), 'box'),
+    'a score beyond float32': (('mug', 1e39, 50, 50, 150, 150), 'score'),
 }
 
 
 @pytest.mark.parametrize('what', DETECTIONS)
-def test_bad_boxes_are_left_out_and_good_ones_beside_them_count(robot: Robot, what: str) -> None:
+def test_bad_detections_are_left_out_and_good_ones_count(robot: Robot, what: str) -> None:
     box, kind = DETECTIONS[what]
     robot.answer()
     known = _count(robot, kind)

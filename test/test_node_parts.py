@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,7 +33,7 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag1 import Writer as Ros1Writer
-from rosbags.rosbag2 import Writer
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
@@ -48,9 +50,9 @@ from focus_depth_ros.node.bag_player import (
     begins_with_header,
     is_played,
     moved_stamp,
-    open_bag,
     quality_of,
 )
+from focus_depth_ros.node.bag_reader import open_bag
 from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.camera import camera_from_info
 from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
@@ -163,6 +165,21 @@ def test_a_recording_of_ros_1_is_named(tmp_path: Path) -> None:
         writer.write(words, 1, store.serialize_ros1(string('mug'), 'std_msgs/msg/String'))
     with pytest.raises(ValueError, match='rosbags-convert'):
         open_bag(tmp_path / 'old.bag')
+
+
+def test_a_recording_by_humble_defines_no_messages_and_is_read_all_the_same(
+    tmp_path: Path,
+) -> None:
+    bag, store = tmp_path / 'bag', get_typestore(Stores.ROS2_HUMBLE)
+    with Writer(bag, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        words = writer.add_connection('/words', 'std_msgs/msg/String', typestore=store)
+        string = store.types['std_msgs/msg/String']
+        writer.write(words, 1, store.serialize_cdr(string('mug'), 'std_msgs/msg/String'))
+    with closing(sqlite3.connect(next(bag.glob('*.db3')))) as database:
+        database.executescript('DROP TABLE message_definitions; UPDATE schema SET schema_version=3')
+    with closing(open_bag(bag)) as reader:
+        ((connection, _, data),) = reader.messages()
+        assert reader.deserialize(data, connection.msgtype).data == 'mug'
 
 
 def test_what_latched_in_a_recording_still_does(tmp_path: Path) -> None:

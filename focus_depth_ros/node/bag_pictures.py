@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
+from focus_depth_ros.node.bag_reader import open_bag
 from focus_depth_ros.node.image_codec import rgb_from_compressed, rgb_from_image
 
 PICTURES = 64
@@ -22,14 +24,14 @@ TO_RGB = {
 def pictures_of(recording: Path, count: int = PICTURES) -> list[NDArray[np.uint8]]:
     """Up to `count` colour pictures (H, W, 3) RGB, evenly from a rosbag2 recording.
 
-    Topics that are named after depth or truth are left out. Raises ValueError when the recording
-    cannot be read or holds no pictures.
+    Topics that are named after depth or truth are left out. Raises FileNotFoundError when there is
+    no recording, ValueError when it cannot be read or holds no pictures.
     """
-    try:
-        with AnyReader([recording]) as reader:
+    with closing(open_bag(recording)) as reader:
+        try:
             pictures = list(_evenly(reader, count))
-    except Exception as error:
-        raise ValueError(f'{recording} is not a readable recording: {error}') from error
+        except Exception as error:
+            raise ValueError(f'{recording} is not a readable recording: {error}') from error
     if not pictures:
         raise ValueError(f'{recording} holds no colour pictures')
     return pictures

@@ -23,9 +23,9 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rich.progress import track
-from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 
+from focus_depth_ros.node.bag_reader import open_bag
 from focus_depth_ros.node.bag_types import message_class
 from focus_depth_ros.node.process import add_arguments as add_arguments
 from focus_depth_ros.node.process import run_command, run_in_ros
@@ -43,24 +43,6 @@ LATCHED_DEPTH = 100
 STAMP = struct.Struct('<iI')
 STAMP_OFFSET = 4
 """A CDR message that begins with a Header has its stamp after the 4 bytes of encapsulation."""
-
-
-def open_bag(path: Path) -> AnyReader:
-    """An open reader of a rosbag2 folder (MCAP or sqlite3); to be closed.
-
-    Raises FileNotFoundError or ValueError when there is no readable recording.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f'there is no recording at {path}')
-    try:
-        reader = AnyReader([path])
-        reader.open()
-    except Exception as error:
-        raise ValueError(f'{path} is not a readable rosbag2 recording: {error}') from error
-    if not reader.is2:
-        reader.close()
-        raise ValueError(f'{path} is of ROS 1: rosbags-convert --src {path} --dst FOLDER')
-    return reader
 
 
 def quality_of(connection: Connection) -> QoSProfile:

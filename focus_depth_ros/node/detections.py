@@ -21,6 +21,8 @@ from focus_depth_ros.pipeline.result import FocusResult
 
 MAX_DETECTIONS = 1000
 MAX_NAME_CHARACTERS = 100
+MAX_SCORE = 3.4e38
+"""A detection's score is a float64, a target's a float32, which rclpy refuses to overflow."""
 
 
 def targets_from_detections(
@@ -53,8 +55,11 @@ def _target(detection: Detection2D) -> Target:
     hypotheses = [result.hypothesis for result in detection.results]
     class_id = max(hypotheses, key=lambda h: h.score).class_id if hypotheses else ''
     label = class_id[:MAX_NAME_CHARACTERS]
-    if not all(math.isfinite(hypothesis.score) for hypothesis in hypotheses):
-        raise InvalidInput('score', f'a detection of {label!r} has a score that is no number')
+    if not all(abs(hypothesis.score) <= MAX_SCORE for hypothesis in hypotheses):
+        raise InvalidInput(
+            'score',
+            f'a detection of {label!r} has a score that is no float32',
+        )
     centre, box = detection.bbox.center, detection.bbox
     numbers = (centre.position.x, centre.position.y, box.size_x, box.size_y, centre.theta)
     if not all(math.isfinite(number) for number in numbers):

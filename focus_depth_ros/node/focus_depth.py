@@ -173,6 +173,21 @@ class FocusDepth(LifecycleNode):
         self.get_logger().error(f'unconfigured, after a transition from {state.label} broke off')
         return TransitionCallbackReturn.SUCCESS
 
+    def _LifecycleNodeMixin__change_state(  # noqa: N802, rclpy's own, by its mangled name
+        self, transition: int
+    ) -> TransitionCallbackReturn:
+        """Refuse a transition that the state does not allow, such as configuring an active node.
+
+        Until Jazzy rclpy raises there, in the executor: the node would end and never answer.
+        """
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition)
+        except RuntimeError as error:
+            if not self.context.ok():
+                raise
+            self.get_logger().error(f'no transition {transition} while {self._state}: {error}')
+            return TransitionCallbackReturn.ERROR
+
     def destroy_node(self) -> None:
         """Stop the worker before the node's handles go."""
         self._tried('stop', self._stop_working)
