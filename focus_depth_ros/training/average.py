@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
+from focus_depth_ros.heap import keep_large_blocks_in_the_heap
 from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.training.checkpoint import averaged_weights, restore, write_whole
 from focus_depth_ros.training.config import TrainConfig, read_config
@@ -39,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
+    keep_large_blocks_in_the_heap(one_arena=True)
     config = read_config(arguments.config)
     parts = [averaged_weights(path) for path in arguments.checkpoints]
     weights = with_statistics(mean_weights(parts), config)
@@ -66,7 +69,11 @@ def mean_weights(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def with_statistics(weights: dict[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
-    """The weights with statistics of batch normalisation from the run's training pictures."""
+    """The weights with statistics of batch normalisation from the run's training pictures.
+
+    In float32, whatever the run computes in: a CPU may only emulate bfloat16, seven times slower.
+    """
+    config = replace(config, bfloat16=False)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     family = family_named(config.family)
