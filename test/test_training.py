@@ -416,6 +416,8 @@ def test_checkpoints_average_and_statistics_are_taken_anew(
         ), name
     statistics = next(name for name in plain if name.endswith('running_mean'))
     assert not torch.allclose(weights[statistics], plain[statistics] + 1)
+    halved = average.with_statistics(mean, replace(parts, bfloat16=True))
+    assert torch.equal(halved[statistics], weights[statistics]), 'statistics are float32'
     with pytest.raises(ValueError, match='different networks'):
         average.mean_weights([plain, {}])
 
