@@ -19,6 +19,7 @@ import numpy as np
 from focus_depth_ros.datasets.catalogue import open_dataset
 from focus_depth_ros.evaluation.scoring import Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.pipeline.settings import Settings
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
@@ -52,7 +53,7 @@ def panel(axes: Axes, scored: dict[str, list[dict[str, float]]], name: str, plai
 def scored(model: FocusModel, real: Path, fovea: bool) -> dict[str, Scores]:
     """A model's scores by group of frames."""
     groups: dict[str, Scores] = {}
-    score(model, open_dataset('rgbd_folder', real), groups, fovea=fovea)
+    score(model, open_dataset('rgbd_folder', real), groups, settings=Settings(fovea=fovea))
     return groups
 
 

@@ -18,6 +18,7 @@ from focus_depth_ros.evaluation.evaluate import summary
 from focus_depth_ros.evaluation.scoring import Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.pipeline import fovea
+from focus_depth_ros.pipeline.settings import Settings
 
 REGIONS = ('boundary', 'foreground', 'global')
 
@@ -42,7 +43,7 @@ def main() -> None:
             fovea.NEAR_SHARE = share
             groups: dict[str, Scores] = {}
             frames = islice(open_dataset(name, Path(path)), 0, None, arguments.every)
-            score(model, frames, groups, fovea=True)
+            score(model, frames, groups, settings=Settings(fovea=True))
             for group, scores in groups.items():
                 print_rows(label, share, group, scores)
         model.close()

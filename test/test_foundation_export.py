@@ -25,7 +25,8 @@ from focus_depth_ros.networks.foundation import export  # noqa: E402
 from focus_depth_ros.networks.foundation.attention import FUSED  # noqa: E402
 from focus_depth_ros.networks.foundation.depth_anything import Kind  # noqa: E402
 from focus_depth_ros.networks.foundation.focus_depth import FocusDepthShape  # noqa: E402
-from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings  # noqa: E402
+from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline  # noqa: E402
+from focus_depth_ros.pipeline.settings import Settings  # noqa: E402
 
 VOCABULARY = 600
 MERGES = ['r e', 're d</w>', 'm u', 'mu g</w>']

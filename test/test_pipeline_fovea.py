@@ -12,7 +12,7 @@ import pytest
 
 from focus_depth_ros.core import Camera, Frame, Target
 from focus_depth_ros.inference.focus_model import Features, FocusMaps, FocusModel, NearLook
-from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings
+from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.fovea import (
     FINER,
     NEAR_SAY,
@@ -23,6 +23,7 @@ from focus_depth_ros.pipeline.fovea import (
 )
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 from focus_depth_ros.pipeline.region import box_of
+from focus_depth_ros.pipeline.settings import Settings
 from focus_depth_ros.pipeline.window import Window, window_round
 
 GRID = (168, 224)

@@ -24,7 +24,9 @@ from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX
 from focus_depth_ros.evaluation.measured_on import identity, when_and_where
 from focus_depth_ros.evaluation.scoring import Extra, Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.pipeline.settings import Settings
 
+SWITCHES = ('fovea', 'mirror', 'thorough')
 CONFIDENT = 0.5
 GROUNDED_IOU = 0.5
 TIMED_ROUNDS = 30
@@ -56,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--fovea', action='store_true', help='look twice at each target, as `predict` does'
     )
     parser.add_argument(
+        '--mirror', action='store_true', help='look in the mirror too, as `predict` does'
+    )
+    parser.add_argument(
         '--thorough', action='store_true', help='edges of depth and target clouds too; needs scipy'
     )
     parser.add_argument('--output', type=Path, help='write the figures as JSON here')
@@ -67,8 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = [open_dataset(name, Path(path)) for name, path in arguments.dataset]
     model = FocusModel(arguments.model, 'auto', arguments.threads)
     groups: dict[str, Scores] = {}
+    settings = Settings(fovea=arguments.fovea, mirror=arguments.mirror)
     for frames in chosen:
-        score(model, islice(frames, arguments.frames), groups, extra, arguments.fovea)
+        score(model, islice(frames, arguments.frames), groups, extra, settings)
     summaries = {name: summary(scores) for name, scores in groups.items()}
     result = {
         **when_and_where(),
@@ -104,10 +110,7 @@ def _command(arguments: argparse.Namespace) -> str:
         words += ['--dataset', name, path]
     if arguments.frames is not None:
         words += ['--frames', str(arguments.frames)]
-    if arguments.fovea:
-        words.append('--fovea')
-    if arguments.thorough:
-        words.append('--thorough')
+    words += [f'--{name}' for name in SWITCHES if getattr(arguments, name)]
     return shlex.join([*words, '--threads', str(arguments.threads)])
 
 

@@ -29,9 +29,8 @@ from focus_depth_ros.evaluation.metrics import (
 )
 from focus_depth_ros.evaluation.regions import target_regions
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
-from focus_depth_ros.pipeline.focus_pipeline import Settings
-from focus_depth_ros.pipeline.fovea import look_again
 from focus_depth_ros.pipeline.layers import separate, upsample, without_specks
+from focus_depth_ros.pipeline.looks import look
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder, prompt_encoder
 from focus_depth_ros.pipeline.result import TargetResult, composite
@@ -41,8 +40,10 @@ from focus_depth_ros.pipeline.scale import (
     scale_from_model,
     scale_from_reference,
 )
+from focus_depth_ros.pipeline.settings import Settings
 
 INPAINT_RADIUS_PX = 3.0
+ONE_LOOK = Settings()
 
 
 @dataclass
@@ -73,13 +74,13 @@ def score(
     frames: Iterable[LabelledFrame],
     groups: dict[str, Scores],
     extra: Extra | None = None,
-    fovea: bool = False,
+    settings: Settings = ONE_LOOK,
 ) -> None:
-    """Add every frame's scores to its group; `fovea`: with a second look at each target."""
+    """Add every frame's scores to its group, of answers after the looks that `settings` name."""
     encoder = prompt_encoder(model.folder)
     for frame in frames:
         scores = groups.setdefault(frame.group, Scores())
-        score_frame(model, encoder, frame, scores, extra, fovea)
+        score_frame(model, encoder, frame, scores, extra, settings)
 
 
 def score_frame(
@@ -88,7 +89,7 @@ def score_frame(
     frame: LabelledFrame,
     scores: Scores,
     extra: Extra | None = None,
-    fovea: bool = False,
+    settings: Settings = ONE_LOOK,
 ) -> None:
     """Ask for every target of one frame, and for nothing, and record the scores."""
     scores.frames += 1
@@ -102,10 +103,7 @@ def score_frame(
         spoken = encoder.encode([triplet.target for triplet in asked], width, height)
         prompts = np.concatenate([spoken[0], prompts[0]]), np.concatenate([spoken[1], prompts[1]])
     picture = stretch(frame.rgb, model.folder.input_size)
-    features = model.encode(picture)
-    maps = model.focus(features, *prompts)
-    if fovea:
-        maps = look_again(model, frame.rgb, features, prompts, maps, Settings().min_confidence)
+    maps = look(model, encoder, frame.rgb, picture, prompts, settings)
     if frame.boundary is not None:
         edges = upsample(maps.boundary[-1], (width, height))
         texture = picture_edges(frame.rgb)

@@ -19,8 +19,8 @@ from rclpy.parameter import Parameter
 from focus_depth_ros.inference.backends import BACKENDS
 from focus_depth_ros.inference.fallback import PRECISIONS
 from focus_depth_ros.inference.model_folder import BUILT_IN
-from focus_depth_ros.pipeline.focus_pipeline import Settings
 from focus_depth_ros.pipeline.scale import SCALE_SOURCES
+from focus_depth_ros.pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ SPECIFICATIONS: dict[str, Specification] = {
     'fovea': Specification(
         False,
         'Look twice: a second look at the surroundings of each target, sharper, at twice the time.',
+        live=True,
+    ),
+    'mirror': Specification(
+        False,
+        'Look in the mirror too and average both answers: errs less, at twice the time.',
         live=True,
     ),
     'image_transport': Specification(
@@ -125,6 +130,7 @@ class Parameters:
     precision: str
     inference_threads: int
     fovea: bool
+    mirror: bool
     image_transport: str
     image_is_rectified: bool
     autostart: bool
@@ -152,7 +158,9 @@ class Parameters:
     @property
     def settings(self) -> Settings:
         """The part that the pipeline reads."""
-        return Settings(self.scale_source, self.min_confidence, self.max_depth_m, self.fovea)
+        return Settings(
+            self.scale_source, self.min_confidence, self.max_depth_m, self.fovea, self.mirror
+        )
 
     def wants_class(self, class_id: str) -> bool:
         """True when detections of this class are to be looked at."""

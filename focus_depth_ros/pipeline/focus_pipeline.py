@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, Frame, InvalidInput, Target
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
-from focus_depth_ros.pipeline.fovea import look_again
 from focus_depth_ros.pipeline.layers import separate, without_specks
+from focus_depth_ros.pipeline.looks import look
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 from focus_depth_ros.pipeline.region import box_of
@@ -24,22 +23,9 @@ from focus_depth_ros.pipeline.scale import (
     scale_from_model,
     scale_from_reference,
 )
+from focus_depth_ros.pipeline.settings import Settings
 
 NO_TARGET = Target(id='', label='', box=(0.0, 0.0, 1.0, 1.0))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user may choose.
-
-    scale_source: auto, model, reference_depth or none. fovea: a second look at each target, which
-    costs as much as the first, or several for words (pipeline/fovea.py).
-    """
-
-    scale_source: str = 'auto'
-    min_confidence: float = 0.3
-    max_depth_m: float = 10.0
-    fovea: bool = False
 
 
 class FocusPipeline:
@@ -69,14 +55,10 @@ class FocusPipeline:
         for unusable prompts or a network that answers NaN, EngineError when inference fails.
         `inference_s` then holds the seconds spent in the graphs.
         """
-        boxes, words = self.prompts.encode(targets, *frame.size)
+        prompts = self.prompts.encode(targets, *frame.size)
+        small = self.picture(frame) if picture is None else picture
         start = time.perf_counter()
-        features = self.model.encode(self.picture(frame) if picture is None else picture)
-        maps = self.model.focus(features, boxes, words)
-        if self.settings.fovea and targets:
-            prompts = boxes, words
-            least = self.settings.min_confidence
-            maps = look_again(self.model, frame.rgb, features, prompts, maps, least)
+        maps = look(self.model, self.prompts, frame.rgb, small, prompts, self.settings)
         self.inference_s = time.perf_counter() - start
         answered = (maps.inverse_depth, maps.mask, maps.boundary, maps.confidence, maps.metric)
         if not all(np.isfinite(values).all() for values in answered):

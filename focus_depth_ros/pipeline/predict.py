@@ -18,10 +18,11 @@ from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
 from focus_depth_ros.pipeline.encoded_picture import read_picture
-from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline, Settings
+from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.prompts import MAX_TEXT_CHARACTERS
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 from focus_depth_ros.pipeline.result_files import printable, write_result
+from focus_depth_ros.pipeline.settings import Settings
 
 FARTHEST_CENTRE = 0.25
 """Share of a side that a principal point may lie from the middle before the size is doubted."""
@@ -78,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help='look twice: a second look at the surroundings of each target, sharper but slower',
     )
+    parser.add_argument(
+        '--mirror',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='look in the mirror too and average: errs less, takes twice the time',
+    )
     parser.add_argument('--model', type=Path, default=BUILT_IN, help='a model folder')
     parser.add_argument('--backend', choices=BACKENDS, default='auto')
 
@@ -93,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     failures = 0
     try:
         model = FocusModel(arguments.model, arguments.backend)
-        pipeline = FocusPipeline(model, Settings(fovea=arguments.fovea))
+        pipeline = FocusPipeline(model, Settings(fovea=arguments.fovea, mirror=arguments.mirror))
         targets, unread = _targets(arguments.targets, pipeline)
         for path in arguments.pictures:
             try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import InvalidInput, Target
 from focus_depth_ros.inference.clip_bpe import ClipBytePairs
 from focus_depth_ros.inference.model_folder import UNKNOWN_WORD, ModelFolder
+
+Prompts = tuple[NDArray[np.float32], NDArray[np.int32]]
+"""Boxes (T, 4) xyxy / picture size, zeros for none, and words (T, max_words)."""
 
 MAX_TEXT_CHARACTERS = 200
 ARTICLES = frozenset({'a', 'an', 'the'})
@@ -96,10 +100,8 @@ class PromptEncoder:
         """Every word the model knows but the articles, sorted."""
         return sorted(set(self._index) - ARTICLES)
 
-    def encode(
-        self, targets: Sequence[Target], width: int, height: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Boxes (T, 4) xyxy / picture size and words (T, max_words).
+    def encode(self, targets: Sequence[Target], width: int, height: int) -> Prompts:
+        """What the network is asked for targets in a picture of width x height px.
 
         No target at all becomes one empty prompt: the network then looks at nothing in particular.
         """
@@ -113,6 +115,22 @@ class PromptEncoder:
                 ids = self._ids(target.text)
                 words[row, : len(ids)] = ids
         return boxes, words
+
+    def mirrored(self, prompts: Prompts) -> Prompts:
+        """What asks the same of the mirrored picture: boxes flipped, left and right exchanged."""
+        boxes, words = prompts
+        is_box = boxes.any(axis=1, keepdims=True)
+        left, top, right, bottom = boxes.T
+        flipped = np.stack((1 - right, top, 1 - left, bottom), axis=1)
+        one, other = self._sides
+        swapped = np.where(words == one, other, np.where(words == other, one, words))
+        return np.where(is_box, flipped, boxes), swapped.astype(np.int32)
+
+    @cached_property
+    def _sides(self) -> tuple[int, int]:
+        """The numbers of the words left and right; of a model that knows only one, no words'."""
+        left, right = (self._index.get(word, -1) for word in ('left', 'right'))
+        return (left, right) if min(left, right) >= 0 else (-1, -1)
 
     def understands(self, target: Target) -> bool:
         """Whether `encode` takes it: it has a box, or words of which the model knows one."""
@@ -138,6 +156,11 @@ class ClipPromptEncoder(PromptEncoder):
     def read(self, text: str) -> Words:
         """All words of a text. Raises InvalidInput when it is empty or over 200 characters."""
         return Words(tuple(_words(text)), ())
+
+    @cached_property
+    def _sides(self) -> tuple[int, int]:
+        left, right = (self._pairs.encode(word, 3)[1] for word in ('left', 'right'))
+        return left, right
 
     def _ids(self, text: str) -> list[int]:
         self.read(text)
