@@ -235,6 +235,8 @@ def test_crowded_boxes_are_those_that_other_things_fill() -> None:
 
     assert share_of_block(0.0) < 0.5
     assert share_of_block(1.0) > 0.85
+    frame = replace(frame, objects=[gone])
+    assert share_of_block(1.0) == 0.0
 
 
 def test_words_with_a_box_hold_only_where_both_are() -> None:

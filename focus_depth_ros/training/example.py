@@ -289,8 +289,8 @@ def _crowded_first(seen: Sample, rng: np.random.Generator) -> list[SceneObject]:
     """The objects in view, drawn one by one: the likelier, the more of their box others fill."""
     in_view = [item for item in seen.objects if (seen.ids == item.id).any()]
     weights = np.array([_share_of_others(seen.ids, item) for item in in_view]) + LEAST_CROWD
-    order = rng.choice(len(in_view), len(in_view), False, weights / weights.sum())
-    return [in_view[index] for index in order]
+    # of exponential variables the least is each one's in proportion to its rate
+    return [in_view[index] for index in np.argsort(rng.exponential(size=len(in_view)) / weights)]
 
 
 def _share_of_others(ids: NDArray[np.uint8], item: SceneObject) -> float:
