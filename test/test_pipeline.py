@@ -22,11 +22,9 @@ from focus_depth_ros.pipeline.cloud import (
 from focus_depth_ros.pipeline.encoded_picture import read_picture
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.layers import (
-    large_parts,
     separate,
     upsample,
     upsample_mask,
-    without_specks,
 )
 from focus_depth_ros.pipeline.overview import overview, row_of
 from focus_depth_ros.pipeline.picture import stretch
@@ -190,20 +188,6 @@ class TestLayers:
         inside, outside = upsample(layers.inside, size), upsample(layers.outside, size)
         picture = composite(answer, (answer,))
         assert np.allclose(picture, np.where(whole, inside, outside), rtol=0, atol=1e-5)
-
-    def test_specks_go_and_parts_stay(self) -> None:
-        mask = np.zeros((84, 112), np.float32)
-        mask[20:40, 20:40] = mask[20:40, 50:60] = 0.9
-        mask[70, 100] = mask[0, 0] = 0.8
-        solid = without_specks(mask)
-        assert solid[20:40, 20:40].all()
-        assert solid[20:40, 50:60].all()
-        assert np.count_nonzero(solid) == 600
-        assert without_specks(np.zeros_like(mask)).max() == 0
-        first, second = large_parts(mask)
-        assert np.count_nonzero(first) == 400 and first[20:40, 20:40].all()
-        assert np.count_nonzero(second) == 200 and second[20:40, 50:60].all()
-        assert large_parts(np.zeros_like(mask)) == []
 
     def test_without_a_mask_nothing_changes(self) -> None:
         values = np.random.default_rng(0).uniform(size=(84, 112)).astype(np.float32)

@@ -29,8 +29,9 @@ from focus_depth_ros.evaluation.metrics import (
 )
 from focus_depth_ros.evaluation.regions import target_regions
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
-from focus_depth_ros.pipeline.layers import separate, upsample, without_specks
+from focus_depth_ros.pipeline.layers import separate, upsample
 from focus_depth_ros.pipeline.looks import look
+from focus_depth_ros.pipeline.mask_parts import cleaned
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder, prompt_encoder
 from focus_depth_ros.pipeline.result import TargetResult, composite
@@ -200,7 +201,7 @@ def as_published(maps: FocusMaps, row: int, triplet: Triplet) -> tuple[Image, ND
         confidence=float(maps.confidence[row]),
         found=True,
         scale=RELATIVE,
-        layers=separate(maps.inverse_depth[row], without_specks(maps.mask[row])),
+        layers=separate(maps.inverse_depth[row], cleaned(maps.mask[row], maps.boundary[row])),
         box=None,
         size=(width, height),
         camera=None,

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, Frame, InvalidInput, Target
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
-from focus_depth_ros.pipeline.layers import separate, without_specks
+from focus_depth_ros.pipeline.layers import separate
 from focus_depth_ros.pipeline.looks import look
+from focus_depth_ros.pipeline.mask_parts import cleaned
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 from focus_depth_ros.pipeline.region import box_of
@@ -86,7 +87,9 @@ class FocusPipeline:
     ) -> TargetResult:
         confidence = float(maps.confidence[row])
         found = target is not NO_TARGET and confidence >= self.settings.min_confidence
-        mask = without_specks(maps.mask[row]) if found else np.zeros_like(maps.mask[row])
+        mask = np.zeros_like(maps.mask[row])
+        if found:
+            mask = cleaned(maps.mask[row], maps.boundary[row])
         layers = separate(maps.inverse_depth[row], mask)
         box = _box_px(layers.mask > 127, frame.size) if found else None
         return TargetResult(

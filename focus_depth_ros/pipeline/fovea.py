@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.inference.focus_model import Features, FocusMaps, FocusModel, NearLook
-from focus_depth_ros.pipeline.layers import large_parts
+from focus_depth_ros.pipeline.mask_parts import large_parts
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.region import box_of
 from focus_depth_ros.pipeline.scale import rising_line

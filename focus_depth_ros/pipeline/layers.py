@@ -24,7 +24,6 @@ RIM = np.ones((3, 3), np.uint8)
 REACH_CELLS = 5
 """How far from a mask a layer depends on it: the rim and two neighbourhoods."""
 FAR = np.float32(1e9)
-SPECK_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -34,45 +33,6 @@ class Layers:
     inside: NDArray[np.float32]
     outside: NDArray[np.float32]
     mask: NDArray[np.uint8]
-
-
-def without_specks(mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mask (h, w) less its small parts: those under a tenth of the largest one.
-
-    An occluded target may well have several parts; a few stray cells are no part of it, but they
-    would stretch its cloud across the scene.
-    """
-    near = bounding_region(mask > 0.5, 1)
-    if near is None:
-        return mask
-    parts, areas = _parts(mask[near])
-    if len(areas) == 1:
-        return mask
-    is_speck = np.concatenate(([False], areas < SPECK_SHARE * areas.max()))
-    kept: NDArray[np.float32] = mask.copy()
-    kept[near][is_speck[parts]] = 0.0
-    return kept
-
-
-def large_parts(mask: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The mask (h, w) with each of its parts alone, the largest first; specks are no part."""
-    near = bounding_region(mask > 0.5, 1)
-    if near is None:
-        return []
-    parts, areas = _parts(mask[near])
-    large = np.flatnonzero(areas >= SPECK_SHARE * areas.max())
-    alone = []
-    for part in large[np.argsort(-areas[large], kind='stable')] + 1:
-        kept = mask.copy()
-        kept[near][(parts > 0) & (parts != part)] = 0.0
-        alone.append(kept)
-    return alone
-
-
-def _parts(mask: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The connected part that each cell (h, w) is of, from 1, 0 outside; and the parts' areas."""
-    _, parts, statistics, _ = cv2.connectedComponentsWithStats((mask > 0.5).view(np.uint8))
-    return np.asarray(parts, np.int32), np.asarray(statistics[1:, cv2.CC_STAT_AREA], np.int32)
 
 
 def separate(inverse_depth: NDArray[np.float32], mask: NDArray[np.float32]) -> Layers:
