@@ -6,11 +6,8 @@ To look at; `focus-depth demo` plays the same and scores the answers against the
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
-from launch.conditions import IfCondition
+from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
 
 HERE = Path(__file__).parent
 
@@ -27,18 +24,9 @@ RECORDING = {
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
-            DeclareLaunchArgument(
-                'rviz', default_value='false', choices=['true', 'false'], description='show it'
-            ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(HERE / 'replay.launch.py')),
                 launch_arguments=RECORDING.items(),
-            ),
-            Node(
-                package='rviz2',
-                executable='rviz2',
-                arguments=['-d', str(HERE.parent / 'config/focus.rviz')],
-                condition=IfCondition(LaunchConfiguration('rviz')),
             ),
         ]
     )

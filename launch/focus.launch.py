@@ -9,6 +9,8 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from focus_depth_ros.node.transport import large_message_profile
@@ -17,11 +19,11 @@ PARAMETER_FILE = Path(get_package_share_directory('focus_depth_ros')) / 'config/
 
 # the node's topics, to be connected to what the robot has
 TOPICS = {
-    'image': 'camera picture; with image_transport:=compressed the name without /compressed',
-    'camera_info': "calibration of that camera at the picture's size",
-    'detections': 'vision_msgs/Detection2DArray of a detector on that picture',
-    'text_target': 'std_msgs/String: words that say what to look at',
-    'reference_depth': 'depth image of a sensor, sparse or poor, that gives the metric scale',
+    'image': 'camera image; with image_transport:=compressed the name without /compressed',
+    'camera_info': "calibration of that camera at the image's size",
+    'detections': 'vision_msgs/Detection2DArray of a detector on that image',
+    'text_target': 'std_msgs/String: text that names the target',
+    'reference_depth': 'aligned depth image of a sensor, holes allowed, that sets the metric scale',
 }
 # the parameters changed most; left empty, the parameter file's value stands
 PARAMETERS = {
@@ -56,9 +58,18 @@ def generate_launch_description() -> LaunchDescription:
                 'large_messages',
                 default_value='true',
                 choices=['true', 'false'],
-                description='Fast DDS profile without which pictures get lost, unless one is set',
+                description='name a Fast DDS profile with room for images, unless one is named',
+            ),
+            DeclareLaunchArgument(
+                'rviz', default_value='false', choices=['true', 'false'], description='start RViz'
             ),
             OpaqueFunction(function=start_node),
+            Node(
+                package='rviz2',
+                executable='rviz2',
+                arguments=['-d', str(PARAMETER_FILE.with_name('focus.rviz'))],
+                condition=IfCondition(LaunchConfiguration('rviz')),
+            ),
         ]
     )
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import importlib
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
 from focus_depth_ros.cli import COMMANDS
+from focus_depth_ros.inference.model_folder import BUILT_IN, UNKNOWN_WORD, read_model_folder
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -28,6 +32,13 @@ def table(section: str) -> list[list[str]]:
     text = README.split(f'\n### {section}\n')[1].split('\n#')[0]
     rows = [line.strip('|').split('|') for line in text.splitlines() if line.startswith('|')]
     return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def python_under(section: str) -> str:
+    """The code under a heading of the README."""
+    text = README.split(f'\n## {section}\n')[1].split('\n## ')[0]
+    (code,) = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    return str(code)
 
 
 def test_the_table_of_parameters() -> None:
@@ -115,9 +126,8 @@ def test_the_detector_to_plug_in() -> None:
     from focus_depth_ros.node.detections import targets_from_detections
     from focus_depth_ros.node.parameters import SPECIFICATIONS, Parameters
 
-    (code,) = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(python_under('Plug in your detector'), names)
     boxes = [('mug', 0.9, 210, 140, 330, 290), (7, 0.4, 1.5, 2, 33, 44)]
     message = names['to_message'](Header(frame_id='camera'), boxes)
     parameters = Parameters(**{name: entry.default for name, entry in SPECIFICATIONS.items()})
@@ -126,6 +136,34 @@ def test_the_detector_to_plug_in() -> None:
         ('mug', (210, 140, 330, 290)),
         ('7', (1.5, 2, 33, 44)),
     ]
+
+
+def test_the_use_of_a_result() -> None:
+    pytest.importorskip('focus_depth_ros.msg')
+    from geometry_msgs.msg import PointStamped
+    from sensor_msgs.msg import RegionOfInterest
+
+    from focus_depth_ros.msg import FocusTarget, FocusTargetArray
+
+    names = {'math': math, 'PointStamped': PointStamped, 'Duration': Mock()}
+    exec(python_under('Use the result'), names)
+    found = FocusTarget(label='mug', box=RegionOfInterest(width=9, height=9))
+    no_metres = copy.deepcopy(found)
+    no_metres.centroid.x = math.nan
+    node = Mock()
+    names['on_targets'](node, FocusTargetArray(targets=[found, no_metres, FocusTarget()]))
+    (call,) = node.reach_for.call_args_list
+    assert call.args[0] == 'mug'
+    assert node.tf.transform.call_args.args[0].point == found.centroid
+
+
+def test_the_words_of_the_built_in_model() -> None:
+    section = README.split('\n## Text targets\n')[1].split('\n## ')[0]
+    rows = [line.split('|')[2] for line in section.splitlines() if line.startswith('| ')][1:]
+    written = re.findall(r'\w+', ' '.join(rows))
+    vocabulary = read_model_folder(BUILT_IN).vocabulary
+    assert sorted(written) == sorted(vocabulary[UNKNOWN_WORD + 1 :])
+    assert f'the {len(written)} words below' in README
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -30,8 +31,13 @@ CALIBRATION_FOLLOWS_S = 0.1
 
 @dataclass
 class FrameCounts:
-    """Pictures that arrived, were answered, gave way to a newer one, or could not be used."""
+    """Pictures that arrived, were answered, gave way to a newer one, or could not be used.
 
+    `newest_s`: when the newest one came (before that, when they were first waited for), on
+    `time.monotonic`.
+    """
+
+    newest_s: float = field(default_factory=time.monotonic)
     received: int = 0
     answered: int = 0
     dropped: int = 0
@@ -111,6 +117,7 @@ class CameraInput:
 
     def _on_image(self, message: bytes | CompressedImage) -> None:
         self.counts.received += 1
+        self.counts.newest_s = time.monotonic()
         self.counts.dropped += self.pictures.put(message)
 
     def _on_camera_info(self, info: CameraInfo) -> None:

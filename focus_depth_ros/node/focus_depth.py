@@ -23,7 +23,7 @@ from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.node.camera import CameraInput, FrameCounts
 from focus_depth_ros.node.commands import Commands
 from focus_depth_ros.node.complaints import Complaints
-from focus_depth_ros.node.diagnostics import diagnostic_array
+from focus_depth_ros.node.diagnostics import Rates, diagnostic_array
 from focus_depth_ros.node.outputs import Outputs
 from focus_depth_ros.node.parameters import (
     check_change,
@@ -48,6 +48,7 @@ class FocusDepth(LifecycleNode):
         self._state = 'unconfigured'
         self._failure = ''
         self._counts = FrameCounts()
+        self._rates = Rates()
         self._pipeline: FocusPipeline | None = None
         self._targets: TargetsInView | None = None
         self._outputs: Outputs | None = None
@@ -246,6 +247,7 @@ class FocusDepth(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         facts = {'state': self._state, 'enabled': str(self._commands.enabled).lower()}
+        facts.update(self._rates.since_last(self._counts))
         problems = self._complaints.active()
         if self._worker is not None and self._worker.scale_source:
             facts['scale source'] = self._worker.scale_source

@@ -44,19 +44,22 @@ SPECIFICATIONS: dict[str, Specification] = {
         choices=BACKENDS,
     ),
     'precision': Specification(
-        'auto', "Of the network's numbers; auto takes the backend's fastest.", choices=PRECISIONS
+        'auto',
+        "Numeric precision of the network; auto takes the backend's fastest.",
+        choices=PRECISIONS,
     ),
     'inference_threads': Specification(
         0, 'Threads of the network; 0 takes all cores but one.', low=0, high=64
     ),
     'fovea': Specification(
         False,
-        'Look twice: a second look at the surroundings of each target, sharper, at twice the time.',
+        'A second pass on a full-resolution crop around each target: sharper, one more network '
+        'pass per target.',
         live=True,
     ),
     'mirror': Specification(
         False,
-        'Look in the mirror too and average both answers: errs less, at twice the time.',
+        'Also run on the mirrored image and average: errs less, doubles the network time.',
         live=True,
     ),
     'image_transport': Specification(
@@ -66,7 +69,7 @@ SPECIFICATIONS: dict[str, Specification] = {
     ),
     'image_is_rectified': Specification(
         False,
-        'True when the pictures are rectified although camera_info holds distortion: '
+        'True when the images are rectified although camera_info holds distortion: '
         'then its projection matrix P counts instead of K and D.',
     ),
     'autostart': Specification(
@@ -79,7 +82,7 @@ SPECIFICATIONS: dict[str, Specification] = {
         live=True,
     ),
     'max_depth_m': Specification(
-        10.0, 'Farther is invalid (NaN), metres.', low=0.1, high=1000.0, live=True
+        10.0, 'Depth beyond this is NaN, metres.', low=0.1, high=1000.0, live=True
     ),
     'min_confidence': Specification(
         0.3,
@@ -97,13 +100,13 @@ SPECIFICATIONS: dict[str, Specification] = {
     'max_targets': Specification(4, 'Targets answered at once, best score first.', low=1, high=32),
     'detection_slop_s': Specification(
         0.1,
-        'Largest time between a detection and the picture it is matched to, s.',
+        'Largest time between a detection and the image it is matched to, s.',
         low=0.0,
         high=10.0,
     ),
     'detection_timeout_s': Specification(
         2.0,
-        'A detected target not detected again for so long is dropped, s.',
+        'For so long detected targets are tracked while no detection message comes, s.',
         low=0.05,
         high=3600.0,
     ),
