@@ -1,7 +1,8 @@
 """Write docs/results.md from docs/results/*.json: figures are generated, never typed.
 
 `focus-depth evaluate --output docs/results/scenes.json ...`, the same with `--fovea` and
-docs/results/scenes_fovea.json, `focus-depth bench --compare --output
+docs/results/scenes_fovea.json, with `--fovea --mirror` and docs/results/scenes_mirror.json,
+`focus-depth bench --compare --output
 docs/results/bench.json`, `python benchmarks/engine_cpu.py --out docs/results/engine_cpu.json`,
 `python benchmarks/node_latency.py --out docs/results/node_latency.json` and `make demo` (its
 output/demo/summary.json, copied to docs/results/demo.json) make those files.
@@ -72,7 +73,9 @@ def latency_section(report: dict[str, Any]) -> list[str]:
 def scenes_section(report: dict[str, Any]) -> list[str]:
     """The model's figures against the yardsticks, group by group."""
     lines = [
-        '## The built-in model' + (', looking twice' if '--fovea' in report['command'] else ''),
+        '## The built-in model'
+        + (', looking twice' if '--fovea' in report['command'] else '')
+        + (', and in the mirror' if '--mirror' in report['command'] else ''),
         '',
         f'{report["engine"]}, {report["date"]}, `{report["command"]}`. Median AbsRel over targets '
         '(boundary / foreground / global) after one alignment of the whole picture in disparity.',
@@ -228,6 +231,7 @@ def main() -> None:
         ('engine_cpu', engine_cpu_section),
         ('scenes', scenes_section),
         ('scenes_fovea', scenes_section),
+        ('scenes_mirror', scenes_section),
         ('demo', demo_section),
     )
     for name, section in sections:

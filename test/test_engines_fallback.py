@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from fake_engines import FakeBackend, Fault, rounded, scaled
 
-from focus_depth_ros.inference import backends
-from focus_depth_ros.inference.engine import EngineError
+from focus_depth_ros.inference import backends, onnxruntime_tensorrt
+from focus_depth_ros.inference.engine import EngineError, LoadOptions, Preparation
+from focus_depth_ros.inference.engine_cache import make_own_folder
 from focus_depth_ros.inference.focus_model import FocusModel, NearLook
-from focus_depth_ros.inference.model_folder import ModelError, read_model_folder
+from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, read_model_folder
 from focus_depth_ros.inference.onnxruntime_tensorrt import OnnxRuntimeTensorRTBackend
 from focus_depth_ros.inference.preparation import CANCEL_WAIT_S
 from focus_depth_ros.inference.self_check import comparison
@@ -223,6 +224,12 @@ class TestChoice:
         assert model.engine_name == 'fake fp32' and len(fake.loaded) == 2
         model.close()
 
+    def test_a_precision_that_the_cpu_has_not_is_not_taken_for_int8(self) -> None:
+        model = FocusModel(BUILT_IN, 'onnxruntime', precision='fp16')
+        assert model.precision == 'fp32'
+        assert model.choice.startswith('onnxruntime: it computes in no fp16; ')
+        model.close()
+
 
 class TestBuilding:
     """ONNX Runtime serves while the engine is built."""
@@ -419,3 +426,27 @@ def test_nothing_stands_behind_onnx_runtime(tiny_model: Path, said: list[str]) -
         model.encode(np.zeros((3, 3, 3), np.uint8))
     assert not said and model.engine_name == 'onnxruntime CPU fp32'
     model.close()
+
+
+def test_engines_that_others_may_have_written_are_not_run(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    backend, options = OnnxRuntimeTensorRTBackend(), LoadOptions(precision='fp16')
+    graph = tiny_model / 'encoder.onnx'
+    assert backend.preparation(graph, options) is Preparation.ABSENT
+    folder = onnxruntime_tensorrt._cache_folder(graph, options)
+    make_own_folder(folder)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, *folder.parents[:3]))
+    engine = folder / 'any.engine'
+    engine.touch(mode=0o600)
+    assert backend.preparation(graph, options) is Preparation.READY
+    for path in (engine, folder):
+        mode = path.stat().st_mode
+        path.chmod(mode | 0o020)
+        with pytest.raises(EngineError, match='others may write to it'):
+            backend.preparation(graph, options)
+        path.chmod(mode)
+    folder.chmod(0o770)
+    with pytest.raises(EngineError, match='others may write to it'):
+        make_own_folder(folder)

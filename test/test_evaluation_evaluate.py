@@ -125,6 +125,12 @@ def test_a_depth_camera_is_a_yardstick(tmp_path: Path, tiny_model: Path) -> None
     assert found['sensor_metric'] == pytest.approx(0.5, abs=0.01)  # 1 m for 0.5 m on a half
     assert found['sensor_holes'] == pytest.approx(400 / (72 * 96))
     assert found['sensor_foreground'] < found['constant_foreground']
+    cv2.imwrite(str(tmp_path / 'glass_1.sensor_depth.png'), np.zeros(seen.shape, np.uint16))
+    (blind,) = scored(tmp_path, tiny_model)['glass+sensor'].targets['box']
+    assert 'sensor_metric' not in blind
+    both = evaluate._kind_summary([blind, found])['median']
+    assert both['sensor_metric'] == found['sensor_metric']
+    assert both == evaluate._kind_summary([found, blind])['median']
 
 
 def test_best_threshold_separates_what_can_be_separated() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,28 @@ def test_export_equals_torch_on_another_picture(tmp_path: Path) -> None:
     assert maps.mask.shape == (5, 84, 112)
     assert (maps.mask >= 0).all()
     assert (maps.mask <= 1).all()
+
+
+def test_a_control_of_the_fusion_is_not_exported_as_what_it_is_not(tmp_path: Path) -> None:
+    pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
+    from focus_depth_ros.networks.compact_graphs import graphs
+    from focus_depth_ros.training.export import load_checkpoint
+
+    small = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(SMALL).items()}
+    average = {
+        f'module.{name}': value for name, value in CompactNetwork(SMALL).state_dict().items()
+    }
+    config = {'family': 'compact', 'seed': 1, 'batch': 2, 'network': small}
+    state = {'average': average, 'vocabulary': VOCABULARY, 'step': 1, 'frames': 1}
+    file = tmp_path / 'checkpoint.pt'
+    torch.save({**state, 'config': config}, file)
+    graphs(load_checkpoint(file)[0], 1.0, 0.0)
+    torch.save({**state, 'config': {**config, 'fusion': {'gated': False}}}, file)
+    with pytest.raises(ValueError, match='only gated adapters'):
+        graphs(load_checkpoint(file)[0], 1.0, 0.0)
+    file.write_bytes(b'no checkpoint')
+    with pytest.raises(ValueError, match='not a checkpoint'):
+        load_checkpoint(file)
 
 
 def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> None:

@@ -482,10 +482,11 @@ class TestPredict:
         ]
         assert (
             self.predict(
-                *common, '--out', str(tmp_path / 'm'), '--intrinsics', '120', '120', '64', '48'
+                *common, '--out', str(tmp_path / 'm'), '--intrinsics', '120', '120', '64', '48',
+                '--no-mirror',
             )
             == 0
-        )
+        )  # fmt: skip
         names = {path.name for path in (tmp_path / 'm').iterdir()}
         assert names == {
             *(f'table.target{k}.inverse_depth.npy' for k in (0, 1)),
@@ -509,6 +510,10 @@ class TestPredict:
             np.median(depth[25:75, 35:85]), rel=0.05
         )
 
+        (tmp_path / 'r').mkdir()
+        (tmp_path / 'r/table.ply').write_text('of somebody else')
+        assert self.predict(*common, '--out', str(tmp_path / 'r')) == 0
+        assert (tmp_path / 'r/table.ply').read_text() == 'of somebody else'
         assert self.predict(*common, '--out', str(tmp_path / 'r')) == 0
         assert not list((tmp_path / 'r').glob('*.depth.npy')) and not list(
             (tmp_path / 'r').glob('*.ply')

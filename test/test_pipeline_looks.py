@@ -82,6 +82,7 @@ def test_a_model_that_knows_no_sides_is_asked_the_same_words() -> None:
 def test_byte_pairs_change_places_too(tmp_path_factory: pytest.TempPathFactory) -> None:
     merges = tmp_path_factory.mktemp('words') / 'merges.txt'
     lines = ['l e', 'f t</w>', 'le ft</w>', 'r i', 'g h', 'ri gh', 'righ t</w>', 'm u', 'mu g</w>']
+    lines += ['f t', 'le ft', 'righ t', 'm o', 's t</w>', 'mo st</w>']
     merges.write_text('\n'.join(['#version: 0.2', *lines, '']), encoding='utf-8')
     encoder = ClipPromptEncoder(ClipBytePairs(merges), 8)
     asked, wanted = (
@@ -90,6 +91,11 @@ def test_byte_pairs_change_places_too(tmp_path_factory: pytest.TempPathFactory) 
     )
     assert (encoder.mirrored(asked)[1] == wanted[1]).all()
     assert (asked[1] != wanted[1]).any()
+    asked, wanted = (
+        encoder.encode([Target('1', 'x', text=f'{side}most mug')], 100, 100)
+        for side in ('left', 'right')
+    )
+    assert (encoder.mirrored(asked)[1] == wanted[1]).all()
 
 
 def test_the_surer_of_two_answers_counts_and_depth_keeps_the_first_scale() -> None:
@@ -106,7 +112,36 @@ def test_the_surer_of_two_answers_counts_and_depth_keeps_the_first_scale() -> No
     assert np.allclose(one.inverse_depth, depth, atol=1e-5)
     assert np.allclose(other.inverse_depth, 5 * depth - 2, atol=1e-4)
     assert one.confidence == pytest.approx(0.3)
-    assert one.metric.tolist() == [[2.0, 2.0]]
     nothing = replace(sure, confidence=np.zeros(1, np.float32))
-    neither = averaged(nothing, replace(unsure, confidence=np.zeros(1, np.float32)))
-    assert np.allclose(neither.mask, 0.5)
+    agreeing = replace(nothing, mask=np.where(here > 0, 0.6, 0.2).astype(np.float32))
+    neither = averaged(nothing, agreeing)
+    assert np.allclose(neither.mask, (here + agreeing.mask) / 2)
+
+
+def test_two_things_found_are_not_none() -> None:
+    here, there = np.zeros((2, 1, 8, 8), np.float32)
+    here[0, :4], there[0, 4:] = 0.9, 0.9
+    depth, metric = np.ones((1, 8, 8), np.float32), np.ones((1, 2), np.float32)
+    one = FocusMaps(depth, here, here, np.array([0.60], np.float32), metric)
+    other = FocusMaps(depth, there, there, np.array([0.55], np.float32), metric)
+    for both in (averaged(one, other), averaged(other, one)):
+        assert (both.mask == here).all()
+        assert (both.boundary == here).all()
+
+
+def test_metres_of_two_looks_are_the_mean_of_both() -> None:
+    depth = np.random.default_rng(0).uniform(1, 2, (1, 8, 8)).astype(np.float32)
+    sure = np.ones(1, np.float32)
+    one = FocusMaps(depth, depth, depth, sure, np.array([[0.2, 1.0]], np.float32))
+    same = replace(one, inverse_depth=5 * depth - 2, metric=np.array([[0.04, 1.08]], np.float32))
+    farther = replace(same, metric=same.metric / 2)
+
+    def metric(maps: FocusMaps) -> np.ndarray:
+        return maps.metric[0, 0] * maps.inverse_depth + maps.metric[0, 1]
+
+    assert np.allclose(metric(averaged(one, same)), metric(one), atol=1e-5)
+    assert np.allclose(metric(averaged(one, farther)), 0.75 * metric(one), atol=1e-5)
+    flat = replace(same, inverse_depth=np.ones_like(depth))
+    assert np.allclose(averaged(one, flat).metric, one.metric)
+    unscaled = replace(one, metric=np.zeros((1, 2), np.float32))
+    assert not averaged(unscaled, unscaled).metric.any()

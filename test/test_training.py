@@ -1,5 +1,6 @@
 """Training: data in a known order, losses worked out by hand, resuming after a kill."""
 
+import argparse
 import json
 import os
 import socket
@@ -414,6 +415,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         assert torch.equal(value, second['average'][name]), name
     assert (parts.output / 'validation_000010.png').is_file()
     assert list(parts.output.rglob('events.out.tfevents*'))
+    train.train(replace(parts, initial=tmp_path / 'gone.pt'))  # what it began from may be gone
     smaller = replace(parts, steps=11, network={**TINY, 'fine': 4})
     with pytest.raises(ValueError, match='a network of other sizes'):
         train.train(smaller)
@@ -443,6 +445,10 @@ def test_checkpoints_average_and_statistics_are_taken_anew(
     assert torch.equal(halved[statistics], weights[statistics]), 'statistics are float32'
     with pytest.raises(ValueError, match='different networks'):
         average.mean_weights([plain, {}])
+    folder = Path(average.__file__).parent / 'configs'
+    frozen = argparse.Namespace(config=folder / 'compact_fovea.yaml', train=None)
+    with pytest.raises(ValueError, match='freezes parts'):
+        average.run(frozen)
 
 
 def losses_of(output: Path) -> 'list[float]':

@@ -111,7 +111,8 @@ def verbs(model: FocusModel) -> Verbs:
         focus(1)()
 
     def post() -> None:
-        answer = replace(result)  # without what the last round computed
+        # without what the last round computed
+        answer = replace(result, targets=tuple(map(replace, result.targets)))
         _ = answer.depth_m, answer.boundary, answer.mask, answer.target_points()
 
     return {

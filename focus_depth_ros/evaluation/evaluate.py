@@ -192,7 +192,8 @@ def best_threshold(right: NDArray[np.float64], absent: NDArray[np.float64]) -> d
 
 def _kind_summary(rows: list[dict[str, float]]) -> dict[str, Any]:
     """Median, quartiles and mean of each figure over the targets; NaN ones are left out."""
-    values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    names = dict.fromkeys(name for row in rows for name in row)  # not every frame has them all
+    values = {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
     known = {name: column for name, column in values.items() if np.isfinite(column).any()}
     return {
         'targets': len(rows),

@@ -66,7 +66,9 @@ def _score(
     valid = np.isfinite(depth) & np.isfinite(truth.depth_m)
     region = (truth.ids == item.id) & valid
     disparity = np.where(valid, 1.0 / np.where(valid, depth, 1.0), 0.0).astype(np.float32)
-    aligned = aligned_depth(disparity, truth.depth_m, valid)
+    aligned = depth
+    if np.count_nonzero(valid) >= 2:
+        aligned = aligned_depth(disparity, truth.depth_m, valid)
     centroid = np.array([target.centroid.x, target.centroid.y, target.centroid.z])
     return TargetScore(
         label=target.label,

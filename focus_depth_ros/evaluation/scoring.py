@@ -8,7 +8,7 @@ the two layers put together by the mask at full size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -111,6 +111,8 @@ def score_frame(
         scores.boundaries.add(edges, frame.boundary, frame.contact, texture)
     if np.count_nonzero(valid) < 2:
         return
+    if frame.sensor_depth_m is not None and not np.isfinite(frame.sensor_depth_m).any():
+        frame = replace(frame, sensor_depth_m=None)  # that camera saw nothing at all
     others = _yardsticks(frame, valid, upsample(maps.inverse_depth[-1], (width, height)))
     scores.unprompted_global.append(abs_rel(others['unprompted'], frame.depth_m, valid))
     for row, triplet in enumerate(asked):

@@ -114,11 +114,8 @@ class EngineCache:
             yield
 
     def _open_lock(self) -> IO[str]:
+        make_own_folder(self.folder)
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            objection = _foreign(self.folder)
-            if objection:
-                raise EngineError(f'engine cache {self.folder}: {objection}')
             return (self.folder / '.lock').open('w')
         except OSError as error:
             raise EngineError(_advice(self.folder, error)) from error
@@ -142,11 +139,26 @@ class EngineCache:
                 yield engine, str(error)
 
 
+def make_own_folder(folder: Path) -> None:
+    """Make a folder for engines that nobody else may write to.
+
+    Raises EngineError where it cannot be made, or is there and somebody else may write to it.
+    """
+    try:
+        for each in (*reversed(folder.parents), folder):
+            each.mkdir(mode=0o700, exist_ok=True)
+        objection = foreign(folder)
+    except OSError as error:
+        raise EngineError(_advice(folder, error)) from error
+    if objection:
+        raise EngineError(f'engine cache {folder}: {objection}')
+
+
 def read_manifest(engine: Path) -> Manifest:
     """The manifest beside an engine. Raises EngineError: absent, malformed, another user's."""
     path = engine.with_suffix('.json')
     try:
-        objection = _foreign(engine.parent) or _foreign(path)
+        objection = foreign(engine.parent) or foreign(path)
         if objection:
             raise EngineError(f'{path}: {objection}')
         return Manifest.from_json(json.loads(path.read_text(encoding='utf-8')))
@@ -163,7 +175,7 @@ def read_engine(engine: Path) -> tuple[bytes, Manifest]:
     """An engine's bytes, checked, and its manifest. Raises EngineError naming what is wrong."""
     manifest = read_manifest(engine)
     try:
-        objection = _foreign(engine)
+        objection = foreign(engine)
         if objection:
             raise EngineError(f'{engine}: {objection}')
         size = engine.stat().st_size
@@ -216,7 +228,7 @@ def write_whole(path: Path, data: Any) -> None:
 def read_own(path: Path) -> bytes:
     """A file's bytes, or none where it is absent or may be another user's."""
     try:
-        return b'' if _foreign(path) else path.read_bytes()
+        return b'' if foreign(path) else path.read_bytes()
     except OSError:
         return b''
 
@@ -226,7 +238,7 @@ def _write_manifest(engine: Path, manifest: Manifest) -> None:
     write_whole(engine.with_suffix('.json'), text.encode())
 
 
-def _foreign(path: Path) -> str:
+def foreign(path: Path) -> str:
     """Why a file or folder may have been written by somebody else; empty where it was not."""
     status = path.stat()
     if status.st_uid != os.geteuid():

@@ -55,9 +55,14 @@ class Choice:
 
 
 def attempts(folder: ModelFolder, backend: Backend, precision: str) -> Iterator[Attempt]:
-    """A backend at the precision a user names, or at its own ones in order."""
-    is_behind = backend.name == REFERENCE and precision not in backend.precisions
-    for each in backend.precisions if precision == 'auto' or is_behind else (precision,):
+    """A backend at the precision a user names, or at its own ones in order.
+
+    Behind a backend that has a precision of its own, the reference serves as it is.
+    """
+    named = (precision,)
+    if backend.name == REFERENCE and precision not in backend.precisions:
+        named = ('fp32',)
+    for each in backend.precisions if precision == 'auto' else named:
         is_there = each != 'int8' or not backend.takes_quantised or folder.quantised_graphs
         if is_there or precision == 'int8':
             yield Attempt(backend, each)
@@ -78,6 +83,8 @@ def choose(folder: ModelFolder, wanted: str, precision: str, threads: int) -> Ch
                 raise EngineError(f'backend {name!r}: {reason}')
             passed_over.append(f'{name}: {reason}')
             continue
+        if name == wanted and precision not in ('auto', *backend.precisions):
+            passed_over.append(f'{name}: it computes in no {precision}')
         for attempt in attempts(folder, backend, precision):
             if attempt.is_reference:
                 break

@@ -129,9 +129,10 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
 
 
 def _identity(files: dict[str, Any]) -> str:
-    """One checksum for all files of a model."""
-    checksums = (f'{part} {files[part]["sha256"]}\n' for part in sorted(files))
-    return hashlib.sha256(''.join(checksums).encode()).hexdigest()
+    """One checksum for all files of a model, weights beside their graphs included."""
+    checksums = [f'{part} {files[part]["sha256"]}\n' for part in sorted(files)]
+    beside = [files[part]['data']['sha256'] for part in sorted(files) if 'data' in files[part]]
+    return hashlib.sha256(''.join([*checksums, *beside]).encode()).hexdigest()
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int]:

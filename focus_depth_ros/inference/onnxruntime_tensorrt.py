@@ -19,7 +19,11 @@ from focus_depth_ros.inference.engine import (
     Preparation,
     Progress,
 )
-from focus_depth_ros.inference.engine_cache import default_cache_folder
+from focus_depth_ros.inference.engine_cache import (
+    default_cache_folder,
+    foreign,
+    make_own_folder,
+)
 from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.onnxruntime_engine import (
     TENSORRT,
@@ -38,9 +42,16 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
         super().__init__('onnxruntime_tensorrt', TENSORRT)
 
     def preparation(self, graph: Path, options: LoadOptions) -> Preparation:
-        """Ready where the provider's cache holds an engine for this graph and precision."""
-        is_built = any(_cache_folder(graph, options).glob('*.engine'))
-        return Preparation.READY if is_built else Preparation.ABSENT
+        """Ready where the provider's cache holds an engine for this graph and precision.
+
+        Raises EngineError for what may be another user's: the provider runs whatever lies there.
+        """
+        folder = _cache_folder(graph, options)
+        engines = list(folder.glob('*.engine'))
+        for path in (folder, *engines) if engines else ():
+            if objection := foreign(path):
+                raise EngineError(f'{path}: {objection}')
+        return Preparation.READY if engines else Preparation.ABSENT
 
     def prepare(
         self, graph: Path, options: LoadOptions, progress: Progress, cancelled: threading.Event
@@ -52,10 +63,7 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
     def load(self, graph: Path, options: LoadOptions) -> Engine:
         """A session with the provider's cache. Raises EngineError."""
         folder = _cache_folder(graph, options)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EngineError(f'no cache for the TensorRT provider: {error}') from error
+        make_own_folder(folder)
         provider_options = {
             'trt_fp16_enable': options.precision == 'fp16',
             'trt_engine_cache_enable': True,

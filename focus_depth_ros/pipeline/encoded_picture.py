@@ -1,7 +1,8 @@
-"""JPEG, PNG and other encoded pictures to RGB, taken for untrusted: checked before decoded.
+"""JPEG, PNG and other encoded pictures to RGB, taken for untrusted.
 
 A few bytes may announce gigabytes, and OpenCV fills what a truncated JPEG lacks with grey, without
-a word. Both are refused here, for camera messages and for files alike.
+a word. Both are refused here for JPEG and PNG, before they are decoded: all that camera messages
+may hold. Files of other kinds are bounded by OpenCV alone, at 2^30 pixels.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ Picture = NDArray[np.uint8]
 
 LEAST_SAY = 1e-6
 """Of an answer without any confidence: where neither has any, both weigh the same."""
+LEAST_OVERLAP = 0.3
+"""IoU of two masks under which they are of different things, and their mean would be of none."""
 
 
 def look(
@@ -56,35 +58,50 @@ def _looks(
 
 
 def averaged(first: FocusMaps, second: FocusMaps) -> FocusMaps:
-    """Two answers (T, h, w) to the same questions in one.
+    """Two answers (T, h, w) to the same questions in one, in the first one's scale of depth.
 
-    The surer of two weighs more, so that words for which both found different things do not end
-    between them. The second depth is brought to the scale of the first; the confidence is the
-    geometric mean; metres are the mean of both.
+    The surer of two weighs more; where they found different things, mask and boundary are the
+    surer one's. The confidence is the geometric mean, metres are the mean of both.
     """
     say = first.confidence + LEAST_SAY
-    share = say / (say + second.confidence + LEAST_SAY)
-
-    def mixed(one: Floats, other: Floats) -> Floats:
-        weight = share[:, None, None]
-        return np.asarray(weight * one + (1 - weight) * other, np.float32)
-
+    share = np.asarray(say / (say + second.confidence + LEAST_SAY), np.float32)
+    found_other = _overlap(first.mask > 0.5, second.mask > 0.5) < LEAST_OVERLAP
+    whose = np.where(found_other, np.round(share), share)
+    depth, metric = [], []
+    for row, weight in enumerate(share):
+        to_first = rising_line(second.inverse_depth[row], first.inverse_depth[row])
+        brought = to_first[0] * second.inverse_depth[row] + to_first[1]
+        depth.append(weight * first.inverse_depth[row] + (1 - weight) * brought)
+        metric.append(_mean_metres(first.metric[row], second.metric[row], *to_first))
     return FocusMaps(
-        mixed(first.inverse_depth, _brought_to(first.inverse_depth, second.inverse_depth)),
-        mixed(first.mask, second.mask),
-        mixed(first.boundary, second.boundary),
+        np.asarray(depth, np.float32),
+        _mixed(first.mask, second.mask, whose),
+        _mixed(first.boundary, second.boundary, whose),
         np.sqrt(first.confidence * second.confidence),
-        np.asarray((first.metric + second.metric) / 2, np.float32),
+        np.asarray(metric, np.float32),
     )
 
 
-def _brought_to(wanted: Floats, given: Floats) -> Floats:
-    """Each of the maps given (T, h, w), with the scale and shift that fit the one wanted best."""
-    rows = []
-    for target, values in zip(wanted, given, strict=True):
-        slope, shift = rising_line(values, target)
-        rows.append(slope * values + shift)
-    return np.asarray(rows, np.float32)
+def _mean_metres(first: Floats, second: Floats, slope: float, shift: float) -> Floats:
+    """The mean of two scales to 1/m (2,), for depth in the first one's scale.
+
+    `slope` and `shift` bring the second one's depth there. A flat one says nothing of metres.
+    """
+    if slope == 0:
+        return first
+    brought = np.array([second[0] / slope, second[1] - second[0] * shift / slope])
+    return np.asarray((first + brought) / 2, np.float32)
+
+
+def _mixed(first: Floats, second: Floats, share: Floats) -> Floats:
+    weight = share[:, None, None]
+    return np.asarray(weight * first + (1 - weight) * second, np.float32)
+
+
+def _overlap(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """IoU (T,) of masks (T, h, w); 1 where both are empty."""
+    both, either = (first & second).sum((1, 2)), (first | second).sum((1, 2))
+    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 
 def _in_mirror(picture: Picture) -> Picture:

@@ -212,7 +212,8 @@ def look(
     result = pipeline(frame, usable)
     if not problems:
         return result, problems
-    nothing = replace(pipeline(frame).view, confidence=0.0)
+    unprompted = pipeline(frame) if usable else result
+    nothing = replace(unprompted.view, confidence=0.0)
     answered = {answer.target.id: answer for answer in result.targets}
     answers = (answered.get(target.id) or replace(nothing, target=target) for target in wanted)
     return replace(result, targets=tuple(answers)), problems

@@ -122,15 +122,16 @@ class PromptEncoder:
         is_box = boxes.any(axis=1, keepdims=True)
         left, top, right, bottom = boxes.T
         flipped = np.stack((1 - right, top, 1 - left, bottom), axis=1)
-        one, other = self._sides
-        swapped = np.where(words == one, other, np.where(words == other, one, words))
-        return np.where(is_box, flipped, boxes), swapped.astype(np.int32)
+        swapped = words.copy()
+        for one, other in self._sides:
+            swapped[words == one], swapped[words == other] = other, one
+        return np.where(is_box, flipped, boxes), swapped
 
     @cached_property
-    def _sides(self) -> tuple[int, int]:
-        """The numbers of the words left and right; of a model that knows only one, no words'."""
-        left, right = (self._index.get(word, -1) for word in ('left', 'right'))
-        return (left, right) if min(left, right) >= 0 else (-1, -1)
+    def _sides(self) -> list[tuple[int, int]]:
+        """Pairs of numbers that change places in the mirror; none where a side is not known."""
+        sides = [self._index[word] for word in ('left', 'right') if word in self._index]
+        return [(sides[0], sides[1])] if len(sides) == 2 else []
 
     def understands(self, target: Target) -> bool:
         """Whether `encode` takes it: it has a box, or words of which the model knows one."""
@@ -158,9 +159,14 @@ class ClipPromptEncoder(PromptEncoder):
         return Words(tuple(_words(text)), ())
 
     @cached_property
-    def _sides(self) -> tuple[int, int]:
-        left, right = (self._pairs.encode(word, 3)[1] for word in ('left', 'right'))
-        return left, right
+    def _sides(self) -> list[tuple[int, int]]:
+        spelt = [
+            [self._pairs.encode(side + ending, self._max_words) for side in ('left', 'right')]
+            for ending in ('', 'most')
+        ]
+        alike = (two for two in spelt if len(two[0]) == len(two[1]))
+        pairs = {pair for two in alike for pair in zip(*two, strict=True)}
+        return sorted((one, other) for one, other in pairs if one != other)
 
     def _ids(self, text: str) -> list[int]:
         self.read(text)

@@ -91,7 +91,12 @@ def target_record(answer: TargetResult) -> dict[str, Any]:
 
 
 def _remove_result(folder: Path, name: str) -> None:
-    """Remove an earlier result, of which files could be left between those of the next one."""
+    """Remove an earlier result, of which files could be left between those of the next one.
+
+    Where there was none, files of such names are somebody else's; those not written again stay.
+    """
+    if not (folder / f'{name}.targets.json').exists():
+        return
     own = re.compile(re.escape(name) + OWN_FILES)
     for path in folder.iterdir():
         if own.fullmatch(path.name):

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'checkpoints', type=Path, nargs='+', help='copies of its checkpoint.pt, taken on the way'
     )
+    parser.add_argument('--train', type=Path, help="the run's shards, where not the file's")
     parser.add_argument('--output', type=Path, required=True, help='checkpoint to write')
 
 
@@ -43,6 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
     keep_large_blocks_in_the_heap(one_arena=True)
     config = read_config(arguments.config)
+    config = replace(config, train=arguments.train or config.train)
+    if any(stage.trained != ('*',) for stage in config.stages):
+        raise ValueError(
+            f'{arguments.config}: its run freezes parts, whose statistics would be taken anew too'
+        )
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     parts = [averaged_weights(path) for path in arguments.checkpoints]
     weights = with_statistics(mean_weights(parts), config)
     state = torch.load(arguments.checkpoints[-1], weights_only=True, map_location='cpu')

@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,13 @@ from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork, Comp
 from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.graph_pair import Inputs, largest_difference, write_graphs
+from focus_depth_ros.networks.mssa import FusionVariant, vary
 from focus_depth_ros.training.calibration import (
     BoundaryCalibration,
     boundary_samples,
     fit_calibration,
 )
-from focus_depth_ros.training.checkpoint import averaged_weights
+from focus_depth_ros.training.checkpoint import averaged_weights, restore
 from focus_depth_ros.training.compact import shape_of
 from focus_depth_ros.training.example import CANONICAL_FOCAL_PX, MAX_WORDS, VOCABULARY
 
@@ -64,13 +66,15 @@ def load_checkpoint(path: Path) -> tuple[CompactNetwork | FoveaNetwork, dict[str
 
     Raises ValueError if unfit.
     """
-    state = torch.load(path, weights_only=True)
+    weights = averaged_weights(path)
+    state = torch.load(path, weights_only=True, map_location='cpu')
     if state.get('vocabulary') != VOCABULARY:
         raise ValueError(f'{path}: trained with another vocabulary; export it with that version')
     config = state['config']
     kind = FoveaNetwork if config['family'] == 'fovea' else CompactNetwork
     network = kind(shape_of(config.get('network', {})))
-    network.load_state_dict(averaged_weights(path))
+    vary(network, FusionVariant(**config.get('fusion', {})))
+    restore(network, weights, ('',))
     training = {
         'recipe': 'docs/training.md',
         'seed': int(config['seed']),
@@ -97,8 +101,12 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     pair = graphs(network, calibration.slope, calibration.bias)
     shape = network.shape
-    paths = write_graphs(pair, folder, _inputs(shape, seed=0, targets=2))
-    worst = largest_difference(pair, paths, _inputs(shape, seed=1, targets=3))
+    with TemporaryDirectory(dir=folder) as scratch:  # graphs in use give way to sound ones only
+        paths = write_graphs(pair, Path(scratch), _inputs(shape, seed=0, targets=2))
+        worst = largest_difference(pair, paths, _inputs(shape, seed=1, targets=3))
+        files = {part: file_entry(path) for part, path in paths.items()}
+        for path in paths.values():
+            path.replace(folder / path.name)
     output_height, output_width = shape.grid(2)
     manifest = {
         'format': 1,
@@ -107,7 +115,7 @@ def export_model(
         'license': 'Apache-2.0',
         'family': 'compact',
         'shape': asdict(shape),
-        'files': {part: file_entry(path) for part, path in paths.items()},
+        'files': files,
         'input': {'width': shape.width, 'height': shape.height},
         'output': {'width': output_width, 'height': output_height},
         'features': list(FEATURE_NAMES),

@@ -101,15 +101,18 @@ def quantise(model: Path, asked: Iterable[Asked], source: str) -> list[Path]:
         raise ValueError('no picture to calibrate on')
     manifest = json.loads((model / 'model.json').read_text(encoding='utf-8'))
     files = []
-    for part, inputs in (
-        ('encoder', ({'image': picture[None]} for picture, *_ in questions)),
-        ('focus', _focus_inputs(folder, questions)),
-    ):
-        file = model / f'{part}.int8.onnx'
-        _write_quantised(getattr(folder, part), file, inputs, OPERATORS[part])
-        calibrated_on = {'calibrated_on': f'{len(questions)} pictures of {source}'}
-        manifest['files'][QUANTISED[part]] = file_entry(file) | calibrated_on
-        files.append(file)
+    with TemporaryDirectory(dir=model) as scratch:  # the folder stays sound until both are there
+        for part, inputs in (
+            ('encoder', ({'image': picture[None]} for picture, *_ in questions)),
+            ('focus', _focus_inputs(folder, questions)),
+        ):
+            file = Path(scratch) / f'{part}.int8.onnx'
+            _write_quantised(getattr(folder, part), file, inputs, OPERATORS[part])
+            calibrated_on = {'calibrated_on': f'{len(questions)} pictures of {source}'}
+            manifest['files'][QUANTISED[part]] = file_entry(file) | calibrated_on
+            files.append(model / file.name)
+        for file in files:
+            os.replace(Path(scratch) / file.name, file)
     text = json.dumps(manifest, indent=1) + '\n'
     (model / 'model.json').write_text(text, encoding='utf-8')
     return files

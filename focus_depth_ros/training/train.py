@@ -152,7 +152,8 @@ def begin(config: TrainConfig) -> RunState:
     family = family_named(config.family)
     network = family.build(config)
     vary(network, config.fusion)
-    if config.initial is not None:
+    is_resumed = (config.output / 'checkpoint.pt').exists()
+    if config.initial is not None and not is_resumed:
         weights = family.initial(config.initial, config)
         afresh = load_initial(network, weights, family.trainable())
         parts = sorted({name.rpartition('.')[0] for name in afresh})
