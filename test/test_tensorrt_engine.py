@@ -260,6 +260,14 @@ def test_settings_reach_the_builder(rig: Rig, tiny_model: Path) -> None:
     loaded.close()
 
 
+def test_of_several_builds_the_one_asked_for_last_serves(rig: Rig, tiny_model: Path) -> None:
+    focus = tiny_model / 'focus.onnx'
+    first, second = rig.build(focus), rig.build(focus, targets=2)
+    assert rig.cache.find(graph_sha256(focus), 'fp16', rig.machine)[0] == second
+    assert rig.build(focus) == first and len(rig.trt.fake.builds) == 2
+    assert rig.cache.find(graph_sha256(focus), 'fp16', rig.machine)[0] == first
+
+
 def test_faults_of_the_builder_are_told(rig: Rig, tiny_model: Path, tmp_path: Path) -> None:
     rig.trt.fake.build_error = 'could not find any implementation for node X'
     with pytest.raises(EngineError, match='implementation for node X'):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ def build_engine(
     with cache.locked(lambda: progress(f'{what}: another build is waited for', 0.0), cancelled):
         found, reason = cache.find(recipe.onnx_sha256, settings.precision, machine, recipe)
         if found is not None:
+            os.utime(found)  # asked for last: of several for this graph the newest serves
             LOG.info('%s: %s serves', what, found.name)
             return found
         LOG.info('%s: building, since %s', what, reason)
