@@ -217,29 +217,6 @@ def test_near_pictures_are_windows_and_their_truth_moves_along() -> None:
     assert np.median(nearer) > 1.5
 
 
-def test_crowded_boxes_are_those_that_other_things_fill() -> None:
-    frame = sample()
-    rows, columns = np.nonzero(frame.ids == 4)
-    middle = slice(rows.min() + 10, rows.min() + 80), slice(columns.min() + 20, columns.min() + 80)
-    frame.ids[middle] = 5  # before the block, most of whose box it fills
-    other = replace(frame.objects[0], id=5, visible_px=4200)
-    frame.ids[:20, :20] = 6
-    alone = replace(frame.objects[0], id=6, visible_px=400)
-    gone = replace(frame.objects[0], id=7)
-    frame = replace(frame, objects=[frame.objects[0], other, alone, gone])
-
-    def share_of_block(crowded: float) -> float:
-        shares = PromptShares(box=1.0, text=0.0, jitter=0.0, crowded=crowded)
-        made = example(frame, np.random.default_rng(0), 200, shares, augment=False)
-        x0, y0, x1, y1 = normalised_box(frame.ids == 4)
-        return float(np.isclose(made['box'], [x0, y0, x1, y1]).all(1).mean())
-
-    assert share_of_block(0.0) < 0.5
-    assert share_of_block(1.0) > 0.85
-    frame = replace(frame, objects=[gone])
-    assert share_of_block(1.0) == 0.0
-
-
 def test_words_with_a_box_hold_only_where_both_are() -> None:
     frame = sample()
     frame.ids[:20, :40] = 5

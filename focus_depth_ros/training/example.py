@@ -56,8 +56,6 @@ WRONG_BOX_SHARE = 0.3
 """Of the boxes that come with words: round another thing, so that nothing is what both say."""
 LEFT_OUT_SHARE = 0.5
 """Of the plain captions that fit nothing: of a thing that the window leaves out, where one is."""
-LEAST_CROWD = 0.02
-"""What a thing that stands alone counts beside the share of others in a box."""
 SMALLEST_TARGET = 16
 """Output cells a target must cover to be asked for (about 80 px of a 320x240 frame)."""
 
@@ -67,9 +65,8 @@ class PromptShares:
     """How often each kind of prompt is asked; the rest goes without a prompt.
 
     `box_of_text` of the captions come with a rough box too, as in a second look; `near` of the
-    pictures are windows round one object, as such a look sees them; `crowded` of the boxes are
-    rather those that other things fill too. The foundation family asks for boxes and captions
-    alone.
+    pictures are windows round one object, as such a look sees them. The foundation family asks for
+    boxes and captions alone.
     """
 
     box: float = 0.40
@@ -79,7 +76,6 @@ class PromptShares:
     box_of_text: float = 0.0
     jitter: float = 0.12
     near: float = 0.0
-    crowded: float = 0.0
 
 
 class FocusDataset(Dataset[dict[str, Any]]):
@@ -180,8 +176,7 @@ def question(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> Qu
     if shares.box <= choice < shares.box + shares.text:
         return _said(seen, rng, shares) or Question(NO_PROMPT, no_box, no_words, _nothing())
     if choice < shares.box:
-        crowded = shares.crowded > 0 and rng.random() < shares.crowded
-        for item in _crowded_first(seen, rng) if crowded else _shuffled(seen.objects, rng):
+        for item in _shuffled(seen.objects, rng):
             mask = _target_mask(seen, item)
             if mask is not None:
                 box = jittered(normalised_box(seen.ids == item.id), rng, shares.jitter)
@@ -283,20 +278,6 @@ def jittered(
 
 def _shuffled(objects: list[SceneObject], rng: np.random.Generator) -> list[SceneObject]:
     return [objects[index] for index in rng.permutation(len(objects))]
-
-
-def _crowded_first(seen: Sample, rng: np.random.Generator) -> list[SceneObject]:
-    """The objects in view, drawn one by one: the likelier, the more of their box others fill."""
-    in_view = [item for item in seen.objects if (seen.ids == item.id).any()]
-    weights = np.array([_share_of_others(seen.ids, item) for item in in_view]) + LEAST_CROWD
-    # of exponential variables the least is each one's in proportion to its rate
-    return [in_view[index] for index in np.argsort(rng.exponential(size=len(in_view)) / weights)]
-
-
-def _share_of_others(ids: NDArray[np.uint8], item: SceneObject) -> float:
-    left, top, right, bottom = map(int, tight_box(ids == item.id))
-    inside = ids[top:bottom, left:right]
-    return float(np.mean((inside > 0) & (inside != item.id)))
 
 
 def _classes_shuffled(objects: list[SceneObject], rng: np.random.Generator) -> list[SceneObject]:
