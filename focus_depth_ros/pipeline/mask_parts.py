@@ -66,16 +66,29 @@ def without_holes(mask: NDArray[np.float32], boundary: NDArray[np.float32]) -> N
     if near is None:
         return mask
     gaps, areas = _parts(mask[near] <= 0.5, connectivity=4)
-    outer = np.concatenate((gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]))
-    filled = mask
-    for gap in np.setdiff1d(np.arange(1, len(areas) + 1), outer):
-        hole = (gaps == gap).view(np.uint8)
-        rim = cv2.morphologyEx(hole, cv2.MORPH_GRADIENT, WINDOW).view(np.bool_)
-        inside = hole.view(np.bool_)
-        if mask[near][inside].mean() >= HOLE_MASK and boundary[near][rim].mean() < HOLE_EDGE:
-            filled = mask.copy() if filled is mask else filled
-            filled[near][inside] = 1.0
+    is_hole = np.ones(len(areas) + 1, np.bool_)
+    for side in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
+        is_hole[side] = False  # open to the outside, as all of the mask itself, which is 0
+    is_hole[0] = False
+    if not is_hole.any():
+        return mask
+    holes = np.where(is_hole[gaps], gaps, 0).astype(np.uint16)
+    grown, shrunk = cv2.dilate(holes, WINDOW), cv2.erode(holes, WINDOW)
+    doubt = _means(mask[near], holes, len(is_hole))
+    edge = _means(boundary[near], np.where(shrunk, 0, grown), len(is_hole))
+    is_none = is_hole & (doubt >= HOLE_MASK) & (edge < HOLE_EDGE)
+    filled: NDArray[np.float32] = mask.copy()
+    filled[near][is_none[holes]] = 1.0
     return filled
+
+
+def _means(
+    values: NDArray[np.float32], labels: NDArray[np.uint16], count: int
+) -> NDArray[np.float64]:
+    """Mean of the values (h, w) under each of `count` labels (h, w); 0 where there is none."""
+    flat = labels.ravel()
+    cells = np.bincount(flat, minlength=count)
+    return np.bincount(flat, values.ravel(), count) / np.maximum(cells, 1)
 
 
 def _parts(
