@@ -65,6 +65,7 @@ from focus_depth_ros.node.parameters import (
     read_parameters,
 )
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+from focus_depth_ros.pipeline.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,13 @@ def test_an_empty_list_of_classes_takes_all(ros: None) -> None:
     declare_parameters(node)
     assert read_parameters(node).wants_class('mug')
     node.destroy_node()
+
+
+def test_every_setting_of_the_pipeline_is_a_parameter() -> None:
+    defaults = {name: entry.default for name, entry in SPECIFICATIONS.items()}
+    wanted = Settings('none', 0.7, 3.0, fovea=True, mirror=True)
+    assert Parameters(**defaults).settings == Settings()
+    assert Parameters(**{**defaults, **vars(wanted)}).settings == wanted
 
 
 def test_a_complaint_is_said_once_a_kind_and_counted() -> None:
