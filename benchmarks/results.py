@@ -2,8 +2,8 @@
 
 `focus-depth evaluate --output docs/results/scenes.json ...`, the same with `--fovea` and
 docs/results/scenes_fovea.json, with `--fovea --mirror` and docs/results/scenes_mirror.json,
-`focus-depth bench --compare --output
-docs/results/bench.json`, `python benchmarks/engine_cpu.py --out docs/results/engine_cpu.json`,
+`focus-depth bench --compare --output docs/results/bench.json`,
+`python benchmarks/engine_cpu.py --out docs/results/engine_cpu.json`,
 `python benchmarks/node_latency.py --out docs/results/node_latency.json` and `make demo` (its
 output/demo/summary.json, copied to docs/results/demo.json) make those files.
 """

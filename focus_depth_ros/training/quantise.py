@@ -147,12 +147,12 @@ class _Inputs(CalibrationDataReader):
 def _write_quantised(
     graph: Path, file: Path, inputs: Iterator[Mapping[str, Any]], operators: list[str]
 ) -> None:
-    with TemporaryDirectory(dir=file.parent) as scratch, _without_warnings():
-        plain, result = Path(scratch) / 'plain.onnx', Path(scratch) / file.name
+    plain = file.with_suffix('.plain.onnx')
+    with _without_warnings():
         quant_pre_process(str(graph), str(plain), skip_symbolic_shape=True)
         quantize_static(
             str(plain),
-            str(result),
+            str(file),
             _Inputs(inputs),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=operators,
@@ -162,8 +162,7 @@ def _write_quantised(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        _name_used_operators_only(result)
-        os.replace(result, file)
+        _name_used_operators_only(file)
 
 
 def _narrow_convolutions(path: Path) -> list[str]:

@@ -87,7 +87,7 @@ class RunState:
     @property
     def checkpoint(self) -> Path:
         """The file a killed run goes on from."""
-        return self.config.output / 'checkpoint.pt'
+        return checkpoint_of(self.config)
 
     def due(self, every: int) -> bool:
         """Whether what the first process does after so many steps and after the last is due."""
@@ -137,8 +137,13 @@ def train(config: TrainConfig) -> None:
     state.accelerator.end_training()
 
 
+def checkpoint_of(config: TrainConfig) -> Path:
+    """Where a run leaves its checkpoint, and goes on from it."""
+    return config.output / 'checkpoint.pt'
+
+
 def begin(config: TrainConfig) -> RunState:
-    """A run before its first step."""
+    """A run before its first step, or before `resume`, which needs no initial weights."""
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(
         log_with='tensorboard', project_dir=config.output, kwargs_handlers=[unused]
@@ -152,8 +157,7 @@ def begin(config: TrainConfig) -> RunState:
     family = family_named(config.family)
     network = family.build(config)
     vary(network, config.fusion)
-    is_resumed = (config.output / 'checkpoint.pt').exists()
-    if config.initial is not None and not is_resumed:
+    if config.initial is not None and not checkpoint_of(config).exists():
         weights = family.initial(config.initial, config)
         afresh = load_initial(network, weights, family.trainable())
         parts = sorted({name.rpartition('.')[0] for name in afresh})
