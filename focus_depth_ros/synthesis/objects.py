@@ -11,19 +11,20 @@ import numpy as np
 from focus_depth_ros.synthesis import shapes, tool_shapes
 from focus_depth_ros.synthesis.collision import Solid
 from focus_depth_ros.synthesis.materials import (
+    ACCENT,
     CARTON_FACES,
     INSIDE,
     LID,
     WRAP,
     Colour,
     Texture,
+    base_texture,
     brushed_metal,
     named_colour,
-    object_texture,
     part,
-    print_label,
 )
 from focus_depth_ros.synthesis.meshes import Cell, Mesh
+from focus_depth_ros.synthesis.prints import print_label
 from focus_depth_ros.synthesis.splits import Split, allowed_colours, asset_seed
 from focus_depth_ros.synthesis.vocabulary import COLOURS
 
@@ -197,17 +198,29 @@ def _accent(recipe: Recipe, own: Colour, rng: np.random.Generator) -> Colour:
     return accent
 
 
-def _texture(class_name: str, material: str, colour: str, rng: np.random.Generator) -> Texture:
+def _texture(
+    class_name: str,
+    material: str,
+    colour: str,
+    rng: np.random.Generator,
+    photographs: tuple[Texture, ...],
+) -> Texture:
+    """The atlas of one object: its body everywhere, a tone inside, lids, prints on some cells."""
     recipe = RECIPES[class_name]
     own = named_colour(colour, rng)
     accent = _accent(recipe, own, rng)
     printed = recipe.printed if rng.random() < recipe.print_share else ()
-    texture = object_texture(material, own, rng, printed, accent)
+    texture = base_texture(material, own, rng)
+    if rng.random() < 0.35 and material in ('ceramic', 'plastic'):
+        part(texture, INSIDE)[:] = (255 * named_colour('white', rng)).astype(np.uint8)
+    part(texture, ACCENT)[:] = (255 * accent).astype(np.uint8)
+    for cell in printed:
+        print_label(part(texture, cell), rng, own, photographs)
     if class_name == 'book':
         pages = 255 * named_colour('white', rng)
         part(texture, CARTON_FACES[2])[:] = pages.astype(np.uint8)
     if class_name == 'can' and printed and rng.random() < 0.6:
-        print_label(part(texture, LID), rng, own)
+        print_label(part(texture, LID), rng, own, photographs)
     elif class_name == 'can' and rng.random() < 0.7:
         lid = brushed_metal(named_colour('grey', rng), rng)
         part(texture, LID)[:] = part(lid, LID)
@@ -215,11 +228,16 @@ def _texture(class_name: str, material: str, colour: str, rng: np.random.Generat
 
 
 def make_thing(
-    split: Split, class_name: str, rng: np.random.Generator, colour: str | None = None
+    split: Split,
+    class_name: str,
+    rng: np.random.Generator,
+    colour: str | None = None,
+    photographs: tuple[Texture, ...] = (),
 ) -> Thing:
     """A random object of a class, of a random colour unless one is named.
 
-    Shape and print come from asset seeds of the split, the answer to light from rng.
+    Shape and print come from asset seeds of the split, the answer to light from rng; photographs:
+    what prints may show.
     """
     recipe = RECIPES[class_name]
     material = str(rng.choice(recipe.materials))
@@ -228,6 +246,6 @@ def make_thing(
         colour = str(rng.choice(allowed_colours(split, class_name, colours)))
     shape_rng = np.random.default_rng([1, asset_seed(split, rng)])
     print_rng = np.random.default_rng([2, asset_seed(split, rng)])
-    texture = _texture(class_name, material, colour, print_rng)
+    texture = _texture(class_name, material, colour, print_rng, photographs)
     mesh = recipe.make(shape_rng)
     return Thing(class_name, colour, material, mesh, texture, _look(material, colour, rng))

@@ -27,6 +27,7 @@ from focus_depth_ros.synthesis.shards import (
     missing,
     plan,
     process_meshes,
+    process_photographs,
     remove_abandoned,
     render_shard,
 )
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FOLDER',
         help='your own things (OBJ, STL, GLB) among the others; folder or file names the class',
     )
+    add_photographs_argument(parser)
     parser.add_argument(
         '--extras',
         action='store_true',
@@ -86,12 +88,24 @@ def add_theme_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_photographs_argument(parser: argparse.ArgumentParser) -> None:
+    """`--photographs`, likewise."""
+    parser.add_argument(
+        '--photographs',
+        type=Path,
+        metavar='FOLDER',
+        help='your own pictures (JPEG, PNG), parts of which are printed on packages and papers',
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Render what is missing. Returns 0 when all shards are there."""
     if arguments.scenes < 1 or arguments.workers < 1 or arguments.seed < 0:
         raise ValueError('--scenes and --workers must be at least 1, --seed at least 0')
     if arguments.meshes:
         _tell_of_meshes(arguments.meshes)
+    if arguments.photographs:
+        print(f'{len(process_photographs(arguments.photographs))} photographs for prints')
     arguments.out.mkdir(parents=True, exist_ok=True)
     remove_abandoned(arguments.out)
     jobs = plan(
@@ -102,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.meshes,
         arguments.extras,
         themes=tuple(arguments.theme),
+        photographs=arguments.photographs,
     )
     left = missing(jobs)
     frames = sum(job.frames for job in jobs)

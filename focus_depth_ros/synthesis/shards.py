@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from focus_depth_ros.synthesis.frames import scene_frames
+from focus_depth_ros.synthesis.materials import Texture
+from focus_depth_ros.synthesis.photographs import read_photographs
 from focus_depth_ros.synthesis.renderer import Renderer
 from focus_depth_ros.synthesis.sample import write_sample
 from focus_depth_ros.synthesis.splits import Split
@@ -28,7 +30,7 @@ class Job:
     """One shard to render: scenes first..last-1 of a seed.
 
     meshes: folder of the user's own; extras: see `sample.Extras`; themes: scenes take turns
-    among them, none = each draws its own.
+    among them, none = each draws its own; photographs: folder of those for prints.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Job:
     meshes: Path | None = None
     extras: bool = False
     themes: tuple[str, ...] = ()
+    photographs: Path | None = None
 
     @property
     def path(self) -> Path:
@@ -64,6 +67,7 @@ def plan(
     meshes: Path | None = None,
     extras: bool = False,
     themes: tuple[str, ...] = (),
+    photographs: Path | None = None,
     scenes_per_shard: int = SCENES_PER_SHARD,
 ) -> list[Job]:
     """All shards of a data set, finished or not."""
@@ -78,6 +82,7 @@ def plan(
             meshes,
             extras,
             themes,
+            photographs,
         )
         for number, start in enumerate(range(0, scenes, scenes_per_shard))
     ]
@@ -100,6 +105,12 @@ def remove_abandoned(folder: Path) -> None:
 def process_meshes(folder: Path | None) -> tuple[UserMesh, ...]:
     """The user's meshes, read once by this process. Raises MeshError."""
     return read_folder(folder) if folder else ()
+
+
+@lru_cache(maxsize=1)
+def process_photographs(folder: Path | None) -> tuple[Texture, ...]:
+    """The photographs for prints, read once by this process. Raises PhotographError."""
+    return read_photographs(folder) if folder else ()
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +152,7 @@ def draw_shard(job: Job, stream: BinaryIO, renderer: Renderer) -> None:
 
     Raises RuntimeError naming the seed and scene that failed, OSError of the file.
     """
-    stock = Stock(job.split, process_meshes(job.meshes))
+    stock = Stock(job.split, process_meshes(job.meshes), process_photographs(job.photographs))
     with tarfile.open(fileobj=stream, mode='w', format=tarfile.USTAR_FORMAT) as shard:
         for scene in range(job.first_scene, job.last_scene):
             try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from focus_depth_ros.synthesis.materials import base_texture, colour_name, named_colour
+from focus_depth_ros.synthesis.materials import Texture, base_texture, colour_name, named_colour
 from focus_depth_ros.synthesis.objects import Look, Thing, make_thing
 from focus_depth_ros.synthesis.splits import Split
 from focus_depth_ros.synthesis.user_meshes import UserMesh
@@ -17,10 +17,14 @@ _USER_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Stock:
-    """Things by split. meshes: the user's; with them, they are 60 % of all things."""
+    """Things by split. meshes: the user's; with them, they are 60 % of all things.
+
+    photographs: the user's, for prints.
+    """
 
     split: Split
     meshes: tuple[UserMesh, ...] = ()
+    photographs: tuple[Texture, ...] = ()
 
     def pick(self, weights: dict[str, float], rng: np.random.Generator) -> Thing:
         """A thing of a random class; `weights` hold for the recipes."""
@@ -32,7 +36,7 @@ class Stock:
 
     def make(self, class_name: str, rng: np.random.Generator, colour: str | None = None) -> Thing:
         """A thing of one of the recipes."""
-        return make_thing(self.split, class_name, rng, colour)
+        return make_thing(self.split, class_name, rng, colour, self.photographs)
 
 
 def _user_thing(user: UserMesh, rng: np.random.Generator) -> Thing:

@@ -26,6 +26,7 @@ from focus_depth_ros.synthesis.meshes import (
 )
 from focus_depth_ros.synthesis.objects import Look
 from focus_depth_ros.synthesis.placement import Surface
+from focus_depth_ros.synthesis.prints import print_label
 from focus_depth_ros.synthesis.shapes import tray
 from focus_depth_ros.synthesis.splits import Split, asset_seed
 
@@ -195,13 +196,16 @@ def _chair(rng: np.random.Generator) -> Mesh:
     return merge(*parts).transformed(rotation('z', rng.uniform(0, 6.3)))
 
 
-def papers(rng: np.random.Generator, low_m: Array, high_m: Array) -> Fixture:
+def papers(
+    rng: np.random.Generator, low_m: Array, high_m: Array, photographs: tuple[Texture, ...]
+) -> Fixture:
     """One to three printed sheets lying flat on the table: marks that are not objects."""
     texture = materials.plain(named_colour('white', rng), rng, 512)
     halves: tuple[Cell, ...] = ((0, 0, 0.5, 1), (0.5, 0, 1, 1))
     for cell in halves:
         if rng.random() < 0.6:
-            materials.print_label(materials.part(texture, cell), rng, named_colour('white', rng))
+            white = named_colour('white', rng)
+            print_label(materials.part(texture, cell), rng, white, photographs)
     sheets = []
     for number in range(int(rng.integers(1, 4))):
         size = rng.uniform([0.05, 0.07], [0.21, 0.30])

@@ -234,7 +234,7 @@ def _desk_surroundings(
         stock.split, rng, low, high, -surroundings.FLOOR_DROP_M
     )
     if rng.random() < 0.2:
-        fixtures.append(surroundings.papers(texture_rng, low, high))
+        fixtures.append(surroundings.papers(texture_rng, low, high, stock.photographs))
     reach = np.array([0.7, 0.5])
     return fixtures, Surface(np.maximum(low, -reach) + 0.01, np.minimum(high, reach) - 0.01)
 

@@ -36,7 +36,11 @@ INK_STEP = 30
 """Grey levels between the body of a transparent thing and what is printed on it."""
 BODY = (slice(20, 110), slice(15, 50))
 """Rows and columns of an object's picture (256x256) that show its plain body."""
-SKY_PX = (64, 128)
+SKY_PX = (128, 256)
+PANORAMAS = ('interior', 'studio', 'courtyard', 'city', 'forest', 'sunset')
+"""Light of real places that Blender brings (by Poly Haven, CC0)."""
+BRIGHTEST = 12.0
+"""Times the mean: a sun in the sky would leave sparks with so few paths; the lamps are for that."""
 
 
 def prepare(threads: int) -> None:
@@ -265,10 +269,37 @@ def _shine(scene: Any, lamps: list[dict[str, Any]]) -> None:
 
 
 def _sky(rng: np.random.Generator) -> np.ndarray:
-    """(H,W,4) the light from above, the lowest row straight below: windows and ceiling lamps.
+    """(H,W,4) the light from above, the lowest row straight below: what glossy things mirror.
 
-    They are what glossy things and glass mirror. A surface that faces up gets 1 of it all.
+    A real place seven times of ten, else windows and ceiling lamps. A surface that faces up gets
+    1 of it all.
     """
+    light = _panorama(rng) if rng.random() < 0.7 else _windows(rng)
+    height = (np.arange(SKY_PX[0])[:, None] + 0.5) / SKY_PX[0] * math.pi - math.pi / 2
+    facing = np.clip(np.sin(height), 0, None) * np.cos(height) * np.ones(SKY_PX)
+    light /= (light.mean(2) * facing).sum() / facing.sum()
+    return np.concatenate([light, np.ones((*SKY_PX, 1))], axis=2).astype(np.float32)
+
+
+def _panorama(rng: np.random.Generator) -> np.ndarray:
+    """(H,W,3) one of Blender's panoramas, turned and paled at random."""
+    folder = bpy.utils.system_resource('DATAFILES', path='studiolights/world')
+    image = bpy.data.images.load(os.path.join(folder, f'{rng.choice(PANORAMAS)}.exr'))
+    columns, rows = image.size
+    light = np.empty(rows * columns * 4, np.float32)
+    image.pixels.foreach_get(light)
+    bpy.data.images.remove(image)
+    light = np.clip(light.reshape(rows, columns, 4)[..., :3], 0, None)
+    light = np.minimum(light, BRIGHTEST * light.mean())
+    tall, wide = rows // SKY_PX[0], columns // SKY_PX[1]
+    light = light.reshape(SKY_PX[0], tall, SKY_PX[1], wide, 3).mean(axis=(1, 3))
+    light = np.roll(light, int(rng.integers(SKY_PX[1])), axis=1)
+    grey = light.mean(axis=2, keepdims=True)
+    return grey + (light - grey) * rng.uniform(0.2, 0.9)
+
+
+def _windows(rng: np.random.Generator) -> np.ndarray:
+    """(H,W,3) an even grey with one to four bright windows and lamps."""
     rows, columns = SKY_PX
     height = (np.arange(rows)[:, None] + 0.5) / rows * math.pi - math.pi / 2
     turn = (np.arange(columns)[None] + 0.5) / columns * 2 * math.pi
@@ -279,9 +310,7 @@ def _sky(rng: np.random.Generator) -> np.ndarray:
         away = (turn - about + math.pi) % (2 * math.pi) - math.pi
         inside = (np.abs(height - middle) < tall) & (np.abs(away) * np.cos(height) < wide)
         light += inside * rng.uniform(2, 12)
-    facing = np.clip(np.sin(height), 0, None) * np.cos(height) * np.ones_like(turn)
-    light /= (light * facing).sum() / facing.sum()
-    return np.repeat(light[..., None], 4, axis=2).astype(np.float32)
+    return np.repeat(light[..., None], 3, axis=2)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.cameras import Camera
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting
-from focus_depth_ros.synthesis.render import add_theme_argument
+from focus_depth_ros.synthesis.render import add_photographs_argument, add_theme_argument
 from focus_depth_ros.synthesis.renderer import Part, Renderer
 from focus_depth_ros.synthesis.shards import (
     Job,
@@ -160,6 +160,7 @@ def main() -> int:
     parser.add_argument('--samples', type=int, default=6, help='light paths a pixel')
     parser.add_argument('--workers', type=int, default=1, help='shards at a time, a thread each')
     add_theme_argument(parser)
+    add_photographs_argument(parser)
     arguments = parser.parse_args()
     if arguments.scenes < 1 or arguments.workers < 1 or arguments.samples < 1 or arguments.seed < 0:
         parser.error('--scenes, --workers and --samples must be at least 1, --seed at least 0')
@@ -171,6 +172,7 @@ def main() -> int:
         arguments.seed,
         arguments.scenes,
         themes=tuple(arguments.theme),
+        photographs=arguments.photographs,
         scenes_per_shard=SCENES_PER_SHARD,
     )
     draw = partial(_draw, arguments.blender_python, arguments.samples)
@@ -182,7 +184,7 @@ def main() -> int:
                 done += job.frames
                 rate = done / (time.perf_counter() - start)
                 print(f'{job.path}: {done} frames so far, {rate:.2f} frames/s', flush=True)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             print(f'render_cycles: {error}; the same command goes on', file=sys.stderr)
             return 1
     return 0
