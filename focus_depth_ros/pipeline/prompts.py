@@ -7,6 +7,7 @@ what cannot be read is said too.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ Prompts = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 MAX_TEXT_CHARACTERS = 200
 ARTICLES = frozenset({'a', 'an', 'the'})
+BEFORE_A_THING = frozenset({'of', 'behind', 'on', 'in'})
+"""Last words of what stands between two things: left of, in front of."""
 OTHER_SPELLINGS = {'gray': 'grey', 'wood': 'wooden', 'metallic': 'metal', 'large': 'big'}
 SHORTEST_MISSPELT, LEAST_LIKENESS = 6, 0.5
 """Below six letters a single other letter often makes another word: book, boot."""
@@ -49,7 +52,7 @@ class Words:
         if self.unknown:
             said.append(f'not known and left out: {", ".join(self.unknown)}')
         if self.beyond:
-            said.append(f'more than {len(self.known)} words, left out: {", ".join(self.beyond)}')
+            said.append(f'too long, left out: {", ".join(self.beyond)}')
         return '; '.join(said)
 
 
@@ -67,17 +70,34 @@ class PromptEncoder:
         """
         readings = [(word, self._reading(word)) for word in _words(text)]
         every = tuple(reading for _, reading in readings if reading)
-        known, beyond = every[: self._max_words], every[self._max_words :]
+        known = every
+        while len(self._asked(known)) > self._max_words:
+            known = known[:-1]
+        beyond = every[len(known) :]
         unknown = tuple(word for word, reading in readings if not reading)
         if not set(known) - ARTICLES:
-            where = f'the first {self._max_words} words of ' if beyond else ''
             raise InvalidInput(
                 'text',
-                f'no known word in {where}{text!r}; '
-                f'this model knows: {", ".join(self.content_words)}',
+                f'no known word in {text!r}; this model knows: {", ".join(self.content_words)}',
             )
         read_as = tuple((word, form) for word, form in readings if form and form != word)
         return Words(known, unknown, read_as, beyond)
+
+    def _asked(self, known: tuple[str, ...]) -> tuple[str, ...]:
+        """Known words as the captions are written that the network learnt from.
+
+        They have "the" before each thing, whatever article a user writes or leaves out: without
+        it a network is surer of things that are not there.
+        """
+        if 'the' not in self._index:
+            return known
+        spoken = [word for word in known if word not in ARTICLES]
+        asked: list[str] = []
+        for before, word in itertools.pairwise(['of', *spoken]):
+            if before in BEFORE_A_THING and (before, word) != ('in', 'front'):
+                asked.append('the')
+            asked.append(word)
+        return tuple(asked)
 
     def _reading(self, word: str) -> str:
         """The known word that a word is, or is a form of; empty when there is none."""
@@ -144,7 +164,7 @@ class PromptEncoder:
 
     def _ids(self, text: str) -> list[int]:
         """What the network reads for a text, at most `max_words` numbers."""
-        return [self._index[word] for word in self.read(text).known]
+        return [self._index[word] for word in self._asked(self.read(text).known)]
 
 
 class ClipPromptEncoder(PromptEncoder):
