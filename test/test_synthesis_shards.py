@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -202,18 +203,16 @@ def test_a_killed_worker_leaves_no_shard(opengl, tmp_path):
     assert len(list(read_shard(job.path))) == 5
 
 
+def parsed(*options: str) -> argparse.Namespace:
+    """The arguments of `focus-depth render`."""
+    parser = argparse.ArgumentParser()
+    render.add_arguments(parser)
+    return parser.parse_args(options)
+
+
 def test_command_renders_and_view_shows(opengl, tmp_path, capsys):
-    arguments = argparse.Namespace(
-        scenes=1,
-        seed=2,
-        out=tmp_path / 'd',
-        workers=1,
-        split='validation',
-        engine='processes',
-        meshes=None,
-        extras=False,
-        theme=[],
-    )
+    options = ['--scenes', '1', '--seed', '2', '--split', 'validation']
+    arguments = parsed(*options, '--out', str(tmp_path / 'd'))
     assert render.run(arguments) == 0
     written = (tmp_path / 'd' / 'validation-000000.tar').stat().st_mtime_ns
     assert render.run(arguments) == 0  # nothing left to do
@@ -228,25 +227,17 @@ def test_command_hands_its_options_to_every_job(tmp_path, monkeypatch):
     monkeypatch.setitem(
         render.ENGINES, 'processes', lambda left, workers: jobs.extend(left) or left
     )
-    parser = argparse.ArgumentParser()
-    render.add_arguments(parser)
-    options = ['--scenes', '60', '--out', str(tmp_path), '--extras', '--theme', 'tote']
-    assert render.run(parser.parse_args(options)) == 0
-    assert [(job.extras, job.themes) for job in jobs] == [(True, ('tote',))] * 2
+    pictures = tmp_path / 'pictures'
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / 'a.png'), np.zeros((90, 90), np.uint8))
+    options = ['--scenes', '60', '--extras', '--theme', 'tote', '--photographs', str(pictures)]
+    assert render.run(parsed(*options, '--out', str(tmp_path))) == 0
+    given = [(job.extras, job.themes, job.photographs) for job in jobs]
+    assert given == [(True, ('tote',), pictures)] * 2
 
 
 def test_bad_arguments_say_why(tmp_path):
-    bad = argparse.Namespace(
-        scenes=0,
-        seed=2,
-        out=tmp_path,
-        workers=1,
-        split='train',
-        engine='processes',
-        meshes=None,
-        extras=False,
-        theme=[],
-    )
+    bad = parsed('--scenes', '0', '--out', str(tmp_path))
     with pytest.raises(ValueError, match='--scenes'):
         render.run(bad)
     with pytest.raises(ValueError, match='no shards'):
