@@ -37,7 +37,7 @@ def _print_line(area: Texture, rng: np.random.Generator, tone: list[float], scal
     cv2.putText(area, word, at, font, scale, tone, thickness, cv2.LINE_AA)
 
 
-def _photograph(area: Texture, rng: np.random.Generator) -> None:
+def _drawn_photograph(area: Texture, rng: np.random.Generator) -> None:
     """Draw in place what the picture on a package looks like: things in light on mixed tones."""
     height, width = area.shape[:2]
     names = rng.choice(COLOUR_NAMES, int(rng.integers(3, 6)))
@@ -115,7 +115,7 @@ def _print_design(area: Texture, rng: np.random.Generator, colour: Colour) -> No
         rows, columns = (int(side * min(rng.uniform(0.4, 1.2), 1.0)) for side in (height, width))
         top = int(rng.integers(0, height - rows + 1))
         left = int(rng.integers(0, width - columns + 1))
-        _photograph(area[top : top + rows, left : left + columns], rng)
+        _drawn_photograph(area[top : top + rows, left : left + columns], rng)
     for _ in range(int(rng.integers(0, 4))):  # a drawing: overlapping ellipses and polygons
         if rng.random() < 0.5:
             axes = (
