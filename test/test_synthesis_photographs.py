@@ -40,7 +40,12 @@ def test_photographs_are_read_as_rgb_and_huge_ones_made_smaller(folder):
     ('name', 'content', 'said'),
     [
         ('a.txt', b'', 'holds no photographs'),
-        ('a.jpg', b'\xff\xd8 cut off', r'a\.jpg cannot be read'),
+        ('a.jpg', b'\xff\xd8 cut off', r'a\.jpg: .* no readable JPEG'),
+        (
+            'b.jpg',
+            cv2.imencode('.jpg', np.zeros((99, 99), np.uint8))[1].tobytes()[:-40],
+            'truncated',
+        ),
         ('a.png', cv2.imencode('.png', np.zeros((20, 200), np.uint8))[1].tobytes(), 'smaller'),
     ],
 )

@@ -11,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from focus_depth_ros.core import InvalidInput
+from focus_depth_ros.pipeline.encoded_picture import read_picture
 from focus_depth_ros.synthesis.materials import Texture
 
 ENDINGS = ('.jpg', '.jpeg', '.png')
@@ -34,16 +36,14 @@ def read_photographs(folder: Path) -> tuple[Texture, ...]:
 
 def _read(path: Path) -> Texture:
     try:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # more pixels than OpenCV takes
-        picture = None
-    if picture is None:
-        raise PhotographError(f'{path} cannot be read as a picture')
+        picture = read_picture(path)
+    except InvalidInput as problem:
+        raise PhotographError(f'{path}: {problem}') from problem
     if min(picture.shape[:2]) < SMALLEST_PX:
         raise PhotographError(f'{path} is smaller than {SMALLEST_PX} px')
     smaller = min(1.0, _LONGEST_PX / max(picture.shape[:2]))
-    picture = cv2.resize(picture, None, fx=smaller, fy=smaller, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    reduced = cv2.resize(picture, None, fx=smaller, fy=smaller, interpolation=cv2.INTER_AREA)
+    return np.asarray(reduced, np.uint8)
 
 
 def crop_of(
