@@ -8,7 +8,9 @@ from focus_depth_ros.synthesis.captions import (
     absent_captions,
     captions_of,
     fits,
+    may_fit,
 )
+from focus_depth_ros.synthesis.seen_colours import called, colour_shares
 from focus_depth_ros.synthesis.vocabulary import (
     CLASS_WORDS,
     COLOURS,
@@ -61,6 +63,46 @@ def test_look_alikes_get_no_caption():
     assert captions_of(RED_MUG, [RED_MUG, twin]) == []
 
 
+def test_what_prints_hide_is_called_by_no_colour():
+    printed = Described(7, 'carton', '', 'paper', (0.1, 0.1, 0.1), ('white', 'red'))
+    captions = captions_of(printed, [printed, RED_MUG])
+    assert captions[0] == 'the carton'
+    assert {read(caption).colour for caption in captions} == {''}
+
+
+def test_a_caption_names_no_colour_that_another_may_be_called():
+    also_white = Described(7, 'carton', 'red', 'paper', (0.05, 0.05, 0.05), ('white',))
+    captions = captions_of(SMALL_BOX, [SMALL_BOX, also_white])
+    assert 'the white carton' not in captions
+    assert 'the red carton' in captions_of(also_white, [SMALL_BOX, also_white])
+    absent = absent_captions([also_white], np.random.default_rng(0), 200)
+    assert 'the white carton' not in absent
+    assert 'the red carton' not in absent
+
+
+def test_sizes_compare_with_what_may_be_meant():
+    also_white = Described(7, 'carton', '', 'paper', (0.04, 0.04, 0.04), ('blue', 'white'))
+    assert 'the small white carton' not in captions_of(SMALL_BOX, [SMALL_BOX, BIG_BOX, also_white])
+
+
+def test_an_object_is_called_by_the_colour_that_shows():
+    assert called('white', {'white': 0.5, 'red': 0.3, 'blue': 0.2}) == ('white', ('red', 'blue'))
+    assert called('white', {'red': 0.7, 'white': 0.3}) == ('', ('white', 'red'))
+    assert called('white', {'red': 0.9, 'blue': 0.1}) == ('', ('white', 'red'))
+
+
+def test_shares_of_colours_are_counted_in_visible_pixels():
+    unlit = np.zeros((4, 10, 3), np.uint8)
+    unlit[:, :5], unlit[:, 5:8], unlit[:, 8:] = (200, 20, 20), (240, 240, 240), (40, 40, 200)
+    ids = np.ones((4, 10), np.uint8)
+    ids[:, 9] = 2
+    shares = colour_shares(unlit, ids, [1])[1]
+    assert list(shares)[:2] == ['red', 'white']
+    assert shares['red'] == 5 / 9
+    assert shares['blue'] == 1 / 9
+    assert sum(shares.values()) == 1.0
+
+
 def test_captions_of_random_scenes_single_out_their_object():
     rng = np.random.default_rng(0)
     for _ in range(150):
@@ -68,18 +110,20 @@ def test_captions_of_random_scenes_single_out_their_object():
             Described(
                 k,
                 str(rng.choice(list(CLASS_WORDS)[:8])),
-                str(rng.choice(COLOURS[:4])),
+                str(rng.choice(['', *COLOURS[:4]])),
                 str(rng.choice(MATERIALS[:3])),
                 tuple(rng.uniform(0.03, 0.3, 3)),
+                tuple(rng.choice(COLOURS[:4], int(rng.integers(0, 3)))),
             )
             for k in range(1, int(rng.integers(2, 12)))
         ]
         for item in visible:
             for caption in captions_of(item, visible):
                 assert set(caption.split()) <= set(WORDS)
-                assert [o.id for o in visible if fits(read(caption), o, visible)] == [item.id]
+                assert fits(read(caption), item, visible)
+                assert [o.id for o in visible if may_fit(read(caption), o, visible)] == [item.id]
         for caption in absent_captions(visible, rng):
-            assert not any(fits(read(caption), item, visible) for item in visible)
+            assert not any(may_fit(read(caption), item, visible) for item in visible)
 
 
 def test_words_are_unique_and_complete():

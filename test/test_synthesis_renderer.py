@@ -132,6 +132,15 @@ def test_picture_and_labels_are_aligned(renderer):
         assert abs(middle[0] - middle[1]) < 0.1
 
 
+def test_an_unlit_picture_shows_the_bare_texture(renderer):
+    camera = camera_at([0.0, -0.5, 0.6], [0, 0, 0])
+    renderer.load([part(box(np.array([0.2, 0.12, 0.05])), 1, 130), part(ground(), 2, 40)])
+    unlit, parts = renderer.unlit(camera), renderer.labels(camera).parts
+    inside = interior(parts == 1)
+    assert np.abs(unlit[inside].astype(int) - 130).max() <= 2
+    assert np.abs(unlit[:20, :20].astype(int) - 40).max() <= 2
+
+
 def test_boundary_of_a_floating_plate_is_its_outline(renderer):
     plate = box(np.array([0.3, 0.2, 0.001])).moved(0, 0, 0.3)
     camera = camera_at([0.0, -0.1, 1.2], [0, 0, 0])

@@ -120,6 +120,20 @@ def test_example_answers_each_kind_of_prompt() -> None:
     assert hits == {'the', 'a', 'object', 'red', 'plastic', 'block'}
 
 
+def test_where_an_objects_other_colours_are_is_not_asked() -> None:
+    frame = sample()
+    objects = [replace(item, colour='', other_colours=('red', 'white')) for item in frame.objects]
+    shares = PromptShares(box=1.0, text=0.0)
+    frame = replace(frame, objects=objects)
+    made = example(frame, np.random.default_rng(0), 1, shares, augment=False)
+    targets = {word: made['words_at'][VOCABULARY.index(word)] for word in ('red', 'white', 'blue')}
+    on_object = made['words_at'][VOCABULARY.index('object')] == 1
+    for word in ('red', 'white'):
+        assert (targets[word][on_object] == 255).all()
+        assert (targets[word][~on_object] == 0).all()
+    assert not targets['blue'].any()
+
+
 def test_what_train_never_shows_together_is_not_said_to_be_absent() -> None:
     kept = next(
         f'the {colour} {name}'

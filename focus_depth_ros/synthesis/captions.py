@@ -1,7 +1,8 @@
 """Captions from attributes: which phrases single one visible object out, and which fit none.
 
 A phrase is (size, colour, material, noun); each of the first three may be missing. `fits` is the
-meaning of a phrase, and every caption is checked by it against all visible objects.
+meaning of a phrase, `may_fit` what someone might take it for; a caption fits its object, and may
+fit no other visible one.
 `relation_captions` says the same of two phrases and a relation, judged by the scene graph.
 """
 
@@ -22,13 +23,18 @@ _MOST_CAPTIONS = 8
 
 @dataclass(frozen=True)
 class Described:
-    """What a caption may speak of. extent_m: (3,) size in the world, z up."""
+    """What a caption may speak of. extent_m: (3,) size in the world, z up.
+
+    colour: what everyone would call it, empty where there is no such word; other_colours: what
+    someone might call it (seen_colours.py).
+    """
 
     id: int
     class_name: str
     colour: str
     material: str
     extent_m: tuple[float, float, float]
+    other_colours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,25 +57,22 @@ def nouns(class_name: str) -> tuple[str, ...]:
     return (*nouns_of(class_name), GENERIC_NOUN)
 
 
-def _fits_plainly(phrase: Phrase, item: Described) -> bool:
-    return (
-        phrase.noun in nouns(item.class_name)
-        and phrase.colour in ('', item.colour)
-        and phrase.material in ('', item.material)
-    )
-
-
 def fits(phrase: Phrase, item: Described, visible: list[Described]) -> bool:
-    """Whether the phrase is true of an object among the visible ones.
+    """Whether the phrase is surely true of an object among the visible ones.
 
-    Sizes compare with the others the rest of the phrase fits: big is 1.3 times the next, small
+    Sizes compare with the others the rest of the phrase may fit: big is 1.3 times the next, small
     the reverse, and tall is much higher than wide and 1.3 times as high as the next.
     """
-    if not _fits_plainly(phrase, item):
+    return phrase.colour in ('', item.colour) and may_fit(phrase, item, visible)
+
+
+def may_fit(phrase: Phrase, item: Described, visible: list[Described]) -> bool:
+    """Whether someone might say the phrase of the object: any of its colours will do."""
+    if not _may_fit_plainly(phrase, item):
         return False
     if not phrase.size:
         return True
-    others = [other for other in visible if other is not item and _fits_plainly(phrase, other)]
+    others = [other for other in visible if other is not item and _may_fit_plainly(phrase, other)]
     if not others:
         return False
     if phrase.size == 'tall':
@@ -82,6 +85,14 @@ def fits(phrase: Phrase, item: Described, visible: list[Described]) -> bool:
     if phrase.size == 'big':
         return size > _CLEARLY_LARGER * max(sizes)
     return size * _CLEARLY_LARGER < min(sizes)
+
+
+def _may_fit_plainly(phrase: Phrase, item: Described) -> bool:
+    return (
+        phrase.noun in nouns(item.class_name)
+        and phrase.colour in ('', item.colour, *item.other_colours)
+        and phrase.material in ('', item.material)
+    )
 
 
 def _phrases(item: Described) -> list[Phrase]:
@@ -104,7 +115,7 @@ def plain_phrases(item: Described) -> list[Phrase]:
     return [
         Phrase(noun, colour, material)
         for noun in nouns(item.class_name)
-        for colour in ('', item.colour)
+        for colour in dict.fromkeys(('', item.colour))
         for material in ('', item.material)
     ]
 
@@ -132,7 +143,7 @@ def single_phrases(item: Described, visible: list[Described]) -> list[Phrase]:
 
 
 def _fits_another(phrase: Phrase, item: Described, visible: list[Described]) -> bool:
-    return any(other is not item and fits(phrase, other, visible) for other in visible)
+    return any(other is not item and may_fit(phrase, other, visible) for other in visible)
 
 
 def absent_captions(
@@ -150,7 +161,7 @@ def absent_captions(
             else:
                 noun = nouns(near.class_name)[0]
         phrase = Phrase(noun, colour if rng.random() < 0.8 else '')
-        if not any(fits(phrase, item, visible) for item in visible) and str(phrase) not in found:
+        if not any(may_fit(phrase, item, visible) for item in visible) and str(phrase) not in found:
             found.append(str(phrase))
         if len(found) == count:
             break

@@ -21,6 +21,7 @@ from focus_depth_ros.synthesis.relation_captions import Speaker
 from focus_depth_ros.synthesis.relations import SceneGraph, seen_objects
 from focus_depth_ros.synthesis.renderer import Labels, Part, Renderer
 from focus_depth_ros.synthesis.sample import FARTHEST_M, Extras, Sample, SceneObject
+from focus_depth_ros.synthesis.seen_colours import called, colour_shares
 from focus_depth_ros.synthesis.sensor import Surroundings, sensor_depth
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.stock import Stock
@@ -76,15 +77,28 @@ class Spoken:
     absent_relations: list[str]
 
 
+def as_seen(item: Described, placed: Placed, shares: Mapping[str, float]) -> Described:
+    """The object with the colours it is called by; a transparent one shows those behind it."""
+    if placed.thing.look.alpha < 1:
+        return item
+    colour, others = called(item.colour, shares)
+    return replace(item, colour=colour, other_colours=others)
+
+
 def describe(
-    scene: Scene, ids: NDArray[np.uint8], graph: SceneGraph, rng: np.random.Generator
+    scene: Scene,
+    ids: NDArray[np.uint8],
+    unlit: NDArray[np.uint8],
+    graph: SceneGraph,
+    rng: np.random.Generator,
 ) -> Spoken:
-    """Words for what is visible in one view."""
+    """Words for what is visible in one view; unlit uint8 (H,W,3) is its picture without light."""
     counts = np.bincount(ids.ravel(), minlength=len(scene.placed) + 1)
+    seen = {n: placed for n, placed in enumerate(scene.placed, 1) if counts[n] > 0}
+    shares = colour_shares(unlit, ids, seen)
     present = [
-        described(number, placed)
-        for number, placed in enumerate(scene.placed, 1)
-        if counts[number] > 0
+        as_seen(described(number, placed), placed, shares[number])
+        for number, placed in seen.items()
     ]
     named = [item for item in present if counts[item.id] >= MIN_VISIBLE_PX]
     speaker = Speaker(named, graph, rng)
@@ -101,6 +115,7 @@ def describe(
                 captions=captions_of(item, named) if item in named else [],
                 extent_m=item.extent_m,
                 relation_captions=speaker.captions_of(item) if item in named else [],
+                other_colours=item.other_colours,
             )
         )
     return Spoken(objects, absent_captions(present, rng), speaker.absent(present))
@@ -120,7 +135,7 @@ def make_frame(
     ids = object_ids(labels)
     depth = np.where(labels.depth_m <= FARTHEST_M, labels.depth_m, np.nan).astype(np.float32)
     graph = SceneGraph(seen_objects(ids, labels.depth_m, camera), supported)
-    spoken = describe(scene, ids, graph, rng)
+    spoken = describe(scene, ids, renderer.unlit(camera), graph, rng)
     scans = renderer.scans(camera, labels)
     return Sample(
         rgb=renderer.picture(camera, lighting),

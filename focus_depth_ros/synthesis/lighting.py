@@ -46,6 +46,22 @@ class Lighting:
         return len(self.lamps[0].directions)
 
 
+EVEN_LIGHT = Lighting(
+    (
+        Lamp(
+            directions=np.array([[0.0, 0.0, -1.0]]),
+            centre=np.zeros(3),
+            distance_m=1.0,
+            ambient=np.ones(3),
+            diffuse=np.zeros(3),
+            specular=np.zeros(3),
+            casts_shadow=False,
+        ),
+    )
+)
+"""From everywhere alike: a picture shows the textures as they are."""
+
+
 def spread(rng: np.random.Generator, direction: Array, radius: float, passes: int) -> Array:
     """(passes,3) unit directions on a ring about one; `radius` is the tangent of the half angle."""
     side = np.cross(direction, [1.0, 0, 0] if abs(direction[0]) < 0.8 else [0, 1.0, 0])

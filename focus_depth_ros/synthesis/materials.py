@@ -7,6 +7,8 @@ random generator, so a seed is a texture.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -56,18 +58,33 @@ def named_colour(name: str, rng: np.random.Generator) -> Colour:
     return np.asarray(cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0], np.float64) / 255
 
 
-def colour_name(rgb: NDArray[np.float64]) -> str:
-    """What people would call a colour (3,) in [0, 255]: the nearest of the named ranges in HSV."""
-    pixel = np.clip(rgb, 0, 255).astype(np.uint8).reshape(1, 1, 3)
-    hue, saturation, value = (int(v) for v in cv2.cvtColor(pixel, cv2.COLOR_RGB2HSV)[0, 0])
-    away = {}
-    for name, (hues, saturations, values) in _COLOUR_RANGES.items():
+def colour_indices(rgb: NDArray[Any]) -> NDArray[np.intp]:
+    """What people would call colours (..., 3) in [0, 255]: indices into COLOUR_NAMES (...).
+
+    The nearest of the named ranges in HSV.
+    """
+    pixels = np.clip(rgb, 0, 255).astype(np.uint8).reshape(-1, 1, 3)
+    hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)[:, 0].astype(np.float32)
+    hue, saturation, value = hsv.T
+    away = []
+    for hues, saturations, values in _COLOUR_RANGES.values():
         middle, half = (hues[0] + hues[1]) / 2, (hues[1] - hues[0]) / 2
-        turned = max(abs((hue - middle + 90) % 180 - 90) - half, 0.0)
-        paler = max(saturations[0] - saturation, saturation - saturations[1], 0)
-        lighter = max(values[0] - value, value - values[1], 0)
-        away[name] = np.hypot(np.hypot(4 * turned * saturation / 255, paler), lighter)
-    return min(away, key=lambda name: away[name])
+        turned = np.maximum(np.abs((hue - middle + 90) % 180 - 90) - half, 0)
+        paler = _outside(saturation, saturations)
+        away.append(
+            np.hypot(np.hypot(4 * turned * saturation / 255, paler), _outside(value, values))
+        )
+    return np.asarray(np.argmin(away, axis=0), np.intp).reshape(rgb.shape[:-1])
+
+
+def _outside(values: NDArray[np.float32], limits: tuple[int, int]) -> NDArray[np.float32]:
+    """How far values lie outside of two limits, 0 within them."""
+    return np.asarray(np.maximum(np.maximum(limits[0] - values, values - limits[1]), 0), np.float32)
+
+
+def colour_name(rgb: NDArray[np.float64]) -> str:
+    """What people would call a colour (3,) in [0, 255]."""
+    return COLOUR_NAMES[int(colour_indices(rgb))]
 
 
 def smooth_noise(

@@ -1,8 +1,8 @@
 """Captions that name an object by another one: "the mug left of the red box".
 
 The anchor's phrase alone singles the anchor out; the target's phrase with the relation singles the
-target out. Both are checked against every visible object, by `captions.fits` and the scene graph.
-Of several alike, "the left can" names the outermost.
+target out. Both are checked against every visible object, by `captions.may_fit` and the scene
+graph. Of several alike, "the left can" names the outermost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from focus_depth_ros.synthesis.captions import (
     Described,
     Phrase,
     absent_captions,
-    fits,
+    may_fit,
     plain_phrases,
     single_phrases,
 )
@@ -69,7 +69,7 @@ class Speaker:
             name = names[int(self._rng.integers(len(names)))]
             phrase = phrases[int(self._rng.integers(len(phrases)))]
             caption = joined(phrase, relation, name)
-            rivals = [other for other in self._visible if fits(phrase, other, self._visible)]
+            rivals = [other for other in self._visible if may_fit(phrase, other, self._visible)]
             if caption and self._false_of_others(relation, anchor, rivals, item):
                 row = RelationCaption(caption, relation, anchor)
                 (needed if len(rivals) > 1 else spare).append(row)
@@ -81,7 +81,7 @@ class Speaker:
         phrases = plain_phrases(item)
         for position in POSITIONS:
             phrase = phrases[int(self._rng.integers(len(phrases)))]
-            alike = [other for other in self._visible if fits(phrase, other, self._visible)]
+            alike = [other for other in self._visible if may_fit(phrase, other, self._visible)]
             others = [other.id for other in alike if other is not item]
             if others and self._graph.is_outermost(position, item.id, others):
                 found.append(
@@ -120,7 +120,7 @@ class Speaker:
         anchor = int(self._rng.choice(list(self._names)))
         item, phrase = self._any_phrase()
         relation = str(self._rng.choice(RELATIONS, p=_ABSENT_SHARES))
-        rivals = [other for other in present if fits(phrase, other, present)]
+        rivals = [other for other in present if may_fit(phrase, other, present)]
         if item.id == anchor or not self._false_of_others(relation, anchor, rivals, None):
             return None
         return joined(phrase, relation, self._names[anchor][0])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.boundaries import Scan
 from focus_depth_ros.synthesis.cameras import Camera
-from focus_depth_ros.synthesis.lighting import Lighting
+from focus_depth_ros.synthesis.lighting import EVEN_LIGHT, Lighting
 from focus_depth_ros.synthesis.materials import Texture
 from focus_depth_ros.synthesis.meshes import Array, Mesh
 from focus_depth_ros.synthesis.objects import Look
@@ -280,6 +280,10 @@ class Renderer:
             self._mujoco.mjr_readPixels(buffer, None, rect, self._context)
             total += buffer
         return ((total[::-1] + lighting.passes // 2) // lighting.passes).astype(np.uint8)
+
+    def unlit(self, camera: Camera) -> NDArray[np.uint8]:
+        """RGB uint8 (H,W,3): the bare textures, without light, shadow and shine."""
+        return Renderer.picture(self, camera, EVEN_LIGHT)
 
     def _label_mode(self, on: bool) -> None:
         flags = self._mujoco.mjtRndFlag

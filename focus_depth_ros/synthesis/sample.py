@@ -51,9 +51,11 @@ class RelationCaption:
 class SceneObject:
     """One visible object.
 
-    id: value in the ids image (1..255). box: tight xyxy on the visible pixels, px, right and
-    lower edge exclusive. captions: each fits this object and no other visible one. extent_m:
-    size along the world's axes, z up. relation_captions: likewise, by relations to other objects.
+    id: value in the ids image (1..255). colour: what everyone would call it, empty where there is
+    no such word; other_colours: what someone might. box: tight xyxy on the visible pixels, px,
+    right and lower edge exclusive. captions: each fits this object and no other visible one.
+    extent_m: size along the world's axes, z up. relation_captions: likewise, by relations to other
+    objects.
     """
 
     id: int
@@ -65,6 +67,7 @@ class SceneObject:
     captions: list[str]
     extent_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     relation_captions: list[RelationCaption] = field(default_factory=list)
+    other_colours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ def _object_from_json(row: dict[str, Any]) -> SceneObject:
         captions=list(row['captions']),
         extent_m=tuple(row.get('extent_m', (0.0, 0.0, 0.0))),
         relation_captions=[RelationCaption(**entry) for entry in row.get('relation_captions', [])],
+        other_colours=tuple(row.get('other_colours', ())),
     )
 
 

@@ -312,10 +312,13 @@ def _boundary_target(boundary: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _word_targets(seen: Sample) -> NDArray[np.uint8]:
     """Which words hold at each cell of the stride-8 grid: (V, 27, 36).
 
-    1 / 0, and 255 = not asked: sizes and places are relative to what else is in view.
+    1 / 0, and 255 = not asked: sizes and places are relative to what else is in view, and of an
+    object's other colours nobody knows where they are.
     """
     table = np.zeros((256, len(VOCABULARY)), np.uint8)
     for item in seen.objects:
+        for colour in set(item.other_colours).intersection(VOCABULARY):
+            table[item.id, VOCABULARY.index(colour)] = 255
         nouns = nouns_of(item.class_name)
         for word in (*ARTICLES, GENERIC_NOUN, item.colour, item.material, *nouns):
             if word in VOCABULARY:
