@@ -4,7 +4,8 @@
 docs/results/scenes_fovea.json, with `--fovea --mirror` and docs/results/scenes_mirror.json,
 `focus-depth bench --compare --output docs/results/bench.json`,
 `python benchmarks/engine_cpu.py --out docs/results/engine_cpu.json`,
-`python benchmarks/node_latency.py --out docs/results/node_latency.json` and `make demo` (its
+`python benchmarks/node_latency.py --out docs/results/node_latency.json`, `python
+benchmarks/bare_node.py --out docs/results/bare_node.json` and `make demo` (its
 output/demo/summary.json, copied to docs/results/demo.json) make those files.
 """
 
@@ -68,6 +69,20 @@ def latency_section(report: dict[str, Any]) -> list[str]:
         'third of a round to its end.',
     ]
     return lines
+
+
+def bare_section(report: dict[str, Any]) -> list[str]:
+    """What a node costs that computes nothing."""
+    lines = [
+        '## A node that computes nothing',
+        '',
+        'In place of the node, in the same way: it publishes finished messages of the same kinds '
+        f'and sizes. {in_words(report)}; `python benchmarks/{report["command"]}`.',
+        '',
+        row('outputs', 'from stamp to last publication, ms'),
+        row(*['---'] * 2),
+    ]
+    return lines + [row(name, three(ms)) for name, ms in report['latency_ms'].items()]
 
 
 def scenes_section(report: dict[str, Any]) -> list[str]:
@@ -227,6 +242,7 @@ def main() -> None:
     ]
     sections = (
         ('node_latency', latency_section),
+        ('bare_node', bare_section),
         ('bench', bench_section),
         ('engine_cpu', engine_cpu_section),
         ('scenes', scenes_section),

@@ -28,10 +28,8 @@ class OrganisedCloud:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
-        width, height = size
-        blank = np.full((height, width, 4), np.nan, np.float32)
-        self._message = _message(blank, width, height, is_dense=False)
-        self._points = np.frombuffer(self._message.data, np.float32).reshape(height, width, 4)
+        self._message = blank_cloud(size)
+        self._points = np.frombuffer(self._message.data, np.float32).reshape(*size[::-1], 4)
         self._written: Region | None = None
 
     def message(self, result: FocusResult) -> PointCloud2:
@@ -40,6 +38,13 @@ class OrganisedCloud:
             self._points[self._written] = np.nan
         self._written = result.fill_cloud(self._points)
         return self._message
+
+
+def blank_cloud(size: tuple[int, int]) -> PointCloud2:
+    """An organised message of (width, height) points, all NaN."""
+    width, height = size
+    blank = np.full((height, width, 4), np.nan, np.float32)
+    return _message(blank, width, height, is_dense=False)
 
 
 def dense_cloud_message(points: NDArray[np.float32]) -> PointCloud2:
