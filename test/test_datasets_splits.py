@@ -153,7 +153,8 @@ def sample(*combinations: tuple[str, str]) -> Sample:
 
 def test_the_benchmark_asks_only_for_a_splits_own(tmp_path: Path) -> None:
     asked = {}
-    everything = sample(*(combination(split) for split in SPLITS), ('samovar', 'red'))
+    own = (combination(split) for split in SPLITS)
+    everything = sample(*own, ('samovar', 'red'), ('carton', ''))
     for split in SPLITS:
         folder = tmp_path / split
         folder.mkdir()

@@ -2,7 +2,8 @@
 
 The shards of one split, of which only those objects are targets whose combination of colour and
 class is this split's own: no other split has it, as no other has its scenes, meshes and textures.
-Things of a user's own classes are no targets: whose they are, only the user knows.
+Things of a user's own classes are no targets: whose they are, only the user knows. Nor are things
+that show no colour of their own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def frames(folder: Path) -> Iterator[LabelledFrame]:
         targets = [
             item
             for item in sample.objects
-            if item.class_name in CLASS_WORDS and split_of(item.class_name, item.colour) == split
+            if item.class_name in CLASS_WORDS
+            and item.colour
+            and split_of(item.class_name, item.colour) == split
         ]
         if targets:
             yield labelled(name, f'FDE-Bench {split}', sample, targets)
