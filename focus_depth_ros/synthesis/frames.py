@@ -33,6 +33,7 @@ MIN_VISIBLE_PX = 100
 FIRST_FIXTURE_PART = 256
 _TRIES = 6
 _SENSOR_STREAM = (77, 1)
+_WORDS_STREAM = (78, 1)
 
 
 def parts_of(scene: Scene) -> list[Part]:
@@ -130,7 +131,10 @@ def make_frame(
     rng: np.random.Generator,
     seed: int,
 ) -> Sample:
-    """One labelled frame of a loaded scene; labels are those drawn from the view's camera."""
+    """One labelled frame of a loaded scene; labels are those drawn from the view's camera.
+
+    Captions draw from rng, which is theirs alone: what is said changes no picture.
+    """
     camera, lighting = view
     ids = object_ids(labels)
     depth = np.where(labels.depth_m <= FARTHEST_M, labels.depth_m, np.nan).astype(np.float32)
@@ -222,11 +226,12 @@ def scene_frames(
     renderer.load(parts_of(scene))
     supported = supports(scene.surface)
     sensor_rng = np.random.default_rng([*_SENSOR_STREAM, seed, scene_number])
+    words_rng = np.random.default_rng([*_WORDS_STREAM, seed, scene_number])
     for _ in range(VIEWS_PER_SCENE):
         for _ in range(_TRIES):
             view = scene.view(rng)
             labels = renderer.labels(view[0])
             if _worth_seeing(labels):
                 break
-        sample = make_frame(renderer, scene, view, labels, supported, rng, scene_number)
+        sample = make_frame(renderer, scene, view, labels, supported, words_rng, scene_number)
         yield with_extras(renderer, scene, view[0], sample, sensor_rng) if extras else sample
