@@ -41,7 +41,7 @@ from focus_depth_ros.pipeline.prompts import PromptEncoder
 from focus_depth_ros.training.checkpoint import averaged_weights, write_whole
 from focus_depth_ros.training.compact import build, normalised
 from focus_depth_ros.training.config import TrainConfig, read_config
-from focus_depth_ros.training.example import HEIGHT, MAX_WORDS, VOCABULARY, WIDTH
+from focus_depth_ros.training.example import MAX_WORDS, VOCABULARY
 from focus_depth_ros.training.train import train
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'focus_depth_ros' / 'training' / 'configs'
@@ -232,7 +232,7 @@ def answers(
     ]
     if targets is None:
         prompts = [values.repeat_interleave(count, 0) for values in prompts]
-    picture = torch.from_numpy(stretch(frame.rgb, (WIDTH, HEIGHT)))[None]
+    picture = torch.from_numpy(stretch(frame.rgb, network.shape.grid(1)[::-1]))[None]
     output = network.focus(network.encoder(normalised(picture)), *prompts)
     return output.inverse_depth.numpy(), output.mask.numpy()
 

@@ -18,6 +18,7 @@ torch = pytest.importorskip('torch', reason='training needs torch (extra: train)
 pytest.importorskip('accelerate', reason='training needs accelerate (extra: train)')
 torch.set_num_threads(1)
 
+from focus_depth_ros.networks.compact import CompactShape  # noqa: E402
 from focus_depth_ros.synthesis.sample import (  # noqa: E402
     RelationCaption,
     write_sample,
@@ -38,11 +39,8 @@ from focus_depth_ros.training.draws import DrawOrder, RankShare, read_frame  # n
 from focus_depth_ros.training.example import (  # noqa: E402
     ABSENT_PROMPT,
     BOX_PROMPT,
-    OUTPUT_HEIGHT,
-    OUTPUT_WIDTH,
     TEXT_PROMPT,
     VOCABULARY,
-    WIDTH,
     PromptShares,
     _relations_in_view,
     canonical_disparity,
@@ -53,6 +51,9 @@ from focus_depth_ros.training.example import (  # noqa: E402
 )
 from focus_depth_ros.training.families import family_named  # noqa: E402
 from focus_depth_ros.training.muon import orthogonalised  # noqa: E402
+
+SHAPE = CompactShape()
+HEIGHT, WIDTH = SHAPE.grid(2)
 
 
 @pytest.fixture(scope='module')
@@ -110,9 +111,9 @@ def test_example_answers_each_kind_of_prompt() -> None:
         (TEXT_PROMPT, PromptShares(box=0.0, text=1.0, absent_of_text=0.0)),
         (ABSENT_PROMPT, PromptShares(box=0.0, text=1.0, absent_of_text=1.0)),
     ):
-        made = example(frame, np.random.default_rng(0), 2, shares, augment=False)
+        made = example(frame, SHAPE, np.random.default_rng(0), 2, shares, augment=False)
         assert made['kind'].tolist() == [kind, kind]
-        area = made['mask'].sum((1, 2)) * (320 / OUTPUT_WIDTH) * (240 / OUTPUT_HEIGHT)
+        area = made['mask'].sum((1, 2)) * (320 / WIDTH) * (240 / HEIGHT)
         assert area == pytest.approx(0 if kind == ABSENT_PROMPT else 8000, rel=1e-3)
         assert made['words'].any() == (kind != BOX_PROMPT)
         assert made['box'].any() == (kind == BOX_PROMPT)
@@ -120,12 +121,25 @@ def test_example_answers_each_kind_of_prompt() -> None:
     assert hits == {'the', 'a', 'object', 'red', 'plastic', 'block'}
 
 
+def test_an_example_has_the_size_of_the_network_it_is_for() -> None:
+    frame, shares = sample(), PromptShares(box=1.0, text=0.0, jitter=0.0)
+    shape = CompactShape(height=96, width=160)
+    made = example(frame, shape, np.random.default_rng(0), 1, shares, augment=False)
+    assert made['picture'].shape == (96, 160, 3)
+    for name in ('disparity', 'objects', 'boundary'):
+        assert made[name].shape == (48, 80), name
+    assert made['mask'].mean() == pytest.approx(8000 / (320 * 240), rel=1e-3)
+    assert made['words_at'].shape == (len(VOCABULARY), 12, 20)
+    half = np.sqrt((96 / 240) * (160 / 320))  # the focal length shrinks with the picture
+    assert made['disparity'].max() == pytest.approx(300 * half / (200 * 0.8), rel=1e-4)
+
+
 def test_where_an_objects_other_colours_are_is_not_asked() -> None:
     frame = sample()
     objects = [replace(item, colour='', other_colours=('red', 'white')) for item in frame.objects]
     shares = PromptShares(box=1.0, text=0.0)
     frame = replace(frame, objects=objects)
-    made = example(frame, np.random.default_rng(0), 1, shares, augment=False)
+    made = example(frame, SHAPE, np.random.default_rng(0), 1, shares, augment=False)
     targets = {word: made['words_at'][VOCABULARY.index(word)] for word in ('red', 'white', 'blue')}
     on_object = made['words_at'][VOCABULARY.index('object')] == 1
     for word in ('red', 'white'):
@@ -144,7 +158,7 @@ def test_what_train_never_shows_together_is_not_said_to_be_absent() -> None:
     shares = PromptShares(box=0.0, text=1.0, absent_of_text=1.0, relation_of_text=0.0)
     for absent, kind in (([kept], TEXT_PROMPT), ([kept, 'the blue mug'], ABSENT_PROMPT)):
         frame = replace(sample(), absent_captions=absent)
-        made = example(frame, np.random.default_rng(0), 2, shares, augment=False)
+        made = example(frame, SHAPE, np.random.default_rng(0), 2, shares, augment=False)
         assert made['kind'].tolist() == [kind, kind]
         assert made['words'].tolist() == 2 * [
             caption_words('the blue mug' if kind == ABSENT_PROMPT else 'the red block')
@@ -161,7 +175,7 @@ def test_words_ask_for_rare_classes_as_often() -> None:
     many = [replace(one, id=number + 1) for number in range(5)]
     frame = replace(frame, objects=[*many, rare])
     shares = PromptShares(box=0.0, text=1.0, absent_of_text=0.0, relation_of_text=0.0)
-    made = example(frame, np.random.default_rng(0), 300, shares, augment=False)
+    made = example(frame, SHAPE, np.random.default_rng(0), 300, shares, augment=False)
     asked_for_mug = (made['words'] == caption_words('the mug')).all(1)
     assert 0.4 < asked_for_mug.mean() < 0.6
 
@@ -181,12 +195,12 @@ def test_words_are_learned_apart_from_how_often_they_hold() -> None:
 def test_canonical_disparity_survives_crop_mirror_and_stretch() -> None:
     """f / (f_c Z): a half-width, full-height window doubles fx after the stretch."""
     frame = sample()
-    whole = canonical_disparity(frame)
-    assert whole.max() == pytest.approx(300 * WIDTH / 320 / (200 * 0.8), rel=1e-4)
+    whole = canonical_disparity(frame, SHAPE)
+    assert whole.max() == pytest.approx(300 * SHAPE.width / 320 / (200 * 0.8), rel=1e-4)
     assert whole.min() == 0.0  # unknown
     half = apply_view(frame, View(160, 0, 160, 240, mirrored=True))
-    assert canonical_disparity(half)[45, 9] == pytest.approx(
-        300 * WIDTH / 320 * np.sqrt(2) / (200 * half.depth_m[101, 10]), rel=1e-4
+    assert canonical_disparity(half, SHAPE)[45, 9] == pytest.approx(
+        300 * SHAPE.width / 320 * np.sqrt(2) / (200 * half.depth_m[101, 10]), rel=1e-4
     )
     assert np.array_equal(half.ids, frame.ids[:, 160:][:, ::-1])
     assert half.K[0, 2] == pytest.approx(159 - (159.5 - 160))
@@ -222,10 +236,10 @@ def test_near_pictures_are_windows_and_their_truth_moves_along() -> None:
     whole = (frame.ids == frame.objects[0].id).mean()
     nearer = []
     for seed in range(20):
-        made = example(frame, np.random.default_rng(seed), 1, shares, augment=True)
+        made = example(frame, SHAPE, np.random.default_rng(seed), 1, shares, augment=True)
         assert made['kind'].tolist() == [BOX_PROMPT]
         nearer.append(made['mask'].mean() / whole)
-        x0, y0, x1, y1 = made['box'][0] * np.tile([OUTPUT_WIDTH, OUTPUT_HEIGHT], 2)
+        x0, y0, x1, y1 = made['box'][0] * np.tile([WIDTH, HEIGHT], 2)
         assert made['mask'].sum() == pytest.approx((x1 - x0) * (y1 - y0), rel=0.05)
     assert min(nearer) > 0.8  # windows of up to the whole frame
     assert np.median(nearer) > 1.5
@@ -239,18 +253,20 @@ def test_words_with_a_box_hold_only_where_both_are() -> None:
     shares = PromptShares(
         box=0.0, text=1.0, absent_of_text=0.2, relation_of_text=0.0, box_of_text=1.0
     )
-    made = example(frame, np.random.default_rng(0), 200, shares, augment=False)
+    made = example(frame, SHAPE, np.random.default_rng(0), 200, shares, augment=False)
     fits = made['kind'] == TEXT_PROMPT
     assert set(made['kind']) == {TEXT_PROMPT, ABSENT_PROMPT}
     assert 0.3 < fits.mean() < 0.8
     assert not made['mask'][~fits].any()
     for box, mask in zip(made['box'][fits], made['mask'][fits], strict=True):
         rows, columns = np.nonzero(mask > 0.5)
-        middle = np.array([columns.mean() / OUTPUT_WIDTH, rows.mean() / OUTPUT_HEIGHT])
+        middle = np.array([columns.mean() / WIDTH, rows.mean() / HEIGHT])
         assert (box[:2] < middle).all() and (middle < box[2:]).all()
     assert (made['box'][~fits, 2] > made['box'][~fits, 0]).all()
     alone = replace(frame, objects=frame.objects[:1])
-    made = example(alone, np.random.default_rng(0), 50, replace(shares, absent_of_text=0), False)
+    made = example(
+        alone, SHAPE, np.random.default_rng(0), 50, replace(shares, absent_of_text=0), False
+    )
     assert set(made['kind']) == {TEXT_PROMPT}
 
 
@@ -259,7 +275,7 @@ def test_what_a_window_leaves_out_is_not_in_view() -> None:
     gone = replace(frame.objects[0], id=9, captions=['the white pitcher'])
     frame = replace(frame, objects=[*frame.objects, gone], absent_captions=['the blue mug'])
     shares = PromptShares(box=0.0, text=1.0, absent_of_text=1.0, relation_of_text=0.0)
-    made = example(frame, np.random.default_rng(0), 60, shares, augment=False)
+    made = example(frame, SHAPE, np.random.default_rng(0), 60, shares, augment=False)
     said = {tuple(words) for words in made['words']}
     assert said == {tuple(caption_words(text)) for text in ('the white pitcher', 'the blue mug')}
     assert set(made['kind']) == {ABSENT_PROMPT}
@@ -347,7 +363,7 @@ def test_bfloat16_is_left_where_it_is_only_emulated(
 
 CONFIGS = Path(train.__file__).with_name('configs')
 TINY = {
-    'stem': 8, 'stages': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1], 'detail': 8, 'decoder': 16,
+    'height': 96, 'width': 128, 'stem': 8, 'stages': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1], 'detail': 8, 'decoder': 16,
     'fine': 8, 'boundary': 8, 'grounding': 16, 'experts_hidden': 4,
 }  # fmt: skip
 

@@ -13,24 +13,20 @@ from block_scene import sample
 torch = pytest.importorskip('torch')
 pytest.importorskip('accelerate')
 
+from focus_depth_ros.networks.compact import CompactShape  # noqa: E402
 from focus_depth_ros.networks.compact_graphs import graphs, load_graph  # noqa: E402
 from focus_depth_ros.training import fovea  # noqa: E402
 from focus_depth_ros.training.compact import initial  # noqa: E402
 from focus_depth_ros.training.config import read_config  # noqa: E402
-from focus_depth_ros.training.example import (  # noqa: E402
-    BOX_PROMPT,
-    HEIGHT,
-    OUTPUT_HEIGHT,
-    OUTPUT_WIDTH,
-    WIDTH,
-    PromptShares,
-)
+from focus_depth_ros.training.example import BOX_PROMPT, PromptShares  # noqa: E402
 from focus_depth_ros.training.fovea_example import fovea_example  # noqa: E402
 from focus_depth_ros.training.stages import freeze_all_but, train_mode  # noqa: E402
 from focus_depth_ros.training.unfolded import settle_norms, unfolded_network  # noqa: E402
 
 CONFIGS = Path(fovea.__file__).parent / 'configs'
 BOXES_ALONE = PromptShares(box=1.0, text=0.0)
+
+SHAPE = CompactShape()
 
 
 def answers(network: torch.nn.Module, picture: torch.Tensor) -> list[torch.Tensor]:
@@ -104,9 +100,9 @@ class TestExamples:
     """Windows as the second look takes them, with the truth inside."""
 
     def test_the_truth_is_the_windows(self) -> None:
-        found = fovea_example(sample(1), np.random.default_rng(3), 4, BOXES_ALONE, False)
-        assert found['near'].shape == (4, HEIGHT, WIDTH, 3) and found['near'].dtype == np.uint8
-        assert found['mask'].shape == found['disparity'].shape == (4, OUTPUT_HEIGHT, OUTPUT_WIDTH)
+        found = fovea_example(sample(1), SHAPE, np.random.default_rng(3), 4, BOXES_ALONE, False)
+        assert found['near'].shape == (4, *SHAPE.grid(1), 3) and found['near'].dtype == np.uint8
+        assert found['mask'].shape == found['disparity'].shape == (4, *SHAPE.grid(2))
         assert (found['kind'] == BOX_PROMPT).all()
         for row in range(4):
             window = found['window'][row]
@@ -117,12 +113,12 @@ class TestExamples:
             assert len(np.unique(np.rint(sides * [320, 240, 320, 240]) / [4, 3, 4, 3])) <= 2
             x0, y0, x1, y1 = np.rint(window * [320, 240, 320, 240]).astype(int)
             inside = (sample(1).ids == 4)[y0:y1, x0:x1].astype(np.float32)
-            wanted = cv2.resize(inside, (OUTPUT_WIDTH, OUTPUT_HEIGHT), interpolation=cv2.INTER_AREA)
+            wanted = cv2.resize(inside, SHAPE.grid(2)[::-1], interpolation=cv2.INTER_AREA)
             assert np.abs(found['mask'][row] - wanted).mean() < 0.02
 
     def test_words_are_asked_without_their_box_first(self) -> None:
         shares = PromptShares(box=0.0, text=1.0, absent_of_text=0.5)
-        found = fovea_example(sample(1), np.random.default_rng(3), 8, shares, True)
+        found = fovea_example(sample(1), SHAPE, np.random.default_rng(3), 8, shares, True)
         spoken = found['words'].any(1)
         assert spoken.any()
         assert not found['box'][spoken].any() and found['near_box'][spoken].any(1).all()
@@ -130,7 +126,8 @@ class TestExamples:
     def test_one_seed_one_example(self) -> None:
         shares = PromptShares()
         one, other = (
-            fovea_example(sample(1), np.random.default_rng(5), 2, shares, True) for _ in range(2)
+            fovea_example(sample(1), SHAPE, np.random.default_rng(5), 2, shares, True)
+            for _ in range(2)
         )
         for name, values in one.items():
             assert np.array_equal(values, other[name]), name
@@ -140,7 +137,7 @@ def test_only_the_fovea_learns() -> None:
     config = replace(read_config(CONFIGS / 'compact_fovea.yaml'), bfloat16=False)
     network = fovea.build(config)
     freeze_all_but(network, config.stages[0].trained)
-    example = fovea_example(sample(1), np.random.default_rng(0), 2, config.ask, True)
+    example = fovea_example(sample(1), SHAPE, np.random.default_rng(0), 2, config.ask, True)
     batch = {name: torch.from_numpy(np.asarray(values))[None] for name, values in example.items()}
     objective = fovea.objective(network, config)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -158,11 +155,8 @@ def test_only_the_fovea_learns() -> None:
     assert changed and all(name.startswith('fovea.') for name in changed)
     review = fovea.review(objective.eval(), batch)
     assert set(config.terms) <= set(review.scores)
-    assert review.sheet.shape == (
-        2 * OUTPUT_HEIGHT,
-        6 * OUTPUT_WIDTH,
-        3,
-    )  # a row a window: picture and five maps
+    height, width = SHAPE.grid(2)
+    assert review.sheet.shape == (2 * height, 6 * width, 3)  # a row a window: picture, five maps
     assert review.sheet.std() > 10
 
 

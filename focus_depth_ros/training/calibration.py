@@ -36,7 +36,7 @@ def boundary_samples(
 ) -> tuple[Tensor, Tensor]:
     """Logits and 0 / 1 truth of every asked cell of so many frames of a folder, one dimension."""
     network.eval()
-    dataset = FocusDataset(1, PromptShares(), augment=False)
+    dataset = FocusDataset(network.shape, 1, PromptShares(), augment=False)
     logits, truths = [], []
     for batch in DataLoader(dataset, 16, sampler=spread_draws(folder, frames)):
         output, _ = predict(network, batch, bfloat16=False)

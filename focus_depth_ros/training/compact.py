@@ -27,8 +27,6 @@ from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.draws import DrawOrder
 from focus_depth_ros.training.example import (
     BOX_PROMPT,
-    OUTPUT_HEIGHT,
-    OUTPUT_WIDTH,
     TEXT_PROMPT,
     VOCABULARY,
     FocusDataset,
@@ -97,7 +95,7 @@ def first_batches(
 
 def examples(config: TrainConfig, augment: bool) -> Dataset[dict[str, Any]]:
     """Pictures with `config.prompts` questions each."""
-    return FocusDataset(config.prompts, config.ask, augment)
+    return FocusDataset(shape_of(config.network), config.prompts, config.ask, augment)
 
 
 def normalised(picture: Tensor) -> Tensor:
@@ -111,7 +109,7 @@ def normalised(picture: Tensor) -> Tensor:
 def predict(
     network: CompactNetwork | FoveaNetwork, batch: Batch, bfloat16: bool
 ) -> tuple[FocusOutput, Tensor]:
-    """Float32 outputs for the batch's B x P prompts, and word logits (B, V, 27, 36)."""
+    """Float32 outputs for the batch's B x P prompts, and word logits (B, V, H/8, W/8)."""
     prompts = batch['box'].shape[1]
     with torch.autocast(batch['box'].device.type, torch.bfloat16, enabled=bfloat16):
         features = network.encoder(normalised(batch['picture']))
@@ -162,7 +160,7 @@ class CompactObjective(nn.Module):
         super().__init__()
         self.network = network
         self.config = config
-        self.boxes = BoxMaps(OUTPUT_HEIGHT, OUTPUT_WIDTH)
+        self.boxes = BoxMaps(*network.shape.grid(2))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
@@ -225,12 +223,12 @@ def leave(network: nn.Module, folder: Path) -> None:
 def contact_sheet(batch: Batch, output: FocusOutput) -> NDArray[np.uint8]:
     """Rows of picture, true and predicted disparity, true and predicted mask, boundary."""
     prompts = batch['box'].shape[1]
+    height, width = batch['disparity'].shape[-2:]
     rows = []
     for index in range(min(SHEET_ROWS, batch['picture'].shape[0])):
         at = index * prompts
-        small = cv2.resize(
-            batch['picture'][index].cpu().numpy()[:, :, ::-1], (OUTPUT_WIDTH, OUTPUT_HEIGHT)
-        )
+        picture = batch['picture'][index].cpu().numpy()
+        small = cv2.resize(picture[:, :, ::-1], (width, height))
         maps = (
             batch['disparity'][index],
             output.inverse_depth[at],
@@ -240,8 +238,8 @@ def contact_sheet(batch: Batch, output: FocusOutput) -> NDArray[np.uint8]:
         )
         left, top, right, bottom = batch['box'][index, 0].tolist()
         corners = [
-            (int(left * OUTPUT_WIDTH), int(top * OUTPUT_HEIGHT)),
-            (int(right * OUTPUT_WIDTH), int(bottom * OUTPUT_HEIGHT)),
+            (int(left * width), int(top * height)),
+            (int(right * width), int(bottom * height)),
         ]
         small = cv2.rectangle(small.astype(np.uint8), corners[0], corners[1], (0, 255, 255), 1)
         rows.append(np.hstack([small, *(coloured(values) for values in maps)]))

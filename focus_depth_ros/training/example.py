@@ -41,9 +41,8 @@ from focus_depth_ros.training.augmentation import (
 )
 from focus_depth_ros.training.draws import Draw, read_frame
 
-WIDTH, HEIGHT = CompactShape.width, CompactShape.height
-OUTPUT_HEIGHT, OUTPUT_WIDTH = CompactShape().grid(2)
-GRID_HEIGHT, GRID_WIDTH = CompactShape().grid(8)
+Size = tuple[int, int]
+"""(height, width)."""
 CANONICAL_FOCAL_PX = 200.0
 MAX_WORDS = MOST_WORDS
 VOCABULARY = model_vocabulary(WORDS)
@@ -56,8 +55,8 @@ WRONG_BOX_SHARE = 0.3
 """Of the boxes that come with words: round another thing, so that nothing is what both say."""
 LEFT_OUT_SHARE = 0.5
 """Of the plain captions that fit nothing: of a thing that the window leaves out, where one is."""
-SMALLEST_TARGET = 16
-"""Output cells a target must cover to be asked for (about 80 px of a 320x240 frame)."""
+SMALLEST_TARGET = 0.001
+"""Share of the picture that a target must cover to be asked for (80 px of a 320x240 frame)."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,10 @@ class PromptShares:
 class FocusDataset(Dataset[dict[str, Any]]):
     """A draw -> the arrays of one picture and its prompts (see `example`)."""
 
-    def __init__(self, prompts: int, shares: PromptShares, augment: bool) -> None:
+    def __init__(
+        self, shape: CompactShape, prompts: int, shares: PromptShares, augment: bool
+    ) -> None:
+        self.shape = shape
         self.prompts = prompts
         self.shares = shares
         self.augment = augment
@@ -89,29 +91,33 @@ class FocusDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         cv2.setNumThreads(0)
         rng = np.random.default_rng(draw.seed)
-        return example(
-            read_frame(draw.shard, draw.number), rng, self.prompts, self.shares, self.augment
-        )
+        sample = read_frame(draw.shard, draw.number)
+        return example(sample, self.shape, rng, self.prompts, self.shares, self.augment)
 
 
 def example(
-    sample: Sample, rng: np.random.Generator, prompts: int, shares: PromptShares, augment: bool
+    sample: Sample,
+    shape: CompactShape,
+    rng: np.random.Generator,
+    prompts: int,
+    shares: PromptShares,
+    augment: bool,
 ) -> dict[str, Any]:
-    """Arrays of one training picture with P prompts; h, w is the output grid.
+    """Arrays of one training picture with P prompts; h, w is the shape's stride-2 grid.
 
-    picture uint8 (216, 288, 3); disparity float32 (h, w), canonical f / (f_c Z), 0 = unknown;
-    objects bool (h, w); boundary uint8 (h, w), 255 = not asked; words_at uint8 (V, 27, 36), 255 =
-    not asked; box float32 (P, 4); words int32 (P, 12); mask float32 (P, h, w) area share; kind
-    int64 (P,).
+    picture uint8 (2 h, 2 w, 3); disparity float32 (h, w), canonical f / (f_c Z), 0 = unknown;
+    objects bool (h, w); boundary uint8 (h, w), 255 = not asked; words_at uint8 (V, h / 4, w / 4),
+    255 = not asked; box float32 (P, 4); words int32 (P, 12); mask float32 (P, h, w) area share;
+    kind int64 (P,).
     """
     seen = apply_view(sample, _view(sample, rng, shares.near, augment))
-    picture = resized(seen.rgb, WIDTH, HEIGHT)
+    picture = resized(seen.rgb, shape.grid(1))
     if augment:
         picture = degrade(picture.astype(np.uint8), rng)
-    asked = [question(seen, rng, shares) for _ in range(prompts)]
+    asked = [question(seen, shape.grid(2), rng, shares) for _ in range(prompts)]
     return {
         'picture': picture,
-        **truth_of(seen),
+        **truth_of(seen, shape),
         'box': np.stack([prompt.box for prompt in asked]),
         'words': np.array([prompt.words for prompt in asked], np.int32),
         'mask': np.stack([prompt.mask for prompt in asked]),
@@ -119,13 +125,13 @@ def example(
     }
 
 
-def truth_of(seen: Sample) -> dict[str, NDArray[Any]]:
+def truth_of(seen: Sample, shape: CompactShape) -> dict[str, NDArray[Any]]:
     """What is true of a view whatever is asked: see `example`."""
     return {
-        'disparity': canonical_disparity(seen),
-        'objects': _nearest(seen.ids, OUTPUT_HEIGHT, OUTPUT_WIDTH) > 0,
-        'boundary': _boundary_target(seen.boundary),
-        'words_at': _word_targets(seen),
+        'disparity': canonical_disparity(seen, shape),
+        'objects': _nearest(seen.ids, shape.grid(2)) > 0,
+        'boundary': _boundary_target(seen.boundary, shape.grid(2)),
+        'words_at': _word_targets(seen, shape.grid(8)),
     }
 
 
@@ -140,15 +146,15 @@ def _view(sample: Sample, rng: np.random.Generator, near: float, augment: bool) 
     return draw_view(width, height, rng)
 
 
-def canonical_disparity(sample: Sample) -> NDArray[np.float32]:
-    """Inverse depth of the canonical camera on the output grid, f / (f_c Z); 0 = unknown.
+def canonical_disparity(sample: Sample, shape: CompactShape) -> NDArray[np.float32]:
+    """Inverse depth of the canonical camera on the stride-2 grid, f / (f_c Z); 0 = unknown.
 
     f = sqrt(fx fy) of the picture stretched to the network's input, px.
     """
     height, width = sample.depth_m.shape
-    stretch = (WIDTH / width) * (HEIGHT / height)
+    stretch = (shape.width / width) * (shape.height / height)
     focal_px = float(np.sqrt(sample.K[0, 0] * sample.K[1, 1] * stretch))
-    depth_m = _nearest(sample.depth_m, OUTPUT_HEIGHT, OUTPUT_WIDTH)
+    depth_m = _nearest(sample.depth_m, shape.grid(2))
     known = np.isfinite(depth_m) & (depth_m > 0)
     disparity = focal_px / (CANONICAL_FOCAL_PX * np.where(known, depth_m, 1.0))
     return np.where(known, disparity, 0.0).astype(np.float32)
@@ -169,32 +175,36 @@ class Question:
     about: int = 0
 
 
-def question(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> Question:
-    """One random question about the picture, with its true answer."""
+def question(seen: Sample, grid: Size, rng: np.random.Generator, shares: PromptShares) -> Question:
+    """One random question about the picture, with its true answer on the grid (height, width)."""
+    nothing = np.zeros(grid, np.float32)
     no_box, no_words = np.zeros(4, np.float32), [0] * MAX_WORDS
     choice = rng.random()
     if shares.box <= choice < shares.box + shares.text:
-        return _said(seen, rng, shares) or Question(NO_PROMPT, no_box, no_words, _nothing())
+        return _said(seen, grid, rng, shares) or Question(NO_PROMPT, no_box, no_words, nothing)
     if choice < shares.box:
         for item in _shuffled(seen.objects, rng):
-            mask = _target_mask(seen, item)
+            mask = _target_mask(seen, item, grid)
             if mask is not None:
                 box = jittered(normalised_box(seen.ids == item.id), rng, shares.jitter)
                 return Question(BOX_PROMPT, box, no_words, mask, item.id)
-    return Question(NO_PROMPT, no_box, no_words, _nothing())
+    return Question(NO_PROMPT, no_box, no_words, nothing)
 
 
-def _said(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> Question | None:
+def _said(
+    seen: Sample, grid: Size, rng: np.random.Generator, shares: PromptShares
+) -> Question | None:
     """A caption, with a rough box at times; None when nothing in view has one."""
+    nothing = np.zeros(grid, np.float32)
     by_relation = rng.random() < shares.relation_of_text
     absent = _absent_captions(seen, by_relation, rng)
-    answers = ((item.id, _target_mask(seen, item)) for item in seen.objects)
+    answers = ((item.id, _target_mask(seen, item, grid)) for item in seen.objects)
     masks = {key: mask for key, mask in answers if mask is not None}
     in_view = [item for item in _classes_shuffled(seen.objects, rng) if item.id in masks]
     boxed = rng.random() < shares.box_of_text
     if absent and rng.random() < shares.absent_of_text:
         box = _rough_box(seen, in_view if boxed else [], rng)
-        return Question(ABSENT_PROMPT, box, caption_words(_one_of(absent, rng)), _nothing())
+        return Question(ABSENT_PROMPT, box, caption_words(_one_of(absent, rng)), nothing)
     for item in in_view:
         captions = _relations_in_view(seen, item) if by_relation else item.captions
         captions = captions or item.captions
@@ -203,7 +213,7 @@ def _said(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> Quest
         words = caption_words(_one_of(captions, rng))
         others = [other for other in in_view if other is not item]
         if boxed and others and rng.random() < WRONG_BOX_SHARE:
-            return Question(ABSENT_PROMPT, _rough_box(seen, others, rng), words, _nothing())
+            return Question(ABSENT_PROMPT, _rough_box(seen, others, rng), words, nothing)
         box = _rough_box(seen, [item] if boxed else [], rng)
         return Question(TEXT_PROMPT, box, words, masks[item.id], item.id)
     return None
@@ -230,10 +240,6 @@ def _absent_captions(seen: Sample, by_relation: bool, rng: np.random.Generator) 
     if left_out and not by_relation and rng.random() < LEFT_OUT_SHARE:
         absent = [caption for item in left_out for caption in item.captions] or absent
     return [caption for caption in absent if not names_kept_combination(caption)]
-
-
-def _nothing() -> NDArray[np.float32]:
-    return np.zeros((OUTPUT_HEIGHT, OUTPUT_WIDTH), np.float32)
 
 
 def _one_of(captions: Sequence[str], rng: np.random.Generator) -> str:
@@ -287,21 +293,21 @@ def _classes_shuffled(objects: list[SceneObject], rng: np.random.Generator) -> l
     return sorted(_shuffled(objects, rng), key=lambda item: int(rank[item.class_name]))
 
 
-def _target_mask(seen: Sample, item: SceneObject) -> NDArray[np.float32] | None:
-    """Share of each output cell the object covers, or None if too little of it is in the window."""
+def _target_mask(seen: Sample, item: SceneObject, grid: Size) -> NDArray[np.float32] | None:
+    """Share of each cell the object covers, or None if too little of it is in the window."""
     visible = seen.ids == item.id
     if _visible_share(seen, item) < SMALLEST_SHARE:
         return None
-    mask = np.asarray(resized(visible.astype(np.float32), OUTPUT_WIDTH, OUTPUT_HEIGHT), np.float32)
-    return mask if mask.sum() >= SMALLEST_TARGET else None
+    mask = np.asarray(resized(visible.astype(np.float32), grid), np.float32)
+    return mask if mask.mean() >= SMALLEST_TARGET else None
 
 
-def _boundary_target(boundary: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _boundary_target(boundary: NDArray[np.uint8], grid: Size) -> NDArray[np.uint8]:
     """1 where an occlusion runs through the cell, 255 where only a contact edge does, else 0."""
 
     def touched(*kinds: int) -> NDArray[np.bool_]:
         lines = np.isin(boundary, kinds).astype(np.float32)
-        share = cv2.resize(lines, (OUTPUT_WIDTH, OUTPUT_HEIGHT), interpolation=cv2.INTER_AREA)
+        share = cv2.resize(lines, grid[::-1], interpolation=cv2.INTER_AREA)
         return np.asarray(share > 0)
 
     occlusion = touched(BOUNDARY_OCCLUSION, BOUNDARY_SELF)
@@ -309,8 +315,8 @@ def _boundary_target(boundary: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(occlusion, 1, np.where(contact, 255, 0)).astype(np.uint8)
 
 
-def _word_targets(seen: Sample) -> NDArray[np.uint8]:
-    """Which words hold at each cell of the stride-8 grid: (V, 27, 36).
+def _word_targets(seen: Sample, grid: Size) -> NDArray[np.uint8]:
+    """Which words hold at each cell of a grid: (V, height, width).
 
     1 / 0, and 255 = not asked: sizes and places are relative to what else is in view, and of an
     object's other colours nobody knows where they are.
@@ -325,19 +331,21 @@ def _word_targets(seen: Sample) -> NDArray[np.uint8]:
                 table[item.id, VOCABULARY.index(word)] = 1
     for word in (VOCABULARY[0], VOCABULARY[1], *SIZES, *RELATION_WORDS):
         table[:, VOCABULARY.index(word)] = 255
-    grid = _nearest(seen.ids, GRID_HEIGHT, GRID_WIDTH)
-    return np.ascontiguousarray(table[grid].transpose(2, 0, 1))
+    there = _nearest(seen.ids, grid)
+    return np.ascontiguousarray(table[there].transpose(2, 0, 1))
 
 
-def resized(image: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-    """Averaged where it shrinks, interpolated where it grows."""
+def resized(image: NDArray[Any], size: Size) -> NDArray[Any]:
+    """At another size (height, width): averaged where it shrinks, interpolated where it grows."""
+    height, width = size
     grows = image.shape[1] < width or image.shape[0] < height
     way = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
     return np.asarray(cv2.resize(image, (width, height), interpolation=way))
 
 
-def _nearest(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+def _nearest(image: NDArray[Any], grid: Size) -> NDArray[Any]:
     """The image's value at the centre of each cell of a (height, width) grid."""
+    height, width = grid
     rows = ((np.arange(height) + 0.5) * image.shape[0] / height).astype(np.intp)
     columns = ((np.arange(width) + 0.5) * image.shape[1] / width).astype(np.intp)
     return np.asarray(image[rows[:, None], columns])

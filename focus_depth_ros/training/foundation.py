@@ -119,7 +119,7 @@ class FoundationDataset(Dataset[dict[str, Any]]):
         picture = degrade(sample.rgb, rng) if self.augment else sample.rgb
         contact = sample.boundary == BOUNDARY_CONTACT
         return {
-            'picture': resized(picture, self.side_px, self.side_px),
+            'picture': resized(picture, (self.side_px, self.side_px)),
             'depth': np.nan_to_num(sample.depth_m, nan=0.0, posinf=0.0),
             'boundary': np.where(contact, 255, sample.boundary > 0).astype(np.uint8),
             **self._question(sample, rng),

@@ -19,12 +19,7 @@ from focus_depth_ros.training import compact
 from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact_losses import compact_terms
 from focus_depth_ros.training.config import TrainConfig
-from focus_depth_ros.training.example import (
-    BOX_PROMPT,
-    OUTPUT_HEIGHT,
-    OUTPUT_WIDTH,
-    TEXT_PROMPT,
-)
+from focus_depth_ros.training.example import BOX_PROMPT, TEXT_PROMPT
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.fovea_example import FoveaDataset
 from focus_depth_ros.training.unfolded import kept_weights, unfolded_network
@@ -65,11 +60,12 @@ def with_second_half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def examples(config: TrainConfig, augment: bool) -> Dataset[dict[str, Any]]:
     """Pictures with `config.prompts` windows each."""
-    return FoveaDataset(config.prompts, config.ask, augment)
+    shape = compact.shape_of(config.network)
+    return FoveaDataset(shape, config.prompts, config.ask, augment)
 
 
 def predict(network: FoveaNetwork, batch: Batch, bfloat16: bool) -> tuple[FocusOutput, Tensor]:
-    """Float32 outputs for the batch's B x P windows, and word logits (B x P, V, 27, 36)."""
+    """Float32 outputs for the batch's B x P windows, and word logits (B x P, V, H/8, W/8)."""
     windows = batch['box'].shape[1]
     with torch.autocast(batch['box'].device.type, torch.bfloat16, enabled=bfloat16):
         with torch.no_grad():
@@ -91,7 +87,7 @@ class FoveaObjective(nn.Module):
     def __init__(self, network: FoveaNetwork, config: TrainConfig) -> None:
         super().__init__()
         self.network, self.config = network, config
-        self.boxes = BoxMaps(OUTPUT_HEIGHT, OUTPUT_WIDTH)
+        self.boxes = BoxMaps(*network.shape.grid(2))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""

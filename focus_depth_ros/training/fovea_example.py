@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from focus_depth_ros.networks.compact import CompactShape
 from focus_depth_ros.pipeline.window import MARGIN, window_round
 from focus_depth_ros.synthesis.sample import Sample
 from focus_depth_ros.training.augmentation import View, apply_view, degrade, draw_view, whole_view
 from focus_depth_ros.training.draws import Draw, read_frame
 from focus_depth_ros.training.example import (
-    HEIGHT,
-    OUTPUT_HEIGHT,
-    OUTPUT_WIDTH,
-    WIDTH,
     PromptShares,
     Question,
     question,
@@ -37,7 +34,10 @@ TRIES = 8
 class FoveaDataset(Dataset[dict[str, Any]]):
     """A draw -> the arrays of one picture and its windows (see `fovea_example`)."""
 
-    def __init__(self, windows: int, shares: PromptShares, augment: bool) -> None:
+    def __init__(
+        self, shape: CompactShape, windows: int, shares: PromptShares, augment: bool
+    ) -> None:
+        self.shape = shape
         self.windows = windows
         self.shares = shares
         self.augment = augment
@@ -46,16 +46,21 @@ class FoveaDataset(Dataset[dict[str, Any]]):
         cv2.setNumThreads(0)
         rng = np.random.default_rng(draw.seed)
         sample = read_frame(draw.shard, draw.number)
-        return fovea_example(sample, rng, self.windows, self.shares, self.augment)
+        return fovea_example(sample, self.shape, rng, self.windows, self.shares, self.augment)
 
 
 def fovea_example(
-    sample: Sample, rng: np.random.Generator, windows: int, shares: PromptShares, augment: bool
+    sample: Sample,
+    shape: CompactShape,
+    rng: np.random.Generator,
+    windows: int,
+    shares: PromptShares,
+    augment: bool,
 ) -> dict[str, Any]:
-    """Arrays of one picture with P windows, each with one question; h, w is the output grid.
+    """Arrays of one picture with P windows, each with one question; h, w is the stride-2 grid.
 
-    picture uint8 (216, 288, 3), the whole; box float32 (P, 4) and words int32 (P, 12), the first
-    look's prompts; near uint8 (P, 216, 288, 3), the windows; window float32 (P, 4) xyxy / picture
+    picture uint8 (2 h, 2 w, 3), the whole; box float32 (P, 4) and words int32 (P, 12), the first
+    look's prompts; near uint8 (P, 2 h, 2 w, 3), the windows; window float32 (P, 4) xyxy / picture
     size; near_box float32 (P, 4) in shares of the window. The truth in each window, as in
     `example`: disparity, objects, boundary, words_at, mask, each (P, ...); kind int64 (P,).
     """
@@ -65,10 +70,10 @@ def fovea_example(
     )
     if augment:
         seen = replace(seen, rgb=degrade(seen.rgb, rng))
-    asked = [_question(seen, rng, shares) for _ in range(windows)]
-    rows = [_window(seen, one, rng) for one in asked]
+    asked = [_question(seen, shape, rng, shares) for _ in range(windows)]
+    rows = [_window(seen, shape, one, rng) for one in asked]
     return {
-        'picture': resized(seen.rgb, WIDTH, HEIGHT),
+        'picture': resized(seen.rgb, shape.grid(1)),
         'box': np.stack([one.box if not any(one.words) else 0 * one.box for one in asked]),
         'words': np.array([one.words for one in asked], np.int32),
         'kind': np.array([one.kind for one in asked], np.int64),
@@ -76,16 +81,20 @@ def fovea_example(
     }
 
 
-def _question(seen: Sample, rng: np.random.Generator, shares: PromptShares) -> Question:
+def _question(
+    seen: Sample, shape: CompactShape, rng: np.random.Generator, shares: PromptShares
+) -> Question:
     """One with a box for the window to be laid round; words get theirs from the first look."""
     for _ in range(TRIES):
-        one = question(seen, rng, replace(shares, box_of_text=1.0))
+        one = question(seen, shape.grid(2), rng, replace(shares, box_of_text=1.0))
         if one.box.any():
             return one
     return replace(one, box=np.array([0.25, 0.25, 0.75, 0.75], np.float32))
 
 
-def _window(seen: Sample, asked: Question, rng: np.random.Generator) -> dict[str, Any]:
+def _window(
+    seen: Sample, shape: CompactShape, asked: Question, rng: np.random.Generator
+) -> dict[str, Any]:
     view = _view_round(asked.box, seen.ids.shape[1], seen.ids.shape[0], rng)
     near = apply_view(seen, view)
     height, width = seen.ids.shape
@@ -94,11 +103,11 @@ def _window(seen: Sample, asked: Question, rng: np.random.Generator) -> dict[str
     sides = np.tile(window[2:] - window[:2], 2)
     inside = (near.ids == asked.about) if asked.about else np.zeros(near.ids.shape, np.bool_)
     return {
-        'near': resized(near.rgb, WIDTH, HEIGHT),
+        'near': resized(near.rgb, shape.grid(1)),
         'window': window.astype(np.float32),
         'near_box': np.clip((asked.box - np.tile(window[:2], 2)) / sides, 0, 1).astype(np.float32),
-        'mask': resized(inside.astype(np.float32), OUTPUT_WIDTH, OUTPUT_HEIGHT),
-        **truth_of(near),
+        'mask': resized(inside.astype(np.float32), shape.grid(2)),
+        **truth_of(near, shape),
     }
 
 
