@@ -63,11 +63,21 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'rviz', default_value='false', choices=['true', 'false'], description='start RViz'
             ),
+            DeclareLaunchArgument(
+                'rviz_frame',
+                default_value='camera_color_optical_frame',
+                description="RViz' fixed frame: the frame_id of the images",
+            ),
             OpaqueFunction(function=start_node),
             Node(
                 package='rviz2',
                 executable='rviz2',
-                arguments=['-d', str(PARAMETER_FILE.with_name('focus.rviz'))],
+                arguments=[
+                    '-d',
+                    str(PARAMETER_FILE.with_name('focus.rviz')),
+                    '-f',
+                    LaunchConfiguration('rviz_frame'),
+                ],
                 condition=IfCondition(LaunchConfiguration('rviz')),
             ),
         ]

@@ -224,6 +224,15 @@ class TestChoice:
         assert model.engine_name == 'fake fp32' and len(fake.loaded) == 2
         model.close()
 
+    def test_a_precision_beside_a_backends_own_is_not_said_to_be_missing(
+        self, tiny_model: Path, fake: FakeBackend
+    ) -> None:
+        fake.built = {'int8'}  # as `focus-depth compile --precision int8` leaves it
+        model = FocusModel(tiny_model, 'tensorrt', precision='int8')
+        assert model.engine_name == 'fake int8'
+        assert model.choice == 'fake int8 serves'
+        model.close()
+
     def test_a_precision_that_the_cpu_has_not_is_not_taken_for_int8(self) -> None:
         model = FocusModel(BUILT_IN, 'onnxruntime', precision='fp16')
         assert model.precision == 'fp32'

@@ -185,6 +185,17 @@ def test_text_by_service_and_by_topic(robot: Robot) -> None:
     assert robot.answer(output='targets').targets == []
 
 
+def test_an_empty_text_clears_whatever_was_named_since_the_last_one(robot: Robot) -> None:
+    from std_msgs.msg import String
+
+    for _ in range(2):
+        assert robot.call('set_text_target', text='red mug').success
+        assert len(robot.answer(output='targets').targets) == 1
+        robot.texts.publish(String(data=''))
+        robot.spin(0.2)
+        assert robot.answer(output='targets').targets == []
+
+
 def test_a_command_stands_above_detections_until_cleared(robot: Robot) -> None:
     robot.call('set_text_target', text='red mug')
     robot.answer()

@@ -363,8 +363,8 @@ def test_bfloat16_is_left_where_it_is_only_emulated(
 
 CONFIGS = Path(train.__file__).with_name('configs')
 TINY = {
-    'height': 96, 'width': 128, 'stem': 8, 'stages': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1], 'detail': 8, 'decoder': 16,
-    'fine': 8, 'boundary': 8, 'grounding': 16, 'experts_hidden': 4,
+    'height': 96, 'width': 128, 'stem': 8, 'stages': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1],
+    'detail': 8, 'decoder': 16, 'fine': 8, 'boundary': 8, 'grounding': 16, 'experts_hidden': 4,
 }  # fmt: skip
 
 

@@ -89,14 +89,18 @@ class Commands:
             self._complaints(problem)
 
     def _on_text_target(self, message: String) -> None:
-        if message.data == self._last_text:  # a publisher may repeat itself
-            return
+        if message.data == self._last_text and not self._clears_something(message.data):
+            return  # a publisher may repeat itself
         try:
             answer = self._look_at_text(message.data, append=False)
             self._node.get_logger().info(answer, throttle_duration_sec=1.0)
         except InvalidInput as problem:
             self._complaints(problem)
         self._last_text = message.data
+
+    def _clears_something(self, text: str) -> bool:
+        """Whether the text is empty and a service has named a target since the last one."""
+        return not text.strip() and self._targets is not None and self._targets.is_commanded
 
     def _look_at_text(self, text: str, append: bool) -> str:
         targets = self._opened()

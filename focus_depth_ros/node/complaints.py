@@ -47,7 +47,8 @@ class Complaints:
                 seen_s=now,
             )
         if loud:
-            self._log(f'{text} [{problem.kind}; said once, counted in /diagnostics]')
+            how_often = f'said at most every {QUIET_S:g} s, counted in /diagnostics'
+            self._log(f'{text} [{problem.kind}; {how_often}]')
 
     def counts(self) -> dict[str, int]:
         """How often each kind was seen since the start."""

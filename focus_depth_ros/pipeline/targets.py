@@ -97,6 +97,12 @@ class TargetsInView:
         self._accepted_ns = 0
         self._named = 0
 
+    @property
+    def is_commanded(self) -> bool:
+        """Whether a command stands above detections, be its target in view or not."""
+        with self._lock:
+            return self._is_commanded
+
     def command(self, target: Target, append: bool, stamp_ns: int = 0) -> None:
         """Look at this target, in place of all others or (`append`) beside commanded ones.
 
