@@ -386,6 +386,15 @@ def config(shards: Path, output: Path, name: str = 'compact') -> TrainConfig:
     )
 
 
+def test_checkpoints_to_keep_stay_as_they_were(shards: Path, tmp_path: Path) -> None:
+    train.train(replace(config(shards, tmp_path), keep=(1,)))
+    steps = {
+        name: torch.load(tmp_path / f'{name}.pt', weights_only=True)['step']
+        for name in ('step1', 'checkpoint')
+    }
+    assert steps == {'step1': 1, 'checkpoint': 4}
+
+
 def test_a_killed_run_goes_on_to_the_same_weights(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

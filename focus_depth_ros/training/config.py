@@ -63,6 +63,7 @@ class TrainConfig:
     threads: int
     workers: int
     checkpoint_every: int
+    keep: tuple[int, ...]
     validate_every: int
     validation_frames: int
 

@@ -89,6 +89,13 @@ class RunState:
         """The file a killed run goes on from."""
         return checkpoint_of(self.config)
 
+    def checkpoints_due(self) -> list[Path]:
+        """Files to write after this step: what is kept comes before what a run goes on from."""
+        kept = self.config.output / f'step{self.done}.pt'
+        is_kept = self.done in self.config.keep and self.accelerator.is_main_process
+        last = [self.checkpoint] if self.due(self.config.checkpoint_every) else []
+        return [kept, *last] if is_kept else last
+
     def due(self, every: int) -> bool:
         """Whether what the first process does after so many steps and after the last is due."""
         at_last = self.done == self.config.steps
@@ -122,9 +129,9 @@ def train(config: TrainConfig) -> None:
                 means = log_means(state, recent, share)
                 bar.set_postfix({name: f'{value:.3f}' for name, value in means.items()})
                 recent = []
-            if state.due(config.checkpoint_every):
+            for path in state.checkpoints_due():
                 save_checkpoint(
-                    state.checkpoint, state.network, state.average, optimizers, state.done,
+                    path, state.network, state.average, optimizers, state.done,
                     state.order.passes, config, state.family.trainable(),
                 )  # fmt: skip
             if state.due(config.validate_every):

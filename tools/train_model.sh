@@ -1,0 +1,38 @@
+#!/bin/sh
+# The built-in model from nothing, as docs/training.md describes it: `sh tools/train_model.sh`.
+# Everything lands in the folder it is started in, data/ and runs/ among it. Stopped and started again it goes on;
+# training/configs says what each run is for. About ten hours on the two cores that it was first done on.
+set -eu
+
+configs=$(cd "$(dirname "$0")/../focus_depth_ros/training/configs" && pwd)
+
+focus-depth render --scenes 2950 --seed 1 --split train --out data/train --workers 2
+focus-depth render --scenes 100 --seed 1 --split validation --out data/validation --workers 2
+focus-depth render --scenes 120 --seed 1 --split test --out data/test --workers 2
+
+focus-depth train "$configs/compact.yaml"
+focus-depth train "$configs/compact_continued.yaml"
+
+third=runs/compact_third
+focus-depth train "$configs/compact_continued.yaml" --from runs/compact_continued/checkpoint.pt --output $third
+focus-depth average "$configs/compact_continued.yaml" $third/step500.pt $third/step1500.pt $third/checkpoint.pt \
+    --output averaged.pt
+
+run=runs/compact_captions
+focus-depth train "$configs/compact_captions.yaml"
+focus-depth average "$configs/compact_captions.yaml" $run/step1000.pt $run/step1400.pt $run/checkpoint.pt \
+    --output averaged_again.pt
+
+run=runs/compact_second_look
+focus-depth train "$configs/compact_second_look.yaml"
+focus-depth average "$configs/compact_second_look.yaml" averaged_again.pt $run/step2000.pt $run/checkpoint.pt \
+    --output averaged_last.pt
+
+focus-depth train "$configs/compact_larger.yaml"
+focus-depth train "$configs/compact_longer.yaml"
+focus-depth average "$configs/compact_longer.yaml" runs/compact_larger/checkpoint.pt runs/compact_longer/step300.pt \
+    --output averaged_longer.pt
+
+focus-depth export averaged_longer.pt --validation data/validation --version "${VERSION:-mine}" --output model
+focus-depth quantise model --dataset shards data/validation
+focus-depth evaluate --model model --dataset shards data/test
