@@ -143,6 +143,21 @@ def test_depth_boundary_error_of_a_line_three_pixels_off() -> None:
     assert depth_edges.depth_boundary_error(~EVERYWHERE, true).accuracy_px == 10
 
 
+def test_a_false_depth_edge_counts_as_ten_pixels_off() -> None:
+    """60 pixels 3 px off, 60 more 30 px off, and 60 true ones 3 px from the nearest."""
+    true, predicted = np.zeros((60, 80), np.bool_), np.zeros((60, 80), np.bool_)
+    true[:, 40], predicted[:, 43], predicted[:, 70] = True, True, True
+    found = depth_edges.depth_boundary_error(predicted, true)
+    assert found.accuracy_px == 3.0
+    assert found.completeness_px == pytest.approx((3 + 10 + 3) / 3)
+
+
+def test_without_a_true_depth_edge_there_is_nothing_to_find() -> None:
+    for predicted in (EVERYWHERE, ~EVERYWHERE):
+        found = depth_edges.depth_boundary_error(predicted, ~EVERYWHERE)
+        assert np.isnan(found.accuracy_px) and np.isnan(found.completeness_px)
+
+
 def test_scale_invariant_boundary_f1() -> None:
     """A square before a wall has its steps in all four directions; a step to the right in one."""
     square = np.full((60, 80), 2.0, np.float32)

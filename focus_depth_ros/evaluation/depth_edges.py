@@ -13,6 +13,7 @@ from focus_depth_ros.evaluation.boundary_metrics import distance_to
 from focus_depth_ros.evaluation.metrics import Image, Mask
 
 CANNY_SIGMA_PX = 2**0.5
+CANNY_LOW, CANNY_HIGH = 0.15, 0.3
 FARTHEST_PX = 10.0
 """Distances between edges are cut off here; a prediction without edges gets this much."""
 RATIOS = np.linspace(1.05, 1.25, 10)
@@ -23,8 +24,8 @@ _UNIT = 4000.0
 def depth_edges(
     depth: Image,
     region: Mask,
-    low: float = 0.15,
-    high: float = 0.3,
+    low: float = CANNY_LOW,
+    high: float = CANNY_HIGH,
     sigma_px: float = CANNY_SIGMA_PX,
 ) -> Mask:
     """Canny edges of a depth map brought to [0, 1] over `region`; none outside of it.
@@ -51,7 +52,7 @@ def depth_edges(
 
 @dataclass(frozen=True)
 class DepthBoundaryError:
-    """eps_acc and eps_comp, pixels: smaller is better, 10 is the worst."""
+    """eps_acc and eps_comp, pixels: smaller is better, 10 is the worst; NaN: nothing to find."""
 
     accuracy_px: float
     completeness_px: float
@@ -60,14 +61,18 @@ class DepthBoundaryError:
 def depth_boundary_error(predicted: Mask, true: Mask) -> DepthBoundaryError:
     """How far predicted depth edges lie from the true ones, and true ones from predicted.
 
-    eps_acc: mean distance of the predicted edges within 10 px of a true one. eps_comp: mean, over
-    these and the true edges, of the distance to the other kind, cut off at 10 px.
+    Both are edges, bool (H, W). As iBims-1 (Koch et al., 2018) computes them: eps_acc is the mean
+    distance of the predicted edges within 10 px of a true one; eps_comp the mean, over all
+    predicted and all true edges, of the distance to the other kind, cut off at 10 px. No predicted
+    edge within 10 px: 10 and 10. No true edge: NaN.
     """
+    if not true.any():
+        return DepthBoundaryError(float('nan'), float('nan'))
     to_true, to_predicted = distance_to(true), distance_to(predicted)
     close = predicted & (to_true < FARTHEST_PX)
     if not close.any():
         return DepthBoundaryError(FARTHEST_PX, FARTHEST_PX)
-    both = np.concatenate([to_true[close], np.minimum(to_predicted[true], FARTHEST_PX)])
+    both = np.minimum(np.concatenate([to_true[predicted], to_predicted[true]]), FARTHEST_PX)
     return DepthBoundaryError(float(to_true[close].mean()), float(both.mean()))
 
 
