@@ -99,7 +99,12 @@ def test_thorough_figures_on_demand(
     median = result['groups']['rendered']['box']['median']
     assert {'edge_f1', 'cloud_flying', 'whdr_global', 'silog_foreground'} <= set(median)
     assert '--thorough' in result['command']
-    assert 'flying' in capsys.readouterr().out
+    edges = result['depth_edges']
+    assert (edges['canny_low'], edges['canny_high'], edges['farthest_px']) == (0.15, 0.3, 10)
+    assert edges['within_px_of_outline'] == 20
+    printed = capsys.readouterr().out
+    assert 'flying' in printed
+    assert '(Canny 0.15 / 0.3)' in printed
 
 
 def test_names_are_asked_for_if_the_model_has_a_word_of_them(

@@ -17,6 +17,14 @@ CANNY_LOW, CANNY_HIGH = 0.15, 0.3
 FARTHEST_PX = 10.0
 """Distances between edges are cut off here; a prediction without edges gets this much."""
 RATIOS = np.linspace(1.05, 1.25, 10)
+THRESHOLDS = {
+    'canny_sigma_px': CANNY_SIGMA_PX,
+    'canny_low': CANNY_LOW,
+    'canny_high': CANNY_HIGH,
+    'farthest_px': FARTHEST_PX,
+    'f1_ratios': [float(ratio) for ratio in RATIOS],
+}
+"""What every figure of this file hangs on, to be stated with it."""
 _UNIT = 4000.0
 """A gradient of 1 as OpenCV's Canny gets it, in whole numbers of 16 bits."""
 

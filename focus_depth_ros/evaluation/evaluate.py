@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import time
 from collections.abc import Callable
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
 from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX
+from focus_depth_ros.evaluation.depth_edges import CANNY_HIGH, CANNY_LOW, THRESHOLDS
 from focus_depth_ros.evaluation.measured_on import identity, when_and_where
+from focus_depth_ros.evaluation.regions import EDGE_RADIUS_PX
 from focus_depth_ros.evaluation.scoring import Extra, Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.pipeline.settings import Settings
@@ -87,6 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
         'smallest_target_px': SMALLEST_TARGET_PX,
         'groups': summaries,
     }
+    if arguments.thorough:
+        result['depth_edges'] = {'within_px_of_outline': EDGE_RADIUS_PX, **THRESHOLDS}
     model.close()
     print(table(summaries))
     print('ms:', result['timing_ms'])
@@ -270,8 +275,10 @@ def _kind_lines(kind: str, found: dict[str, Any]) -> list[str]:
     lines.append(f'    on the target: delta1 {median["delta1_foreground"]:.3f}{metres}')
     if 'edge_f1' in median:
         lines.append(
-            f'    edges of its depth: eps_acc {median["edge_accuracy_px"]:.2f} px, '
-            f'eps_comp {median["edge_completeness_px"]:.2f} px, F1 {median["edge_f1"]:.3f}'
+            f'    edges of its depth (Canny {CANNY_LOW} / {CANNY_HIGH}): '
+            f'eps_acc {median.get("edge_accuracy_px", math.nan):.2f} px, '
+            f'eps_comp {median.get("edge_completeness_px", math.nan):.2f} px, '
+            f'F1 {median["edge_f1"]:.3f}'
         )
     if 'cloud_f_1cm' in median:
         lines.append(

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 BAND_RADIUS_PX = 10
 """FocusDepth's r, at the ground truth's resolution."""
+EDGE_RADIUS_PX = 20
+"""Edges of depth are looked for, and depth brought to [0, 1], this near a target's outline."""
 
 
 def boundary_band(mask: NDArray[np.bool_], radius_px: int = BAND_RADIUS_PX) -> NDArray[np.bool_]:

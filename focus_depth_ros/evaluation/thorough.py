@@ -1,7 +1,6 @@
 """The figures of a target that take longer: values, edges of its depth map, its point cloud.
 
-All are of the published map, aligned over the whole picture. Edges are looked for within 20 px of
-the target's outline, where depth is brought to [0, 1]: thresholds are those of `depth_edges`.
+All are of the published map, aligned over the whole picture.
 """
 
 from __future__ import annotations
@@ -18,9 +17,8 @@ from focus_depth_ros.evaluation.cloud_metrics import (
 )
 from focus_depth_ros.evaluation.depth_edges import boundary_f1, depth_boundary_error, depth_edges
 from focus_depth_ros.evaluation.metrics import Image, Mask
-from focus_depth_ros.evaluation.regions import boundary_band
+from focus_depth_ros.evaluation.regions import EDGE_RADIUS_PX, boundary_band
 
-EDGE_RADIUS_PX = 20
 BLUR_PX = 7
 """Edges closer than this to unknown depth are left out: filling it would make some."""
 
