@@ -62,6 +62,8 @@ def test_figures_of_a_known_model(
     mean = 1 + 7012 / 76800
     expected = abs(1 / mean - 0.5) / 0.5
     assert group['box']['median']['constant_foreground'] == pytest.approx(expected, rel=1e-3)
+    shares = [group['box']['median'][f'delta{power}_global'] for power in (1, 2, 3)]
+    assert shares == sorted(shares)
     printed = capsys.readouterr().out
     assert 'rendered: 2 frames' in printed
     assert 'turned down 1.000' in printed

@@ -114,6 +114,13 @@ def test_delta_is_the_same_too_near_and_too_far() -> None:
     assert delta(row(1.2, 1.3, 0.82, 0.79), row(1, 1, 1, 1), ALL) == 0.5
 
 
+def test_the_higher_deltas_allow_more() -> None:
+    """1.25^2 is 1.5625 and 1.25^3 is 1.953."""
+    truth, guess = row(1, 1, 1, 1), row(1.2, 1.5, 1.6, 2)
+    shares = [delta(guess, truth, ALL, power) for power in (1, 2, 3)]
+    assert shares == [0.25, 0.5, 0.75]
+
+
 def test_silog_ignores_a_scale() -> None:
     truth = row(1, 2, 3, 4)
     assert metrics.scale_invariant_log(3 * truth, truth, ALL) == pytest.approx(0, abs=1e-4)

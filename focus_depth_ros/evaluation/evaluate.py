@@ -272,7 +272,8 @@ def _kind_lines(kind: str, found: dict[str, Any]) -> list[str]:
         )
         if name in median
     )
-    lines.append(f'    on the target: delta1 {median["delta1_foreground"]:.3f}{metres}')
+    deltas = ' / '.join(f'{median[f"delta{power}_foreground"]:.3f}' for power in (1, 2, 3))
+    lines.append(f'    on the target: delta1 / 2 / 3 {deltas}{metres}')
     if 'edge_f1' in median:
         lines.append(
             f'    edges of its depth (Canny {CANNY_LOW} / {CANNY_HIGH}): '

@@ -64,10 +64,13 @@ def abs_rel(prediction_m: Image, depth_m: Image, region: Mask) -> float:
     return _mean(np.abs(prediction_m[region] - truth) / truth)
 
 
-def delta(prediction_m: Image, depth_m: Image, region: Mask) -> float:
-    """delta_1: share of the region where max(d / d^, d^ / d) < 1.25; NaN if it is empty."""
+def delta(prediction_m: Image, depth_m: Image, region: Mask, power: int = 1) -> float:
+    """delta_i: share of the region where max(d / d^, d^ / d) < 1.25^i, i = `power`.
+
+    NaN if the region is empty.
+    """
     ratio = prediction_m[region] / depth_m[region]
-    return _mean(np.maximum(ratio, 1.0 / ratio) < 1.25)
+    return _mean(np.maximum(ratio, 1.0 / ratio) < 1.25**power)
 
 
 def rmse(prediction: Image, truth: Image, region: Mask) -> float:

@@ -180,7 +180,9 @@ def target_scores(
         for region, pixels in regions.items()
     }
     for region, pixels in regions.items():
-        found[f'delta1_{region}'] = delta(depths['model'], triplet.depth_m, pixels)
+        for power in (1, 2, 3):
+            share = delta(depths['model'], triplet.depth_m, pixels, power)
+            found[f'delta{power}_{region}'] = share
     x0, y0, x1, y1 = map(int, tight_box(triplet.mask))
     filled = np.zeros_like(triplet.mask)
     filled[y0:y1, x0:x1] = True
