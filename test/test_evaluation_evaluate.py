@@ -4,6 +4,7 @@ import argparse
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -138,6 +139,22 @@ def test_a_depth_camera_is_a_yardstick(tmp_path: Path, tiny_model: Path) -> None
     both = evaluate._kind_summary([blind, found])['median']
     assert both['sensor_metric'] == found['sensor_metric']
     assert both == evaluate._kind_summary([found, blind])['median']
+
+
+def summary_of(**columns: list[float]) -> dict[str, Any]:
+    """The summary of as many targets as each column has values."""
+    count = len(next(iter(columns.values())))
+    plain = ('iou', 'filled_box_iou', 'confidence', 'improved_px', 'worsened_px')
+    columns = {name: [0.0] * count for name in plain} | columns
+    return evaluate._kind_summary(
+        [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    )
+
+
+def test_r3_is_of_the_pixels_of_all_pictures() -> None:
+    found = summary_of(improved_px=[300.0, 0.0, 60.0], worsened_px=[0.0, 80.0, 40.0])
+    assert found['r3'] == 3.0
+    assert 'r3' not in summary_of(improved_px=[300.0], worsened_px=[0.0])
 
 
 def test_best_threshold_separates_what_can_be_separated() -> None:

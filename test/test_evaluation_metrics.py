@@ -155,6 +155,18 @@ def test_mask_boundary_error_looks_round_the_outline_only() -> None:
     assert np.isnan(metrics.mask_boundary_error(inside, truth, [], valid))
 
 
+def test_refined_pixels_are_those_whose_inverse_depth_changed_enough() -> None:
+    """Truth 1 / m; errors 0.2, 0.2, 0 and 0.04 / m become 0.1, 0.3, 0 and 0."""
+    truth = row(1, 1, 1, 1)
+    initial, refined = 1 / row(1.2, 0.8, 1, 1.04), 1 / row(0.9, 1.3, 1, 1)
+    assert metrics.refined_pixels(refined, initial, truth, ALL) == (1, 1)
+    assert metrics.refined_pixels(initial, refined, truth, ALL) == (1, 1)
+    first = np.array([[True, False, False, True]])
+    assert metrics.refined_pixels(refined, initial, truth, first) == (1, 0)
+    assert metrics.refined_pixels(initial, refined, truth, first) == (0, 1)
+    assert metrics.refined_pixels(initial, refined, truth, EMPTY) == (0, 0)
+
+
 def test_quartiles_leave_out_what_was_not_measured() -> None:
     found = metrics.quartiles([4.0, 1.0, float('nan'), 2.0, 3.0, 10.0])
     assert found == {'q1': 2.0, 'median': 3.0, 'q3': 4.0, 'mean': 4.0}

@@ -26,6 +26,7 @@ from focus_depth_ros.evaluation.metrics import (
     delta,
     mask_iou,
     plane_depth,
+    refined_pixels,
 )
 from focus_depth_ros.evaluation.regions import target_regions
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
@@ -164,7 +165,10 @@ def target_scores(
     valid: Mask,
     others: dict[str, Image],
 ) -> dict[str, float]:
-    """All figures of one target: AbsRel of each method in each region, mask IoU, metres."""
+    """All figures of one target: AbsRel of each method in each region, mask IoU, metres.
+
+    `improved_px` and `worsened_px`: what the two layers of the published map did to the network's.
+    """
     height, width = triplet.mask.shape
     inverse_depth = upsample(maps.inverse_depth[row], (width, height))
     published, mask = as_published(maps, row, triplet)
@@ -183,6 +187,9 @@ def target_scores(
         for power in (1, 2, 3):
             share = delta(depths['model'], triplet.depth_m, pixels, power)
             found[f'delta{power}_{region}'] = share
+    found['improved_px'], found['worsened_px'] = refined_pixels(
+        depths['published'], depths['model'], triplet.depth_m, valid
+    )
     x0, y0, x1, y1 = map(int, tight_box(triplet.mask))
     filled = np.zeros_like(triplet.mask)
     filled[y0:y1, x0:x1] = True
