@@ -85,6 +85,11 @@ def bare_section(report: dict[str, Any]) -> list[str]:
     return lines + [row(name, three(ms)) for name, ms in report['latency_ms'].items()]
 
 
+def unaligned(median: dict[str, float]) -> float:
+    """AbsRel on the target of the model's own metres; `metric` is its name in older files."""
+    return median['metric_foreground' if 'metric_foreground' in median else 'metric']
+
+
 def scenes_section(report: dict[str, Any]) -> list[str]:
     """The model's figures against the yardsticks, group by group."""
     lines = [
@@ -123,7 +128,7 @@ def scenes_section(report: dict[str, Any]) -> list[str]:
                         found['targets'],
                         *figures,
                         f'{found["iou_mean"]:.2f}',
-                        f'{median["metric"]:.3f}',
+                        f'{unaligned(median):.3f}',
                     )
                 )
     lines.append('')

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from focus_depth_ros.datasets import rgbd_folder
+from focus_depth_ros.datasets.frame import Triplet
 from focus_depth_ros.evaluation import evaluate, scoring
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.synthesis.sample import Sample, SceneObject, write_sample
@@ -66,6 +67,7 @@ def test_figures_of_a_known_model(
     shares = [group['box']['median'][f'delta{power}_global'] for power in (1, 2, 3)]
     assert shares == sorted(shares)
     printed = capsys.readouterr().out
+    assert 'metres unaligned, model: ' in printed
     assert 'rendered: 2 frames' in printed
     assert 'turned down 1.000' in printed
 
@@ -130,14 +132,16 @@ def test_a_depth_camera_is_a_yardstick(tmp_path: Path, tiny_model: Path) -> None
     seen[120:140, 150:170] = 0.0  # and there is a hole in the other half
     cv2.imwrite(str(tmp_path / 'glass_1.sensor_depth.png'), (seen * 1e4).astype(np.uint16))
     (found,) = scored(tmp_path, tiny_model)['glass+sensor'].targets['box']
-    assert found['sensor_metric'] == pytest.approx(0.5, abs=0.01)  # 1 m for 0.5 m on a half
+    assert found['sensor_metric_foreground'] == pytest.approx(0.5, abs=0.01)  # 1 m for 0.5 m
+    assert found['sensor_metric_delta1_foreground'] == pytest.approx(0.5, abs=0.06)  # on a half
+    assert found['sensor_metric_global'] == pytest.approx(72 * 48 / 76800, abs=0.005)
     assert found['sensor_holes'] == pytest.approx(400 / (72 * 96))
     assert found['sensor_foreground'] < found['constant_foreground']
     cv2.imwrite(str(tmp_path / 'glass_1.sensor_depth.png'), np.zeros(seen.shape, np.uint16))
     (blind,) = scored(tmp_path, tiny_model)['glass+sensor'].targets['box']
-    assert 'sensor_metric' not in blind
+    assert 'sensor_metric_foreground' not in blind
     both = evaluate._kind_summary([blind, found])['median']
-    assert both['sensor_metric'] == found['sensor_metric']
+    assert both['sensor_metric_foreground'] == found['sensor_metric_foreground']
     assert both == evaluate._kind_summary([found, blind])['median']
 
 
@@ -155,6 +159,25 @@ def test_r3_is_of_the_pixels_of_all_pictures() -> None:
     found = summary_of(improved_px=[300.0, 0.0, 60.0], worsened_px=[0.0, 80.0, 40.0])
     assert found['r3'] == 3.0
     assert 'r3' not in summary_of(improved_px=[300.0], worsened_px=[0.0])
+
+
+def test_metres_are_scored_as_they_are_in_each_region() -> None:
+    """A target of 4 of 8 pixels is 10 % too far, the rest twice as far as it is."""
+    mask = np.zeros((2, 4), np.bool_)
+    mask[:, :2] = True
+    truth_m = np.full((2, 4), 2.0, np.float32)
+    triplet = Triplet('a', 'box', np.zeros((2, 4, 3), np.uint8), mask, truth_m, None)
+    metres = np.where(mask, np.float32(2.2), np.float32(4.0))
+    regions = {'foreground': mask, 'global': np.ones_like(mask)}
+    assert scoring.unaligned_scores('metric', metres, triplet, regions) == pytest.approx(
+        {
+            'metric_foreground': 0.1,
+            'metric_delta1_foreground': 1.0,
+            'metric_global': (0.1 + 1) / 2,
+            'metric_delta1_global': 0.5,
+            'metric_scale_error': 0.1,
+        }
+    )
 
 
 def test_best_threshold_separates_what_can_be_separated() -> None:

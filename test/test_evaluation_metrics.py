@@ -121,6 +121,13 @@ def test_the_higher_deltas_allow_more() -> None:
     assert shares == [0.25, 0.5, 0.75]
 
 
+def test_scale_error_is_that_of_the_middle_pixel() -> None:
+    truth = row(1, 2, 4, 8)
+    assert metrics.scale_error(truth * row(1.2, 1.2, 1.2, 9), truth, ALL) == pytest.approx(0.2)
+    assert metrics.scale_error(0.75 * truth, truth, ALL) == pytest.approx(0.25)
+    assert np.isnan(metrics.scale_error(truth, truth, EMPTY))
+
+
 def test_silog_ignores_a_scale() -> None:
     truth = row(1, 2, 3, 4)
     assert metrics.scale_invariant_log(3 * truth, truth, ALL) == pytest.approx(0, abs=1e-4)

@@ -42,6 +42,13 @@ METHODS = {
     'constant': 'constant',
 }
 """How each method of `scoring` is called in the table; a depth camera only some frames have."""
+METRES = {
+    'metric': 'model',
+    'model_by_sensor_metric': "published by the depth camera's scale",
+    'sensor_metric': 'depth camera, holes inpainted',
+}
+"""And those whose metres are scored as they are."""
+REGIONS = ('boundary', 'foreground', 'global')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -256,7 +263,7 @@ def _kind_lines(kind: str, found: dict[str, Any]) -> list[str]:
     median = found['median']
     lines = [f'  {kind}: {found["targets"]} targets, AbsRel boundary / foreground / global (mean)']
     for method, title in METHODS.items():
-        names = [f'{method}_{region}' for region in ('boundary', 'foreground', 'global')]
+        names = [f'{method}_{region}' for region in REGIONS]
         if names[0] in median:
             medians, means = (
                 ' / '.join(f'{found[which][name]:.3f}' for name in names)
@@ -268,18 +275,18 @@ def _kind_lines(kind: str, found: dict[str, Any]) -> list[str]:
         f'{median["filled_box_iou"]:.3f} / {found["filled_box_iou_mean"]:.3f}); '
         f'over {GROUNDED_IOU}: {found["grounded"]:.3f}; confident {found["confident"]:.3f}'
     )
-    metres = ''.join(
-        f'; {title} {median[name]:.3f}'
-        for name, title in (
-            ('metric', 'metres unaligned, AbsRel: model'),
-            ('model_by_sensor_metric', "model with the depth camera's scale"),
-            ('sensor_metric', 'depth camera, holes inpainted'),
-            ('sensor_holes', 'its share of holes'),
-        )
-        if name in median
-    )
     deltas = ' / '.join(f'{median[f"delta{power}_foreground"]:.3f}' for power in (1, 2, 3))
-    lines.append(f'    on the target: delta1 / 2 / 3 {deltas}{metres}')
+    lines.append(f'    on the target: delta1 / 2 / 3 {deltas}')
+    for name, title in METRES.items():
+        if f'{name}_foreground' in median:
+            errors = ' / '.join(f'{median[f"{name}_{region}"]:.3f}' for region in REGIONS)
+            lines.append(
+                f'    metres unaligned, {title}: {errors}; on the target delta1 '
+                f'{median[f"{name}_delta1_foreground"]:.3f}, '
+                f'scale error {median[f"{name}_scale_error"]:.3f}'
+            )
+    if 'sensor_holes' in median:
+        lines.append(f'    the depth camera does not see {median["sensor_holes"]:.3f} of it')
     if 'r3' in found:
         lines.append(f"    published over the network's own map: R3 {found['r3']:.2f}")
     if 'edge_f1' in median:

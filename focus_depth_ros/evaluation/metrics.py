@@ -75,6 +75,15 @@ def delta(prediction_m: Image, depth_m: Image, region: Mask, power: int = 1) -> 
     return _mean(np.maximum(ratio, 1.0 / ratio) < 1.25**power)
 
 
+def scale_error(prediction_m: Image, depth_m: Image, region: Mask) -> float:
+    """Metric scale error: |median(d^ / d) - 1| over the region; NaN if it is empty.
+
+    Points move along their rays as depth does: a cloud is too large or too small by this share.
+    """
+    ratio = prediction_m[region] / depth_m[region]
+    return abs(float(np.median(ratio)) - 1) if ratio.size else float('nan')
+
+
 def rmse(prediction: Image, truth: Image, region: Mask) -> float:
     """Root mean square of d - d^, in their unit: metres, or 1/m for inverse depth."""
     return float(np.sqrt(_mean(np.square(prediction[region] - truth[region]))))

@@ -27,6 +27,7 @@ from focus_depth_ros.evaluation.metrics import (
     mask_iou,
     plane_depth,
     refined_pixels,
+    scale_error,
 )
 from focus_depth_ros.evaluation.regions import target_regions
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
@@ -196,11 +197,22 @@ def target_scores(
     found['iou'] = mask_iou(mask, triplet.mask)
     found['filled_box_iou'] = mask_iou(filled, triplet.mask)
     found['confidence'] = float(maps.confidence[row])
-    found['metric'] = float('nan')
     scale = _model_scale(model, maps, row, triplet)
     if scale is not None:
-        metres = _metres(inverse_depth, scale)
-        found['metric'] = abs_rel(metres, triplet.depth_m, regions['foreground'])
+        found |= unaligned_scores('metric', _metres(inverse_depth, scale), triplet, regions)
+    return found
+
+
+def unaligned_scores(
+    name: str, prediction_m: Image, triplet: Triplet, regions: dict[str, Mask]
+) -> dict[str, float]:
+    """Metres (H, W) scored as they are: AbsRel and delta_1 of each region, the target's scale."""
+    found = {}
+    for region, pixels in regions.items():
+        found[f'{name}_{region}'] = abs_rel(prediction_m, triplet.depth_m, pixels)
+        found[f'{name}_delta1_{region}'] = delta(prediction_m, triplet.depth_m, pixels)
+    target = regions['foreground']
+    found[f'{name}_scale_error'] = scale_error(prediction_m, triplet.depth_m, target)
     return found
 
 
@@ -224,24 +236,21 @@ def as_published(maps: FocusMaps, row: int, triplet: Triplet) -> tuple[Image, ND
 def sensor_scores(
     maps: FocusMaps, row: int, triplet: Triplet, sensor_depth_m: Image, valid: Mask
 ) -> dict[str, float]:
-    """Metres on the target, unaligned: the depth camera's own, and the model scaled by them.
+    """Metres, unaligned: the depth camera's own, and the model scaled by them.
 
     `sensor_metric`: the sensor with its holes inpainted. `model_by_sensor_metric`: the published
     map with the scale that the pipeline takes from the sensor's valid pixels. `sensor_holes`:
     share of the target that the sensor did not see.
     """
-    foreground = target_regions(triplet.mask, valid)['foreground']
+    regions = target_regions(triplet.mask, valid)
     unseen = ~np.isfinite(sensor_depth_m)
-    found = {
-        'sensor_metric': abs_rel(inpainted(sensor_depth_m), triplet.depth_m, foreground),
-        'sensor_holes': float(np.mean(unseen[triplet.mask])),
-        'model_by_sensor_metric': float('nan'),
-    }
+    found = unaligned_scores('sensor_metric', inpainted(sensor_depth_m), triplet, regions)
+    found['sensor_holes'] = float(np.mean(unseen[triplet.mask]))
     scale = scale_from_reference(maps.inverse_depth[row], sensor_depth_m)
     if scale is not None:
         published, _ = as_published(maps, row, triplet)
         metres = _metres(published, scale)
-        found['model_by_sensor_metric'] = abs_rel(metres, triplet.depth_m, foreground)
+        found |= unaligned_scores('model_by_sensor_metric', metres, triplet, regions)
     return found
 
 
