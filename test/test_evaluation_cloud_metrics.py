@@ -61,10 +61,27 @@ def test_flying_pixels_are_those_between_object_and_background() -> None:
     depth_m = truth_m.copy()
     depth_m[:, 14:16] = [1.2, 1.4]  # a soft edge
     depth_m[:, 6] = 1.015  # 1.5 cm off: still on the surface
-    assert flying_pixel_ratio(depth_m, truth_m, target, K) == pytest.approx(0.2)
+    assert flying_pixel_ratio(depth_m, truth_m, target, target, K) == pytest.approx(0.2)
     truth_m[:, 14:16] = np.nan
-    assert flying_pixel_ratio(depth_m, truth_m, target, K) == 0
-    assert np.isnan(flying_pixel_ratio(depth_m, truth_m, ~np.isfinite(truth_m), K))
+    assert flying_pixel_ratio(depth_m, truth_m, target, target, K) == 0
+    assert flying_pixel_ratio(depth_m, truth_m, target, ~np.isfinite(truth_m), K) == 0
+    assert np.isnan(flying_pixel_ratio(depth_m, truth_m, ~np.isfinite(truth_m), target, K))
+
+
+def test_a_point_between_a_thin_object_and_its_table_flies() -> None:
+    """A step of 3 cm, so that the middle is within 2 cm of either; 10 points, 5 on the object.
+
+    Of those beside it two are in between (12 and 15 mm behind the object), one is 2 mm behind the
+    object and so 2.8 cm before the table, and two are within 5 mm of the table.
+    """
+    truth_m = np.full((24, 32), 1.03, np.float32)
+    visible, published = np.zeros((24, 32), np.bool_), np.zeros((24, 32), np.bool_)
+    visible[:, :11], published[:, 6:16] = True, True
+    truth_m[visible] = 1.0
+    depth_m = truth_m.copy()
+    depth_m[:, 10] = 1.015  # on the object's ray: hidden, and within 2 cm of its surface
+    depth_m[:, 11:16] = [1.012, 1.002, 1.015, 1.028, 1.03]
+    assert flying_pixel_ratio(depth_m, truth_m, published, visible, K) == pytest.approx(0.3)
 
 
 def test_thorough_scores_of_the_truth_and_of_a_soft_edge() -> None:

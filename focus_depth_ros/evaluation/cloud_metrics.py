@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
 from focus_depth_ros.evaluation.metrics import Image, Mask
 
 Points = NDArray[np.float64]
 FLYING_M = 0.02
+BETWEEN_M = 0.005
+"""Points closer than this to object or background are not between them."""
 TOLERANCES_M = (0.005, 0.01)
 
 
@@ -56,15 +59,34 @@ def back_projected(depth_m: Image, region: Mask, K: NDArray[np.float64]) -> Poin
 
 
 def flying_pixel_ratio(
-    depth_m: Image, truth_m: Image, target: Mask, K: NDArray[np.float64]
+    depth_m: Image, truth_m: Image, published: Mask, visible: Mask, K: NDArray[np.float64]
 ) -> float:
-    """Share of the target's published points farther than 2 cm from the true surface on their ray.
+    """Share of a target's published points that fly, in [0, 1]; NaN without any.
 
-    `target`: pixels with a published point; those without a true depth are left out. A point
-    between the object and what lies behind it is farther than that from either.
+    Depths (H, W) in metres; `published`: pixels with a point, of which those without a true depth
+    are left out; `visible`: the object's true pixels. A point flies if it is farther than 2 cm from
+    the true surface along its ray, or in free space between object and background: its ray passes
+    the object by, and it is over 5 mm before what the ray meets and over 5 mm behind the object
+    where that is nearest in the picture. The 5 mm are ours: without them the background's own noise
+    would fly. On the object's rays what is behind its surface is hidden, not free.
     """
-    known = target & np.isfinite(truth_m) & (truth_m > 0) & np.isfinite(depth_m)
+    has_truth = np.isfinite(truth_m) & (truth_m > 0)
+    known = published & has_truth & np.isfinite(depth_m)
     if not known.any():
         return float('nan')
-    off = back_projected(depth_m, known, K) - back_projected(truth_m, known, K)
-    return float(np.mean(np.linalg.norm(off, axis=1) > FLYING_M))
+    metres_a_depth = np.linalg.norm(back_projected(np.ones_like(truth_m), known, K), axis=1)
+    depth = depth_m[known].astype(np.float64)
+    before_surface_m = (truth_m[known] - depth) * metres_a_depth
+    flies = np.abs(before_surface_m) > FLYING_M
+    surface = visible & has_truth
+    if surface.any():
+        behind_object_m = (depth - _nearest_value(truth_m, surface)[known]) * metres_a_depth
+        is_between = np.minimum(before_surface_m, behind_object_m) > BETWEEN_M
+        flies |= is_between & ~visible[known]
+    return float(np.mean(flies))
+
+
+def _nearest_value(values: Image, where: Mask) -> Image:
+    """At every pixel the value of the nearest pixel of `where`."""
+    rows, columns = distance_transform_edt(~where, return_distances=False, return_indices=True)
+    return np.asarray(values[rows, columns])

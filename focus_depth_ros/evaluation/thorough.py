@@ -66,5 +66,5 @@ def _cloud_scores(depth_m: Image, mask: Mask, triplet: Triplet, valid: Mask) -> 
         'cloud_f_5mm': score.f_score_5mm,
         'cloud_f_1cm': score.f_score_1cm,
         'cloud_centroid_m': score.centroid_error_m,
-        'cloud_flying': flying_pixel_ratio(depth_m, triplet.depth_m, mask, triplet.K),
+        'cloud_flying': flying_pixel_ratio(depth_m, triplet.depth_m, mask, triplet.mask, triplet.K),
     }
