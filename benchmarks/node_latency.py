@@ -4,7 +4,8 @@
 
 A camera process publishes 640x480 rgb8 (sensor-data QoS) with camera_info and, five times a second,
 a box in the middle of a picture that pans; this process listens (raw bytes) like RViz or a grasp
-planner would. Overhead is (publication - image stamp) - inference, frame by frame.
+planner would. Overhead is (publication - image stamp) - inference, frame by frame, and its ratio to
+inference; NaN where a time was lost on its way, because the times have no stamps to pair them by.
 Three rounds: every output subscribed, depth alone, and every output at twice the rate.
 """
 
@@ -37,6 +38,7 @@ from vision_msgs.msg import (
 
 from focus_depth_ros.evaluation.child_process import ChildProcess
 from focus_depth_ros.evaluation.measured_on import when_and_where
+from focus_depth_ros.evaluation.overhead import node_overhead
 from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.heap import keep_large_blocks_in_the_heap
 from focus_depth_ros.inference.model_folder import BUILT_IN
@@ -151,8 +153,6 @@ def one_round(
     inference = np.array(times['inference_time_ms'])[skip:]
     latency = np.array(times['pipeline_latency_ms'])[skip:]
     processing = np.array(times['processing_time_ms'])[skip:]
-    count = min(map(len, (inference, latency, processing)))
-    overhead = latency[:count] - inference[:count]
     middle = [value for _, value in memory[len(memory) // 3 : len(memory) // 2]]
     end = [value for _, value in memory[-len(memory) // 5 :]]
     return {
@@ -163,8 +163,8 @@ def one_round(
         'answered_percent': round(100 * len(answers) / max(sent, 1), 1),
         'inference_ms': percentiles(inference),
         'latency_ms': percentiles(latency),
-        'overhead_ms': percentiles(overhead),
-        'processing_without_inference_ms': percentiles(processing[:count] - inference[:count]),
+        **node_overhead(latency, inference),
+        'processing_without_inference_ms': node_overhead(processing, inference)['overhead_ms'],
         'latency_p90_in_inferences': round(
             float(np.quantile(latency, 0.9) / np.median(inference)), 2
         ),

@@ -60,13 +60,19 @@ def latency_section(report: dict[str, Any]) -> list[str]:
             )
         )
     rounds = report['rounds'].values()
+    ratios = '; '.join(
+        f'{name} {one["overhead_ratio"]["p50"]:.2f}'
+        for name, one in report['rounds'].items()
+        if 'overhead_ratio' in one  # not in older files
+    )
     lines += [
         '',
         "Times are p50 / p90 / p99, latency from the image's stamp to the last publication. "
         f'Process start to active {max(one["start_s"] for one in rounds):.1f} s; peak memory '
         f'{max(one["memory_peak_mb"] for one in rounds)} MB, '
         f'growing by at most {max(one["memory_growth_mb"] for one in rounds):g} MB from the first '
-        'third of a round to its end.',
+        'third of a round to its end.'
+        + (f' All else over the network, p50: {ratios}.' if ratios else ''),
     ]
     return lines
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from focus_depth_ros.evaluation.child_process import ChildFailed, ChildProcess
 from focus_depth_ros.evaluation.measured_on import versions, when_and_where
+from focus_depth_ros.evaluation.overhead import node_overhead
 from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.evaluation.recording import Answers, read_answers, read_recording
 from focus_depth_ros.evaluation.recording_overview import draw_results
@@ -121,7 +122,7 @@ def summarise(
     end_to_end = [(arrival - stamp) / 1e6 for stamp, arrival in arrivals.items()]
     latency = answers.times_ms.get('pipeline_latency_ms', [])
     inference = answers.times_ms.get('inference_time_ms', [])
-    overhead = [a - b - camera_delay_ms for a, b in zip(latency, inference, strict=False)]
+    own = [value - camera_delay_ms for value in latency]
     return {
         'frames_sent': sent,
         'frames_answered': len(arrivals),
@@ -131,7 +132,7 @@ def summarise(
         'camera_delay_ms': round(camera_delay_ms, 2),
         'latency_to_recorder_ms': percentiles(end_to_end),
         'inference_ms': percentiles(inference),
-        'overhead_ms': percentiles(overhead),
+        **node_overhead(own, inference),
         'targets': {
             label: _of_target([item for item in scores if item.label == label])
             for label in dict.fromkeys(item.label for item in scores)
@@ -178,6 +179,7 @@ def table_of(summary: dict[str, Any]) -> Table:
         ('latency_ms', 'image stamp to publication, ms'),
         ('inference_ms', 'of that the network, ms'),
         ('overhead_ms', 'of that all else in node and transport, ms'),
+        ('overhead_ratio', 'all else over the network'),
     ):
         values = summary[name]
         table.add_row(
