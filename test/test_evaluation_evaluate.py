@@ -155,6 +155,25 @@ def summary_of(**columns: list[float]) -> dict[str, Any]:
     )
 
 
+def test_shares_and_quartiles_of_a_summary() -> None:
+    """A mask of exactly half an IoU is not grounded; a confidence of one half is confident."""
+    nan = float('nan')
+    found = summary_of(
+        iou=[0.1, 0.5, 0.6, 0.8, 1.0],
+        confidence=[0.2, 0.5, 0.4, 0.9, 0.7],
+        model_foreground=[4.0, 1.0, 2.0, 3.0, 10.0],
+        metric_foreground=[nan, 0.2, nan, 0.4, nan],
+        edge_accuracy_px=[nan] * 5,
+    )
+    assert (found['targets'], found['grounded'], found['confident']) == (5, 0.6, 0.6)
+    assert found['iou_mean'] == pytest.approx(0.6)
+    assert found['quartiles']['model_foreground'] == [2.0, 4.0]
+    assert (found['median']['model_foreground'], found['mean']['model_foreground']) == (3.0, 4.0)
+    assert found['quartiles']['metric_foreground'] == pytest.approx([0.25, 0.35])
+    assert found['median']['metric_foreground'] == pytest.approx(0.3)
+    assert 'edge_accuracy_px' not in found['median']
+
+
 def test_r3_is_of_the_pixels_of_all_pictures() -> None:
     found = summary_of(improved_px=[300.0, 0.0, 60.0], worsened_px=[0.0, 80.0, 40.0])
     assert found['r3'] == 3.0
