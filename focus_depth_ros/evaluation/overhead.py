@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from focus_depth_ros.evaluation.percentiles import percentiles
 
+Times = Sequence[float] | NDArray[np.float64]
 
-def node_overhead(latency_ms: Sequence[float], inference_ms: Sequence[float]) -> dict[str, Any]:
+
+def node_overhead(latency_ms: Times, inference_ms: Times) -> dict[str, Any]:
     """p50, p90 and p99 of (end to end - inference), ms, and of its ratio to inference.
 
     Both are of the same N pictures in the same order. `std_msgs/Float64` has no stamp to pair them
-    by: where their numbers differ a message was lost, and the percentiles are NaN.
-    `overhead_times` says how many there were of each.
+    by: where their numbers differ a message was lost, and the percentiles are NaN. (As many lost of
+    each would not be noticed.) `overhead_times` says how many there were of each.
     """
     latency, inference = np.asarray(latency_ms, float), np.asarray(inference_ms, float)
     counts = [len(latency), len(inference)]
-    if len(set(counts)) > 1:
+    if len(latency) != len(inference):
         latency = inference = np.empty(0)
     overhead = latency - inference
     return {
