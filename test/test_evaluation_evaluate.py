@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -157,13 +158,12 @@ def summary_of(**columns: list[float]) -> dict[str, Any]:
 
 def test_shares_and_quartiles_of_a_summary() -> None:
     """A mask of exactly half an IoU is not grounded; a confidence of one half is confident."""
-    nan = float('nan')
     found = summary_of(
         iou=[0.1, 0.5, 0.6, 0.8, 1.0],
         confidence=[0.2, 0.5, 0.4, 0.9, 0.7],
         model_foreground=[4.0, 1.0, 2.0, 3.0, 10.0],
-        metric_foreground=[nan, 0.2, nan, 0.4, nan],
-        edge_accuracy_px=[nan] * 5,
+        metric_foreground=[math.nan, 0.2, math.nan, 0.4, math.nan],
+        edge_accuracy_px=[math.nan] * 5,
     )
     assert (found['targets'], found['grounded'], found['confident']) == (5, 0.6, 0.6)
     assert found['iou_mean'] == pytest.approx(0.6)
@@ -172,6 +172,15 @@ def test_shares_and_quartiles_of_a_summary() -> None:
     assert found['quartiles']['metric_foreground'] == pytest.approx([0.25, 0.35])
     assert found['median']['metric_foreground'] == pytest.approx(0.3)
     assert 'edge_accuracy_px' not in found['median']
+
+
+def test_the_table_of_targets_that_were_all_missed() -> None:
+    """No mask, so no cloud whose distance there is; and no true edge of depth near the outline."""
+    plain = ('boundary', 'foreground', 'global')
+    columns = {f'{name}_{region}': [0.1] for name in ('model', 'delta1') for region in plain}
+    group = summary_of(**columns, edge_f1=[0.0], cloud_f_1cm=[0.0], cloud_chamfer_m=[math.nan])
+    printed = evaluate.table({'desk': {'frames': 1, 'unknown_words': 0, 'box': group}})
+    assert 'Chamfer nan mm' in printed and 'eps_acc nan px' in printed
 
 
 def test_r3_is_of_the_pixels_of_all_pictures() -> None:

@@ -12,6 +12,7 @@ import json
 import math
 import shlex
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -260,7 +261,7 @@ def table(groups: dict[str, dict[str, Any]]) -> str:
 
 def _kind_lines(kind: str, found: dict[str, Any]) -> list[str]:
     """The table of one kind of prompt."""
-    median = found['median']
+    median = defaultdict(lambda: math.nan, found['median'])  # what no target has is left out there
     lines = [f'  {kind}: {found["targets"]} targets, AbsRel boundary / foreground / global (mean)']
     for method, title in METHODS.items():
         names = [f'{method}_{region}' for region in REGIONS]
@@ -292,8 +293,8 @@ def _kind_lines(kind: str, found: dict[str, Any]) -> list[str]:
     if 'edge_f1' in median:
         lines.append(
             f'    edges of its depth (Canny {CANNY_LOW} / {CANNY_HIGH}): '
-            f'eps_acc {median.get("edge_accuracy_px", math.nan):.2f} px, '
-            f'eps_comp {median.get("edge_completeness_px", math.nan):.2f} px, '
+            f'eps_acc {median["edge_accuracy_px"]:.2f} px, '
+            f'eps_comp {median["edge_completeness_px"]:.2f} px, '
             f'F1 {median["edge_f1"]:.3f}'
         )
     if 'cloud_f_1cm' in median:
