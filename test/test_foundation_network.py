@@ -10,6 +10,7 @@ pytest.importorskip('transformers', reason='extra: foundation')
 torch.set_num_threads(1)
 
 from foundation_cases import SAM_SIDE, picture, tiny_depth, tiny_focus_depth  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from focus_depth_ros.networks.foundation.attention import (  # noqa: E402
     EXPLICIT,
@@ -168,6 +169,23 @@ def test_trained_weights_travel(network: FocusDepth, tmp_path: Path) -> None:
         assert torch.equal(other.state_dict()[name], value), name
     with pytest.raises(WeightsError, match='wrong shape'):
         load_trained(network, tmp_path / 'trained.safetensors')
+
+
+@torch.no_grad()
+def test_a_tuned_backbone_travels_as_a_whole(tmp_path: Path) -> None:
+    tuned = tiny_focus_depth(FocusDepthShape(SIDE, boundaries=False), Kind.V3_ANY_VIEW)
+    for value in tuned.depth.parameters():
+        value.add_(0.01)
+    save_trained(tuned, tmp_path / 'tuned.safetensors', backbone=True)
+    other = tiny_focus_depth(FocusDepthShape(SIDE, boundaries=False), Kind.V3_ANY_VIEW)
+    load_trained(other, tmp_path / 'tuned.safetensors')
+    for name, value in tuned.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+    tensors = load_file(tmp_path / 'tuned.safetensors')
+    del tensors['depth.backbone.layernorm.weight']
+    save_file(tensors, tmp_path / 'torn.safetensors')
+    with pytest.raises(WeightsError, match='missing: depth.backbone.layernorm.weight'):
+        load_trained(other, tmp_path / 'torn.safetensors')
 
 
 @pytest.mark.parametrize('kind', [Kind.V2, Kind.V3_ANY_VIEW])

@@ -13,6 +13,8 @@ pytest.importorskip('accelerate', reason='training needs accelerate (extra: trai
 transformers = pytest.importorskip('transformers', reason='SAM3 comes from transformers')
 torch.set_num_threads(1)
 
+from safetensors.torch import load_file  # noqa: E402
+
 from focus_depth_ros.networks.foundation.depth_anything import (  # noqa: E402
     DepthAnything,
     DepthShape,
@@ -184,12 +186,34 @@ def test_gradients_reach_what_learns_and_nothing_else(folder: Path, prompt: str)
         foundation.objective(network, replace(settings, terms=('occlusion',)))(batch)
 
 
+def test_the_baselines_backbone_is_kept(folder: Path, tmp_path: Path) -> None:
+    """DA-ft trains the whole depth network: what it leaves makes the same network again."""
+    settings = config(folder, 'foundation_finetuned', tmp_path / 'run')
+    train.train(settings)
+    state = torch.load(settings.output / 'checkpoint.pt', weights_only=True)
+    network = foundation.build(settings)
+    fresh = {name: value.clone() for name, value in network.state_dict().items()}
+    load_trained(network, settings.output / 'trained.safetensors')
+    learned = {
+        name.removeprefix('module.'): value
+        for name, value in state['average'].items()
+        if name.startswith('module.depth.')
+    }
+    assert any(
+        not torch.equal(fresh[name], learned[name]) for name in learned if 'backbone' in name
+    )
+    for name, value in learned.items():
+        assert torch.equal(network.state_dict()[name], value), name
+
+
 def test_two_stages_end_in_weights_that_the_export_takes(folder: Path, tmp_path: Path) -> None:
     settings = config(folder, 'foundation_boundaries', tmp_path / 'run')
     train.train(settings)
     state = torch.load(settings.output / 'checkpoint.pt', weights_only=True)
     assert not any(name.startswith('sam3.model.vision_encoder') for name in state['network'])
     assert any(name.startswith('refiner.') for name in state['network'])
+    left = load_file(settings.output / 'trained.safetensors')
+    assert not any(name.startswith('depth.backbone.') for name in left)  # the user's own: untouched
     network = foundation.build(settings)
     load_trained(network, settings.output / 'trained.safetensors')
     weights = network.state_dict()

@@ -216,7 +216,7 @@ def review(objective: nn.Module, batch: Batch) -> Review:
     return Review(scores, contact_sheet(batch, output))
 
 
-def leave(network: nn.Module, folder: Path) -> None:
+def leave(network: nn.Module, config: TrainConfig) -> None:
     """Nothing: `focus-depth export` reads the checkpoint."""
 
 

@@ -46,8 +46,8 @@ class Family(Protocol):
     def review(self, objective: nn.Module, batch: Batch) -> Review:
         """Scores and a picture of one validation batch; no gradients."""
 
-    def leave(self, network: nn.Module, folder: Path) -> None:
-        """Write what comes after training needs besides the checkpoint."""
+    def leave(self, network: nn.Module, config: TrainConfig) -> None:
+        """Write what comes after training needs besides the checkpoint, into its folder."""
 
 
 def family_named(name: str) -> Family:

@@ -28,7 +28,11 @@ from focus_depth_ros.networks.foundation.focus_depth import (
     FocusDepthShape,
 )
 from focus_depth_ros.networks.foundation.sam3_weights import load_sam3
-from focus_depth_ros.networks.foundation.trained_weights import TRAINABLE, save_trained
+from focus_depth_ros.networks.foundation.trained_weights import (
+    BACKBONE,
+    TRAINABLE,
+    save_trained,
+)
 from focus_depth_ros.synthesis.sample import BOUNDARY_CONTACT, Sample
 from focus_depth_ros.training.augmentation import View, apply_view, degrade
 from focus_depth_ros.training.boundary_losses import (
@@ -81,7 +85,7 @@ def build(config: TrainConfig) -> FocusDepth:
 
 def trainable() -> tuple[str, ...]:
     """Adapters, decoders and boundaries; and the depth network's backbone, for the baseline."""
-    return (*TRAINABLE, 'depth.backbone.')
+    return (*TRAINABLE, BACKBONE)
 
 
 def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
@@ -239,7 +243,14 @@ def review(objective: nn.Module, batch: Batch) -> Review:
     return Review(scores, np.vstack(rows))
 
 
-def leave(network: nn.Module, folder: Path) -> None:
+def leave(network: nn.Module, config: TrainConfig) -> None:
     """What `focus-depth export-foundation --weights` takes: everything that some stage trains."""
     assert isinstance(network, FocusDepth)
-    save_trained(network, folder / 'trained.safetensors')
+    settings = checked(FoundationSettings, config.network, 'network')
+    # An earlier run may have tuned the backbone: only the user's own tells whether it has changed.
+    user = load_depth_anything(settings.depth).backbone.state_dict()
+    tuned = any(
+        not torch.equal(value.cpu(), user[name])
+        for name, value in network.depth.backbone.state_dict().items()
+    )
+    save_trained(network, config.output / 'trained.safetensors', backbone=tuned)

@@ -133,5 +133,5 @@ def review(objective: nn.Module, batch: Batch) -> Review:
     return Review(scores, compact.contact_sheet(windows, output))
 
 
-def leave(network: nn.Module, folder: Path) -> None:
+def leave(network: nn.Module, config: TrainConfig) -> None:
     """Nothing: `focus-depth export` reads the checkpoint."""

@@ -140,7 +140,7 @@ def train(config: TrainConfig) -> None:
                 state.accelerator.log(named, step=state.done)
                 bar.write(f'{state.done}: ' + ' '.join(f'{n} {v:.3f}' for n, v in scores.items()))
     if state.accelerator.is_main_process:
-        state.family.leave(state.average.module, config.output)
+        state.family.leave(state.average.module, config)
     state.accelerator.end_training()
 
 

@@ -1,7 +1,7 @@
 """What training adds to the two networks a user brings: adapters, decoders, boundary branch.
 
-The image encoders, the text encoder and the box encoder are frozen in every stage and never in
-these files.
+SAM3's image, text and box encoders are frozen in every stage and never in these files. The depth
+network's backbone is in them only where it was trained, as the baseline does.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ TRAINABLE = (
     ADAPTERS,
     *BOUNDARIES,
     'depth.neck.',
+    'depth.map_norm.',
     'depth.head.',
     'sam3.model.detr_encoder.',
     'sam3.model.mask_decoder.',
 )
+BACKBONE = 'depth.backbone.'
 
 
-def save_trained(network: FocusDepth, path: Path) -> None:
-    """Write everything that some stage trains, as safetensors."""
+def save_trained(network: FocusDepth, path: Path, backbone: bool = False) -> None:
+    """Write everything that some stage trains, as safetensors; `backbone`: the baseline's too."""
+    groups = (*TRAINABLE, BACKBONE) if backbone else TRAINABLE
     tensors = {
         name: value.contiguous()
         for name, value in network.state_dict().items()
-        if name.startswith(TRAINABLE)
+        if name.startswith(groups)
     }
     save_file(tensors, path)
 
@@ -55,14 +58,14 @@ def read_trained_shape(path: Path, side_px: int) -> FocusDepthShape:
 def load_trained(network: FocusDepth, path: Path) -> bool:
     """Put trained weights into a network of the shape they ask for.
 
-    A group of `TRAINABLE` is there as a whole or not at all; adapters always are. Returns whether
-    the semantic mask was trained too (the first stage leaves it). Raises WeightsError.
+    A group of `TRAINABLE`, or the backbone, is there as a whole or not at all; adapters always
+    are. Returns whether the semantic mask was trained too (the first stage leaves it). Raises
+    WeightsError.
     """
     tensors = read_tensors(path)
-    wanted = {
-        name: value for name, value in network.state_dict().items() if name.startswith(TRAINABLE)
-    }
-    groups = {group for group in TRAINABLE if any(name.startswith(group) for name in tensors)}
+    known = (*TRAINABLE, BACKBONE)
+    wanted = {name: value for name, value in network.state_dict().items() if name.startswith(known)}
+    groups = {group for group in known if any(name.startswith(group) for name in tensors)}
     missing = [
         name
         for name in wanted
