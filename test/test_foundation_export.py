@@ -25,6 +25,7 @@ from focus_depth_ros.networks.foundation import export  # noqa: E402
 from focus_depth_ros.networks.foundation.attention import FUSED  # noqa: E402
 from focus_depth_ros.networks.foundation.depth_anything import Kind  # noqa: E402
 from focus_depth_ros.networks.foundation.focus_depth import FocusDepthShape  # noqa: E402
+from focus_depth_ros.networks.mssa import FusionVariant, vary  # noqa: E402
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline  # noqa: E402
 from focus_depth_ros.pipeline.settings import Settings  # noqa: E402
 
@@ -120,6 +121,21 @@ def test_a_second_size_with_boundaries_and_weights_beside(
     beside.write_bytes(beside.read_bytes()[:-1] + b'x')
     with pytest.raises(ModelError, match=r'encoder\.onnx\.data: checksum'):
         read_model_folder(tmp_path / 'model')
+
+
+def test_controls_are_exported_as_what_they_are_or_not_at_all(
+    pairs: ClipBytePairs, tmp_path: Path
+) -> None:
+    """`export_model` holds the graphs to torch's network, here without a gate."""
+    network = tiny_focus_depth(FocusDepthShape(56, boundaries=False), vocabulary=VOCABULARY)
+    for adapter in network.adapters:
+        torch.nn.init.normal_(adapter.mixture.outer.weight, std=0.3)
+    vary(network, FusionVariant(gated=False, shared=True))
+    recipe = export.Recipe(pairs, by_instance=False)
+    assert export.export_model(network, tmp_path / 'model', recipe) <= 1e-4
+    vary(network, FusionVariant(tokens='shuffled'))
+    with pytest.raises(ValueError, match='no graph can shuffle'):
+        export.export_model(network, tmp_path / 'model', recipe)
 
 
 def test_the_command_reads_what_users_have(

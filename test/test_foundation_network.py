@@ -36,6 +36,7 @@ from focus_depth_ros.networks.foundation.trained_weights import (  # noqa: E402
     read_trained_shape,
     save_trained,
 )
+from focus_depth_ros.networks.mssa import FusionVariant, variant_of, vary  # noqa: E402
 
 SIDE = 56
 BOXES = [[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
@@ -171,6 +172,44 @@ def test_trained_weights_travel(network: FocusDepth, tmp_path: Path) -> None:
         load_trained(network, tmp_path / 'trained.safetensors')
 
 
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'shared': True},
+        {'gated': False},
+        {'experts': 1},
+        {'tokens': 'zero'},
+        {'tokens': 'shuffled'},
+    ],
+)
+@torch.no_grad()
+def test_controls_travel(change: 'dict[str, object]', tmp_path: Path) -> None:
+    """Each is rebuilt as what it was, from the shape and the metadata that its file tells."""
+    trained = tiny_focus_depth(FocusDepthShape(SIDE, hidden=8, boundaries=False))
+    vary(trained, FusionVariant(**change))
+    opened(trained)
+    save_trained(trained, tmp_path / 'trained.safetensors')
+    shape = read_trained_shape(tmp_path / 'trained.safetensors', SIDE)
+    assert shape == FocusDepthShape(SIDE, hidden=8, boundaries=False)
+    other = tiny_focus_depth(shape)
+    load_trained(other, tmp_path / 'trained.safetensors')
+    assert variant_of(other) == FusionVariant(**change)
+    features, answers = trained.encode(picture(SAM_SIDE, SAM_SIDE)), []
+    for network in (trained, other):
+        torch.manual_seed(5)
+        answers.append(network(features, *prompts()).answer)
+    assert torch.equal(*answers)
+
+
+def test_an_unknown_control_is_refused(network: FocusDepth, tmp_path: Path) -> None:
+    save_trained(network, tmp_path / 'trained.safetensors')
+    tensors = load_file(tmp_path / 'trained.safetensors')
+    for fusion in ('{"gate": 1}', '[', '{"experts": 0}'):
+        save_file(tensors, tmp_path / 'other.safetensors', {'fusion': fusion})
+        with pytest.raises(WeightsError, match=r'other\.safetensors: '):
+            load_trained(tiny_focus_depth(FocusDepthShape(SIDE)), tmp_path / 'other.safetensors')
+
+
 @torch.no_grad()
 def test_a_tuned_backbone_travels_as_a_whole(tmp_path: Path) -> None:
     tuned = tiny_focus_depth(FocusDepthShape(SIDE, boundaries=False), Kind.V3_ANY_VIEW)
@@ -184,7 +223,7 @@ def test_a_tuned_backbone_travels_as_a_whole(tmp_path: Path) -> None:
     tensors = load_file(tmp_path / 'tuned.safetensors')
     del tensors['depth.backbone.layernorm.weight']
     save_file(tensors, tmp_path / 'torn.safetensors')
-    with pytest.raises(WeightsError, match='missing: depth.backbone.layernorm.weight'):
+    with pytest.raises(WeightsError, match=r'missing: depth\.backbone\.layernorm\.weight'):
         load_trained(other, tmp_path / 'torn.safetensors')
 
 

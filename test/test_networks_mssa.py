@@ -10,6 +10,7 @@ from focus_depth_ros.networks.mssa import (  # noqa: E402
     FoldedMSSA,
     FusionVariant,
     fuse_maps,
+    variant_of,
     vary,
 )
 
@@ -153,6 +154,18 @@ def test_variant_with_one_expert_has_the_same_width_and_still_starts_closed() ->
     assert adapter.mixture.router.out_features == 1
     geometry = tokens(0, 16)
     assert torch.allclose(adapter.eval()(geometry, tokens(1, 12)), geometry, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [{}, {'gated': False}, {'experts': 2}, {'shared': True}, {'tokens': 'zero'}],
+)
+def test_a_network_tells_its_variant(change: 'dict[str, object]') -> None:
+    network = network_of()
+    vary(network, FusionVariant(**change))
+    assert variant_of(network) == FusionVariant(**change)
+    with pytest.raises(ValueError, match='3 experts cannot share a width of 64'):
+        vary(network, FusionVariant(experts=3))
 
 
 def test_variant_with_one_adapter_for_all_scales() -> None:

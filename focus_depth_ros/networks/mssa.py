@@ -47,7 +47,12 @@ class SoftExperts(nn.Module):
         nn.init.zeros_(self.outer_bias.weight)
 
     def split_into(self, experts: int) -> SoftExperts:
-        """A fresh mixture of the same total width in so many experts; zero stays zero."""
+        """A fresh mixture of the same total width in so many experts; zero stays zero.
+
+        Raises ValueError where the width does not divide.
+        """
+        if experts < 1 or self.inner.out_features % experts:
+            raise ValueError(f'{experts} experts cannot share a width of {self.inner.out_features}')
         width = self.inner.out_features // experts
         fresh = SoftExperts(
             self.router.in_features, width, self.outer.out_features, experts, self.dropout.p
@@ -189,6 +194,21 @@ def vary(network: nn.Module, variant: FusionVariant) -> None:
             chosen.mixture = chosen.mixture.split_into(variant.experts)
         parent, _, child = name.rpartition('.')
         setattr(network.get_submodule(parent), child, chosen)
+
+
+def variant_of(network: nn.Module) -> FusionVariant:
+    """What `vary` made of a network's adapters. Raises ValueError if there is none."""
+    named = network.named_modules(remove_duplicate=False)
+    adapters = [part for _, part in named if isinstance(part, MSSA)]
+    if not adapters:
+        raise ValueError('the network holds no MSSA')
+    first = adapters[0]
+    return FusionVariant(
+        gated=first.gated,
+        experts=first.mixture.experts,
+        shared=len(adapters) > 1 and all(adapter is first for adapter in adapters),
+        tokens=first.tokens,
+    )
 
 
 def _sizes(adapter: MSSA) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -54,6 +54,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
         raise WeightsError(f'{file}: not a dictionary of tensors')
     return content
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file that `read_tensors` takes says beside its tensors; torch files say nothing.
+
+    Raises WeightsError.
+    """
+    file = _weights_file(path)
+    if file.suffix != '.safetensors':
+        return {}
+    try:
+        with safe_open(file, framework='pt') as opened:
+            return dict(opened.metadata() or {})
+    except SafetensorError as error:
+        raise WeightsError(f'{file}: no readable weights ({error})') from error
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from focus_depth_ros.networks.foundation.sam3_weights import LICENCE as SAM3_LIC
 from focus_depth_ros.networks.foundation.sam3_weights import SIDE, load_sam3
 from focus_depth_ros.networks.foundation.trained_weights import load_trained, read_trained_shape
 from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, largest_difference, write_graphs
+from focus_depth_ros.networks.mssa import variant_of
 
 METRIC_FOCAL_PX = 300.0
 """Depth Anything 3 METRIC answers metres times 300 / focal length in px."""
@@ -141,9 +142,13 @@ class Recipe:
 def export_model(network: FocusDepth, folder: Path, recipe: Recipe) -> float:
     """Write the folder; returns the largest |ONNX Runtime - torch|, relative to the output's size.
 
-    The network's positions are frozen and its attention is switched. Raises ValueError where the
-    graphs differ too much.
+    The network's positions are frozen and its attention is switched. Raises ValueError for the
+    control that shuffles its tokens anew at each pass, and where the graphs differ too much.
     """
+    if variant_of(network).tokens == 'shuffled':
+        raise ValueError(
+            'no graph can shuffle tokens anew at each pass: this control stays in torch'
+        )
     folder.mkdir(parents=True, exist_ok=True)
     grid = network.shape.side_px // PATCH
     network.depth.backbone.freeze_positions((grid, grid))
