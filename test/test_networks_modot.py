@@ -162,6 +162,20 @@ def test_agreement_by_hand_and_why_max() -> None:
     assert margin[0, 2].tolist() == pytest.approx([0.01, 0.01, 0.5, 0.5, 0.01, 0.01])
 
 
+def test_agreement_asks_nothing_where_nothing_is_known() -> None:
+    """The step lies where no depth is known: neither a jump nor its absence costs anything."""
+    depth, boundary = step_picture()
+    known = torch.ones(1, 5, 6)
+    known[..., 2:4] = 0
+    assert float(losses.agreement_loss(depth, 0 * boundary, known=known)) == 0
+    assert float(losses.agreement_loss(depth, boundary, known=known)) == 0
+    # Of a known half the mean is that half's own: columns 1 and 2, where the step costs 3 of 6.
+    known[..., 2], known[..., 4:] = 1, 0
+    half = losses.agreement_loss(depth, 0 * boundary, known=known)
+    assert float(half) == pytest.approx(0.1 * 3 * 0.5 / 6)
+    assert float(losses.agreement_loss(depth, boundary, known=0 * known)) == 0
+
+
 @pytest.mark.parametrize('form', ['max', 'min'])
 @pytest.mark.parametrize('relative', [False, True])
 def test_gradient_of_agreement(form: str, relative: bool) -> None:

@@ -20,7 +20,10 @@ from focus_depth_ros.networks.foundation.depth_anything import (  # noqa: E402
     DepthShape,
     Kind,
 )
-from focus_depth_ros.networks.foundation.focus_depth import FocusDepth  # noqa: E402
+from focus_depth_ros.networks.foundation.focus_depth import (  # noqa: E402
+    FocusDepth,
+    FocusDepthOutput,
+)
 from focus_depth_ros.networks.foundation.sam3 import Sam3  # noqa: E402
 from focus_depth_ros.networks.foundation.trained_weights import load_trained  # noqa: E402
 from focus_depth_ros.synthesis.sample import Sample, SceneObject, write_sample  # noqa: E402
@@ -184,6 +187,24 @@ def test_gradients_reach_what_learns_and_nothing_else(folder: Path, prompt: str)
     assert all(p.grad is None for p in network.parameters() if not p.requires_grad)
     with pytest.raises(ValueError, match=r"terms: \['occlusion'\] are not to be had"):
         foundation.objective(network, replace(settings, terms=('occlusion',)))(batch)
+
+
+def test_boundaries_and_depth_need_not_agree_round_holes(folder: Path) -> None:
+    """A network that says `no boundary` is not asked to be smooth where depth is unknown."""
+    settings = config(folder, 'foundation_boundaries', folder)
+    settings = replace(settings, terms=('agreement',))
+    objective = foundation.objective(foundation.build(settings), settings)
+    depth = torch.linspace(1, 2, 12).expand(1, 12, 12).clone()
+    hole = (slice(None), slice(4, 8), slice(4, 8))
+    answer = 1 / depth
+    depth[hole], answer[hole] = 0, 0.1  # the network sees far through the hole
+    answer.requires_grad_()
+    logits = torch.full((1, 12, 12), -9.0)
+    output = FocusDepthOutput(answer, answer, logits, logits, (logits[:, None],), None, None)
+    batch = {'depth': depth, 'mask': depth, 'boundary': torch.zeros(1, 12, 12)}
+    objective.terms(output, batch)['agreement'].backward()
+    assert not answer.grad[hole].any()
+    assert answer.grad[:, 4:8, 9:].any()
 
 
 def test_the_baselines_backbone_is_kept(folder: Path, tmp_path: Path) -> None:

@@ -70,23 +70,27 @@ def agreement_loss(
     boundary: Tensor,
     margin: Tensor | None = None,
     form: Literal['max', 'min'] = 'max',
+    known: Tensor | None = None,
 ) -> Tensor:
     """OBDCL, a scalar: depth jumps where there is a boundary, and nowhere else.
 
     near = 0.1 mean(O (1 - clip(f(dv, dh) / margin, 0, 1))), f as `form` says;
     far = 0.1 sum over the 4 neighbours of mean((1 - O) |d - d_nb|).
     `depth` and `boundary` (probability) (T, h, w); `margin` > 0 (T, h, w), see `true_margin`;
-    None: 1 unit, as published. Inner pixels only: the picture's rim lacks neighbours.
+    None: 1 unit, as published. Inner pixels only: the picture's rim lacks neighbours. `known`
+    (T, h, w): weights of the pixels in each mean; None: all alike.
     """
     pick = torch.maximum if form == 'max' else torch.minimum
     jump = pick(*axis_jumps(depth))
     if margin is not None:
         jump = jump / margin[:, 1:-1, 1:-1]
     inner = boundary[:, 1:-1, 1:-1]
-    near = (inner * (1 - jump.clamp(0, 1))).mean()
+    weight = torch.ones_like(inner) if known is None else known[:, 1:-1, 1:-1]
+    total = weight.sum().clamp(min=1)
+    near = (weight * inner * (1 - jump.clamp(0, 1))).sum() / total
     here = depth[:, 1:-1, 1:-1]
     neighbours = (depth[:, :-2, 1:-1], depth[:, 2:, 1:-1], depth[:, 1:-1, :-2], depth[:, 1:-1, 2:])
-    far = sum(((1 - inner) * (here - other).abs()).mean() for other in neighbours)
+    far = sum((weight * (1 - inner) * (here - other).abs()).sum() / total for other in neighbours)
     return AGREEMENT_WEIGHT * (near + far)
 
 

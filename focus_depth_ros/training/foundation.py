@@ -209,10 +209,10 @@ class FoundationObjective(nn.Module):
             logits = resize(output.boundary.float().unsqueeze(1), (height, width)).squeeze(1)
             sides = [side.float().squeeze(1) for side in output.boundary_sides]
             found['occlusion'] = boundary_loss(logits, sides, boundary)
-            # Next to an unknown depth nothing is known of a jump either.
+            # Next to an unknown depth nothing is known of a jump, or of its absence, either.
             known = -functional.max_pool2d(-valid.unsqueeze(1), 3, 1, 1).squeeze(1)
             found['agreement'] = agreement_loss(
-                metres, torch.sigmoid(logits) * known, true_margin(depth)
+                metres, torch.sigmoid(logits), true_margin(depth), known=known
             )
         return found
 
