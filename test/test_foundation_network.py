@@ -65,12 +65,28 @@ def test_a_fresh_one_is_depth_anything(network: FocusDepth) -> None:
     features = network.encode(rgb)
     assert tuple(features) == network.feature_names
     output = network(features, *prompts())
-    alone = network.depth(features['picture']).expand(3, -1, -1)
+    alone = network.depth(features['picture'])[0].expand(3, -1, -1)
     assert alone.std() > 1e-3
     assert torch.allclose(output.answer, alone, atol=1e-5 * float(alone.abs().max()))
     assert output.answer.shape == output.boundary.shape == (3, SIDE, SIDE)
     assert output.mask.shape == (3, 32, 32)
     assert [side.shape[-1] for side in output.boundary_sides] == [2, 4, 8, 16]
+
+
+@torch.no_grad()
+def test_sky_is_in_what_leaves_and_not_in_what_is_trained() -> None:
+    network = tiny_focus_depth(FocusDepthShape(SIDE), Kind.V3_METRIC)
+    network.depth.head.conv3.weight.mul_(1e-2)  # exponentials of the size of depths
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.nn.init.normal_(network.depth.head.sky2.weight)  # some of the picture
+    features = network.encode(picture(SAM_SIDE, SAM_SIDE))
+    output = network(features, *prompts())
+    sky = output.inverse_depth == 0
+    assert 0 < sky.float().mean() < 1
+    assert torch.allclose(output.inverse_depth[~sky], 1 / output.answer[~sky].clamp(min=1e-3))
+    network.depth.head.sky2.bias.fill_(-1e9)  # none of it
+    assert torch.equal(network(features, *prompts()).answer, output.answer)
 
 
 @torch.no_grad()
@@ -234,7 +250,7 @@ def test_attention_written_out_is_the_fused_one(kind: Kind) -> None:
     answers = []
     for implementation in (FUSED, EXPLICIT):
         use_attention(depth, implementation)
-        answers.append(depth(rgb))
+        answers.append(depth(rgb)[0])
     assert torch.allclose(*answers, atol=1e-4 * float(answers[0].abs().max()))
 
 

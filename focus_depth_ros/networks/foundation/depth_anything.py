@@ -117,8 +117,8 @@ class DepthAnything(nn.Module):
         self.register_buffer('mean', torch.tensor(IMAGENET_MEAN).reshape(3, 1, 1), False)
         self.register_buffer('deviation', torch.tensor(IMAGENET_STD).reshape(3, 1, 1), False)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """RGB (B, 3, H, W) in [0, 1], sides multiples of 14 -> the kind's answer (B, H, W)."""
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor | None]:
+        """RGB (B, 3, H, W) in [0, 1], sides multiples of 14 -> the kind's answer; see `answer`."""
         features = self.laterals(self.encode(picture))
         fused: Tensor | None = None
         for level in range(4):
@@ -159,8 +159,12 @@ class DepthAnything(nn.Module):
         projected: Tensor = self.neck.fusion_stage.layers[level].projection(enlarged)
         return projected
 
-    def answer(self, fused: Tensor, features: list[Tensor]) -> Tensor:
-        """The finest features -> what the kind answers, (B, 14 h, 14 w) for a grid (h, w)."""
+    def answer(self, fused: Tensor, features: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The finest features -> what the kind answers, (B, 14 h, 14 w) for a grid (h, w); sky.
+
+        Sky is a mask of that size, None for kinds that know none. The answer goes on under it: as
+        far as numbers go, it would be all that a least-squares fit or a resampling sees.
+        """
         height, width = features[2].shape[-2:]
         narrow = functional.interpolate(
             self.head.conv1(fused),
@@ -168,12 +172,15 @@ class DepthAnything(nn.Module):
             mode='bilinear',
             align_corners=True,
         )
-        answer: Tensor = self.head(self._with_place(narrow))
-        return answer
+        placed = self._with_place(narrow)
+        return self.head(placed), self.head.sky(placed)
 
-    def inverse_depth(self, answer: Tensor) -> Tensor:
-        """The kind's answer (B, H, W) -> its inverse depth, larger = nearer, sky 0."""
-        return answer if self.shape.kind.answers_inverse_depth else 1.0 / answer.clamp(min=1e-3)
+    def inverse_depth(self, answer: Tensor, sky: Tensor | None) -> Tensor:
+        """The kind's answer and sky (B, H, W) -> inverse depth, larger = nearer, sky 0."""
+        if self.shape.kind.answers_inverse_depth:
+            return answer
+        nearness = 1.0 / answer.clamp(min=1e-3)
+        return nearness if sky is None else torch.where(sky, 0.0, nearness)
 
     def _with_place(self, maps: Tensor) -> Tensor:
         """Any-view models add a tenth of a position code to the decoder's maps."""
@@ -198,20 +205,20 @@ class DepthHead(nn.Module):
             self.sky2 = nn.Conv2d(shape.head, 1, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F / 2, H, W) -> (B, H, W); sky is as far as numbers go (1e6)."""
+        """Features (B, F / 2, H, W) -> (B, H, W)."""
         answer = self.conv3(functional.relu(self.conv2(features)))[:, 0]
         if self.kind is Kind.V2:
             return functional.relu(answer)
         if self.kind is Kind.V2_METRIC:
             return self.max_depth_m * torch.sigmoid(answer)
-        depth = torch.exp(answer)
-        if not self.kind.has_sky:
-            return depth
-        return torch.where(self.sky(features) > SKY_ABOVE, 1e6, depth)
+        return torch.exp(answer)
 
-    def sky(self, features: Tensor) -> Tensor:
-        """Sky (B, H, W), >= 0; above 0.3 the pixel is sky."""
-        return functional.relu(self.sky2(functional.relu(self.sky1(features))))[:, 0]
+    def sky(self, features: Tensor) -> Tensor | None:
+        """Features (B, F / 2, H, W) -> where the sky is, (B, H, W); None for kinds without."""
+        if not self.kind.has_sky:
+            return None
+        likeness = functional.relu(self.sky2(functional.relu(self.sky1(features))))
+        return likeness[:, 0] > SKY_ABOVE
 
 
 def place_code(channels: int, height: int, width: int) -> Tensor:

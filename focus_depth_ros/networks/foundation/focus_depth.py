@@ -50,7 +50,8 @@ class FocusDepthShape:
 class FocusDepthOutput:
     """What the network says about T prompts; S is the depth branch's side in px.
 
-    answer (T, S, S) as the depth network's kind has it; inverse_depth (T, S, S) larger = nearer;
+    answer (T, S, S) as the depth network's kind has it, under the sky too: what training takes;
+    inverse_depth (T, S, S) larger = nearer, sky 0;
     mask (T, 4 g, 4 g) logits on SAM3's grid g; boundary (T, S, S) logits and boundary_sides logits,
     coarse to fine, None and empty without a boundary branch; tokens and pixels for what is read off
     SAM3 besides.
@@ -126,7 +127,7 @@ class FocusDepth(nn.Module):
             fused = self._decode(laterals)
         else:
             fused, maps = self._decode_with_boundaries(self.boundary, features['picture'], laterals)
-        answer = self.depth.answer(fused, laterals)
+        answer, sky = self.depth.answer(fused, laterals)
         boundary: Tensor | None = None
         sides: tuple[Tensor, ...] = ()
         if maps is not None:
@@ -136,7 +137,7 @@ class FocusDepth(nn.Module):
             answer, boundary, sides = refined[:, 0], logits[:, 0], maps.sides
         return FocusDepthOutput(
             answer=answer,
-            inverse_depth=self.depth.inverse_depth(answer),
+            inverse_depth=self.depth.inverse_depth(answer, sky),
             mask=self.sam3.semantic_mask(pixels),
             boundary=boundary,
             boundary_sides=sides,
