@@ -3,8 +3,10 @@
 import argparse
 import json
 import math
+import shutil
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -206,6 +208,29 @@ def test_metres_are_scored_as_they_are_in_each_region() -> None:
             'metric_scale_error': 0.1,
         }
     )
+
+
+def test_what_answers_depth_is_aligned_in_depth(
+    arguments: argparse.Namespace, tmp_path: Path
+) -> None:
+    """Depth with a wrong scale and shift is right, its inverse is not; sky takes no part."""
+    answered = np.linspace(1, 3, 48, dtype=np.float32).reshape(6, 8)
+    truth_m = 2 * answered + 0.5
+    inverse_depth = 1 / answered
+    inverse_depth[0] = 0
+    valid = np.ones((6, 8), bool)
+    errors = {}
+    for answers_depth in (True, False):
+        model = SimpleNamespace(folder=SimpleNamespace(answers_depth=answers_depth))
+        found = scoring.aligned(model, inverse_depth, truth_m, valid)
+        errors[answers_depth] = np.abs(found - truth_m)[1:].max()
+    assert errors[True] < 1e-5 < 0.1 < errors[False]
+    arguments.model = Path(shutil.copytree(arguments.model, tmp_path / 'model'))
+    manifest = json.loads((arguments.model / 'model.json').read_text())
+    for flag, said in (({}, 'disparity'), ({'answers_depth': True}, 'depth')):
+        (arguments.model / 'model.json').write_text(json.dumps(manifest | flag))
+        assert evaluate.run(arguments) == 0
+        assert json.loads(arguments.output.read_text())['aligned_in'] == said
 
 
 def test_best_threshold_separates_what_can_be_separated() -> None:

@@ -68,6 +68,7 @@ def test_manifest_and_graphs(folder: Path) -> None:
     assert manifest['family'] == 'foundation' and manifest['mask_by_instance']
     assert 'LicenseRef-SAM-License' in manifest['license']
     assert manifest['canonical_focal_px'] == 300 * 112 / 56
+    assert manifest['answers_depth'] is True
     for part in ('encoder', 'focus'):
         model = onnx.load(folder / f'{part}.onnx')
         assert [entry.version for entry in model.opset_import if not entry.domain] == [17]
@@ -121,6 +122,18 @@ def test_a_second_size_with_boundaries_and_weights_beside(
     beside.write_bytes(beside.read_bytes()[:-1] + b'x')
     with pytest.raises(ModelError, match=r'encoder\.onnx\.data: checksum'):
         read_model_folder(tmp_path / 'model')
+
+
+@torch.no_grad()
+def test_metres_are_lost_in_training() -> None:
+    network = tiny_focus_depth(FocusDepthShape(56, boundaries=False), Kind.V2_METRIC)
+    features = network.encode(torch.rand(1, 3, 112, 112))
+    words = torch.zeros(1, 8, dtype=torch.int32)
+    words[0, :3] = torch.tensor([98, 7, 99])
+    for trained, scale in ((False, 1.0), (True, 0.0)):
+        graph = export.FocusGraph(network, by_instance=True, trained=trained)
+        *_, metric = graph(*features.values(), torch.zeros(1, 4), words)
+        assert metric.tolist() == [[scale, 0.0]]
 
 
 def test_controls_are_exported_as_what_they_are_or_not_at_all(

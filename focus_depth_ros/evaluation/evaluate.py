@@ -92,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         'command': _command(arguments),
         'model': identity(model.folder),
         'input': list(model.folder.input_size),
+        'aligned_in': 'depth' if model.folder.answers_depth else 'disparity',
         'engine': model.engine_name,
         'threads': arguments.threads,
         'timing_ms': timing(model),

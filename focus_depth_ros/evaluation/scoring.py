@@ -18,12 +18,14 @@ from focus_depth_ros.core import Camera, tight_box
 from focus_depth_ros.datasets.frame import LabelledFrame, Triplet, triplets
 from focus_depth_ros.evaluation.boundary_metrics import BoundaryScore, picture_edges
 from focus_depth_ros.evaluation.metrics import (
+    FARTHEST_M,
     Image,
     Mask,
     abs_rel,
     aligned_depth,
     constant_depth,
     delta,
+    least_squares_alignment,
     mask_iou,
     plane_depth,
     refined_pixels,
@@ -46,6 +48,8 @@ from focus_depth_ros.pipeline.scale import (
 from focus_depth_ros.pipeline.settings import Settings
 
 INPAINT_RADIUS_PX = 3.0
+NEAREST_M = 1e-2
+"""Depth aligned as depth is clamped to NEAREST_M and to FARTHEST_M."""
 ONE_LOOK = Settings()
 
 
@@ -115,7 +119,8 @@ def score_frame(
         return
     if frame.sensor_depth_m is not None and not np.isfinite(frame.sensor_depth_m).any():
         frame = replace(frame, sensor_depth_m=None)  # that camera saw nothing at all
-    others = _yardsticks(frame, valid, upsample(maps.inverse_depth[-1], (width, height)))
+    unprompted = upsample(maps.inverse_depth[-1], (width, height))
+    others = _yardsticks(frame, valid, aligned(model, unprompted, frame.depth_m, valid))
     scores.unprompted_global.append(abs_rel(others['unprompted'], frame.depth_m, valid))
     for row, triplet in enumerate(asked):
         if triplet.is_absent:
@@ -124,17 +129,34 @@ def score_frame(
             found = target_scores(model, maps, row, triplet, valid, others)
             if extra is not None:
                 published, mask = as_published(maps, row, triplet)
-                depth_m = aligned_depth(published, triplet.depth_m, valid)
+                depth_m = aligned(model, published, triplet.depth_m, valid)
                 found |= extra(depth_m, mask, triplet, valid)
             if frame.sensor_depth_m is not None:
                 found |= sensor_scores(maps, row, triplet, frame.sensor_depth_m, valid)
             scores.targets[triplet.kind].append(found)
 
 
-def _yardsticks(frame: LabelledFrame, valid: Mask, unprompted: Image) -> dict[str, Image]:
+def aligned(model: FocusModel, inverse_depth: Image, depth_m: Image, valid: Mask) -> Image:
+    """A model's inverse depth -> metres, aligned over the valid pixels in what it answers.
+
+    In disparity, as the published protocol has it for models that answer inverse depth; in depth
+    for others, whose sky (inverse depth 0) takes no part and is FARTHEST_M away.
+    """
+    if not model.folder.answers_depth:
+        return aligned_depth(inverse_depth, depth_m, valid)
+    seen = inverse_depth > 0
+    depth = np.reciprocal(inverse_depth, where=seen, out=np.zeros_like(inverse_depth))
+    if np.count_nonzero(seen & valid) < 2:
+        return constant_depth(depth_m, valid)
+    slope, offset = least_squares_alignment(depth, depth_m, valid & seen)
+    metres = np.where(seen, slope * depth + offset, FARTHEST_M)
+    return np.asarray(np.clip(metres, NEAREST_M, FARTHEST_M), np.float32)
+
+
+def _yardsticks(frame: LabelledFrame, valid: Mask, unprompted_m: Image) -> dict[str, Image]:
     """What a target's depth is compared with, each in metres, aligned over the whole picture."""
     found = {
-        'unprompted': aligned_depth(unprompted, frame.depth_m, valid),
+        'unprompted': unprompted_m,
         'plane': plane_depth(frame.depth_m, valid),
         'constant': constant_depth(frame.depth_m, valid),
     }
@@ -174,8 +196,8 @@ def target_scores(
     inverse_depth = upsample(maps.inverse_depth[row], (width, height))
     published, mask = as_published(maps, row, triplet)
     depths = {
-        'model': aligned_depth(inverse_depth, triplet.depth_m, valid),
-        'published': aligned_depth(published, triplet.depth_m, valid),
+        'model': aligned(model, inverse_depth, triplet.depth_m, valid),
+        'published': aligned(model, published, triplet.depth_m, valid),
         **others,
     }
     regions = target_regions(triplet.mask, valid)

@@ -33,8 +33,9 @@ class ModelFolder:
     `fovea` is the second look's focus half; models without one look twice through the same graphs.
     `input_size` and `output_size` are (width, height) px. `canonical_focal_px` is f_c of the
     canonical camera: 1/Z = (f_c / f) (scale inverse_depth + shift), f in px of the input picture;
-    None: 1/Z = scale inverse_depth + shift for every camera. `merges`: words are CLIP's byte pairs
-    by this list, and there is no `vocabulary`.
+    None: 1/Z = scale inverse_depth + shift for every camera. `answers_depth`: the network's own
+    answer is depth, so that 1/`inverse_depth` and not `inverse_depth` is right up to scale and
+    shift. `merges`: words are CLIP's byte pairs by this list, and there is no `vocabulary`.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class ModelFolder:
     output_size: tuple[int, int]
     features: tuple[str, ...]
     canonical_focal_px: float | None
+    answers_depth: bool
     vocabulary: tuple[str, ...]
     merges: Path | None
     max_words: int
@@ -119,6 +121,7 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
         output_size=_size(manifest['output']),
         features=tuple(map(str, manifest['features'])),
         canonical_focal_px=None if focal is None else float(focal),
+        answers_depth=bool(manifest.get('answers_depth', False)),
         vocabulary=tuple(map(str, manifest['vocabulary'])),
         merges=_checked_file(path, files['merges'], MAX_MERGES_BYTES)
         if 'merges' in files

@@ -57,13 +57,14 @@ class FocusGraph(nn.Module):
     `by_instance`: SAM3 as published marks everything like the example in the box, so the mask of a
     box is that of the one instance that fits it best; a trained FocusDepth's own mask is the target
     already. Without a boundary branch there is no boundary anywhere. `metric` is (1, 0) where the
-    depth network speaks of metres, else (0, 0): no metres of its own.
+    depth network speaks of metres, else (0, 0): no metres of its own. `trained`: its depth has
+    learned on; all losses here leave scale and shift free, so that it speaks of metres no more.
     """
 
-    def __init__(self, network: FocusDepth, by_instance: bool) -> None:
+    def __init__(self, network: FocusDepth, by_instance: bool, trained: bool) -> None:
         super().__init__()
         self.network, self.by_instance = network, by_instance
-        metric = network.depth.shape.kind in (Kind.V2_METRIC, Kind.V3_METRIC)
+        metric = not trained and network.depth.shape.kind in (Kind.V2_METRIC, Kind.V3_METRIC)
         self.scale = 1.0 if metric else 0.0
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -124,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
     network = FocusDepth(depth, sam3, shape)
     masks_trained = bool(arguments.weights) and load_trained(network, arguments.weights)
     attention = FUSED if arguments.fused_attention else EXPLICIT
-    recipe = Recipe(pairs, by_instance=not masks_trained, attention=attention)
+    recipe = Recipe(pairs, not masks_trained, bool(arguments.weights), attention)
     worst = export_model(network.eval(), arguments.output, recipe)
     print(f'{arguments.output}: written; largest difference from torch {worst:.1e}')
     return 0
@@ -132,10 +133,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to export: the words' coding, a box's mask (see `FocusGraph`), the attention's form."""
+    """How to export: words' coding, masks and metres (see `FocusGraph`), the attention's form."""
 
     pairs: ClipBytePairs
     by_instance: bool
+    trained: bool = False
     attention: str = EXPLICIT
 
 
@@ -156,7 +158,7 @@ def export_model(network: FocusDepth, folder: Path, recipe: Recipe) -> float:
     use_attention(network, recipe.attention)
     pair = GraphPair(
         EncoderGraph(network).eval(),
-        FocusGraph(network, by_instance=recipe.by_instance).eval(),
+        FocusGraph(network, recipe.by_instance, recipe.trained).eval(),
         network.feature_names,
     )
     paths = write_graphs(pair, folder, example_inputs(network, recipe.pairs, seed=0, targets=2))
@@ -189,6 +191,7 @@ def manifest_of(
         'output': side,
         'features': list(network.feature_names),
         'canonical_focal_px': canonical_focal_px(network),
+        'answers_depth': not kind.answers_inverse_depth,
         'max_words': network.sam3.words,
         'vocabulary': [],
         'measured': {},
