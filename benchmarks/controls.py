@@ -107,7 +107,7 @@ def settings(name: str, arguments: argparse.Namespace) -> TrainConfig:
         batch=arguments.batch or config.batch,
         threads=arguments.threads,
         workers=arguments.workers,
-        network=arguments.network,
+        network={**config.network, **arguments.network},
         validate_every=10**9,  # at the end only
     )
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,3 +108,12 @@ def test_rates_are_scaled_in_every_stage(controls: ModuleType) -> None:
     config = controls.read_config(controls.CONFIGS / 'focusdepth.yaml')
     faster = controls.at_rates(config, 10)
     assert [stage.adam_lr for stage in faster.stages] == pytest.approx([1e-3, 1e-4])
+
+
+def test_other_sizes_leave_the_published_settings(controls: ModuleType, tmp_path: Path) -> None:
+    arguments = SimpleNamespace(
+        train=tmp_path, validation=tmp_path, output=tmp_path, steps=2, depth_steps=3, batch=None,
+        threads=1, workers=0, network={'stem': 8},
+    )  # fmt: skip
+    assert controls.settings('no_gate', arguments).network == {'dropout': 0.1, 'stem': 8}
+    assert controls.settings('depth', arguments).network == {'stem': 8}

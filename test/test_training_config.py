@@ -80,6 +80,17 @@ def test_every_shipped_file_fits_the_network_and_its_losses(name: str) -> None:
     assert settings.output.name == name
 
 
+def test_published_dropout() -> None:
+    """FocusDepth and its controls train MSSA with 0.1; the shipped model is trained without."""
+    for name in COMPACT:
+        settings = read_config(CONFIGS / f'{name}.yaml')
+        if settings.family == 'compact':
+            network = compact.build(settings)
+            vary(network, settings.fusion)
+            rate = network.focus.fusion8.mixture.dropout.p
+            assert rate == (0.1 if settings.objective == 'focusdepth' else 0.0), name
+
+
 def learning(network: torch.nn.Module) -> 'set[str]':
     return {name for name, value in network.named_parameters() if value.requires_grad}
 

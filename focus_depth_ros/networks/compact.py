@@ -25,7 +25,7 @@ FEATURE_NAMES = ('detail', 'stride4', 'stride8', 'stride16', 'stride32', 'ground
 
 @dataclass(frozen=True)
 class CompactShape:
-    """Sizes of the network; the defaults are the shipped model's."""
+    """Sizes of the network, and MSSA's dropout; the defaults are the shipped model's."""
 
     height: int = 216
     width: int = 288
@@ -40,6 +40,7 @@ class CompactShape:
     experts_hidden: int = 12
     word_roles: tuple[int, ...] = (PLAIN,) * 128
     max_words: int = 12
+    dropout: float = 0.0
 
     def grid(self, stride: int) -> tuple[int, int]:
         """(height, width) of the feature map at a stride; odd sizes round up."""
@@ -132,7 +133,8 @@ class CompactFocus(nn.Module):
             shape.grid(4),
         )
         self.fusion4, self.fusion8, self.fusion16, self.fusion32 = (
-            MSSA(width, width, shape.experts_hidden, dropout=0.0, gate_bias=0.0) for _ in range(4)
+            MSSA(width, width, shape.experts_hidden, dropout=shape.dropout, gate_bias=0.0)
+            for _ in range(4)
         )
         self.refine16 = Residual(width)
         self.refine8 = Residual(width)

@@ -61,7 +61,8 @@ class FoveaFusion(nn.Module):
         width, fine = shape.decoder, shape.fine
         self.fine_size = shape.grid(2)
         self.fusions = nn.ModuleList(
-            MSSA(width, width, shape.experts_hidden, dropout=0.0, gate_bias=0.0) for _ in SCALES
+            MSSA(width, width, shape.experts_hidden, dropout=shape.dropout, gate_bias=0.0)
+            for _ in SCALES
         )
         self.first2 = ConvNormReLU(FIRST_LOOK_CHANNELS, fine)
         self.first4 = ConvNormReLU(fine, fine, stride=2)
