@@ -167,6 +167,10 @@ def test_prompts_of_the_controls() -> None:
         assert torch.equal(wrong[name][1], batch[name][0])
         assert torch.equal(wrong[name][0], batch[name][2])
     assert empty['mask'] is wrong['mask'] is batch['mask']
+    alone = {name: value[:1] for name, value in batch.items()}
+    assert not compact.asked(alone, 'empty')['box'].any()
+    with pytest.raises(ValueError, match="wrong asks another picture's: two or more"):
+        compact.asked(alone, 'wrong')
 
 
 def checkpoint(network: torch.nn.Module, path: Path) -> Path:

@@ -142,10 +142,13 @@ def prompt_wise(batch: Batch) -> Batch:
 def asked(batch: Batch, prompt: str) -> Batch:
     """The batch with its prompts as a control asks them; the truth stays.
 
-    right: as they are; empty: none; wrong: those of the picture before in the batch.
+    right: as they are; empty: none; wrong: those of the picture before in the batch. Raises
+    ValueError for a wrong one where there is no other picture.
     """
     if prompt == 'right':
         return batch
+    if prompt == 'wrong' and len(batch['box']) == 1:
+        raise ValueError("prompt: wrong asks another picture's: two or more a batch and process")
     changed = {
         name: torch.zeros_like(batch[name]) if prompt == 'empty' else batch[name].roll(1, 0)
         for name in PROMPT_KEYS

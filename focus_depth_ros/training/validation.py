@@ -19,10 +19,13 @@ def validate(
     """Mean scores on frames of the validation shards, and a picture of the first batch."""
     objective = family.objective(network, config).eval()
     device = next(network.parameters()).device
+    draws = spread_draws(config.validation, config.validation_frames)
+    if config.prompt == 'wrong' and len(draws) % config.batch == 1:
+        draws.pop()  # alone in the last batch, it would be asked its own prompt
     loader = DataLoader(
         family.examples(config, augment=False),
         config.batch,
-        sampler=spread_draws(config.validation, config.validation_frames),
+        sampler=draws,
     )
     totals: dict[str, list[float]] = {}
     for number, batch in enumerate(loader):
