@@ -27,7 +27,7 @@ from focus_depth_ros.networks.foundation.focus_depth import (  # noqa: E402
 from focus_depth_ros.networks.foundation.sam3 import Sam3  # noqa: E402
 from focus_depth_ros.networks.foundation.trained_weights import load_trained  # noqa: E402
 from focus_depth_ros.synthesis.sample import Sample, SceneObject, write_sample  # noqa: E402
-from focus_depth_ros.training import foundation, stages, train  # noqa: E402
+from focus_depth_ros.training import foundation, stages, train, validation  # noqa: E402
 from focus_depth_ros.training.config import TrainConfig, read_config  # noqa: E402
 from focus_depth_ros.training.draws import Draw  # noqa: E402
 from focus_depth_ros.training.example import PromptShares  # noqa: E402
@@ -167,6 +167,50 @@ def test_one_question_a_picture(folder: Path) -> None:
     assert not made['box'].any()
     start, *_, end = [token for token in made['words'] if token]
     assert (start, end) == (514, 515)  # 512 letters, two merges, then start and end
+
+
+def with_network(settings: TrainConfig, **changes: object) -> TrainConfig:
+    return replace(settings, network={**settings.network, **changes})
+
+
+def test_adapters_have_the_width_that_is_asked_for(folder: Path) -> None:
+    network = foundation.build(with_network(config(folder, 'foundation', folder), hidden=16))
+    assert network.shape.hidden == 16
+    assert network.adapters[0].mixture.inner.out_features == 4 * 16
+
+
+def test_random_adapters_that_never_learn_are_refused(folder: Path) -> None:
+    for name in ('foundation_finetuned', 'foundation_boundaries'):
+        literal = with_network(config(folder, name, folder), paper_literal=True)
+        with pytest.raises(ValueError, match='random adapters in the path of depth'):
+            foundation.build(literal)
+        assert foundation.build(replace(literal, initial=folder / 'checkpoint.pt'))
+    literal = with_network(config(folder, 'foundation', folder), paper_literal=True)
+    assert foundation.build(literal).shape.paper_literal
+
+
+def test_a_lone_validation_picture_is_not_asked_its_own_prompt(folder: Path) -> None:
+    settings = replace(config(folder, 'foundation', folder), prompt='wrong', terms=('mask',))
+    network = foundation.build(settings)
+    lone = replace(settings, validation_frames=1, output=folder)
+    assert validation.validate(foundation, network, lone, 0) == {}
+    both = replace(settings, validation_frames=2, output=folder)
+    assert validation.validate(foundation, network, both, 0).keys() == {'mask', 'iou'}
+
+
+@torch.no_grad()
+def test_boundaries_weigh_what_the_settings_say(folder: Path) -> None:
+    settings = config(folder, 'foundation_boundaries', folder)
+    settings = replace(settings, terms=('occlusion', 'silog'))
+    network = foundation.build(settings)
+    draw = Draw(str(folder / 'train-000000.tar'), 0, (0, 1))
+    batch = torch.utils.data.default_collate([foundation.examples(settings, augment=False)[draw]])
+    once, heavier = (
+        foundation.objective(network.eval(), replace(settings, occlusion_weight=weight))(batch)
+        for weight in (1.0, 5.0)
+    )
+    assert float(heavier['occlusion']) == pytest.approx(5 * float(once['occlusion']), rel=1e-5)
+    assert float(heavier['silog']) == pytest.approx(float(once['silog']), rel=1e-5)
 
 
 @pytest.mark.parametrize('prompt', ['right', 'empty', 'wrong'])

@@ -1,7 +1,8 @@
 """MoDOT's losses: scale-invariant log depth, class-balanced boundaries, and both in agreement.
 
-MoDOT (arXiv 2505.21231): L = 1.2 SILog + w CCE + OBDCL. Shapes: T maps of (h, w); depths are
-positive, in metres or relative; boundary truth is 1 / 0, 255 = not asked. Named deviations, each
+MoDOT (arXiv 2505.21231): L = 1.2 SILog + w_ob CCE + OBDCL, w_ob = 1 on synthetic frames and 5 on
+NYUD (the setting `occlusion_weight`). Shapes: T maps of (h, w); depths are positive, in metres or
+relative; boundary truth is 1 / 0, 255 = not asked. Named deviations, each
 an option that can be undone: OBDCL asks for a jump along one axis (`form='max'`; the original's
 `'min'` penalises a straight horizontal or vertical boundary for ever), and for a jump as large as
 the true one (`margin`; the original asks for 1 whatever the true jump).

@@ -55,6 +55,7 @@ class TrainConfig:
     prompt: Literal['right', 'empty', 'wrong']
     objective: Literal['compact', 'focusdepth']
     terms: tuple[str, ...]
+    occlusion_weight: float
     stages: tuple[Stage, ...]
     weight_decay: float
     clip: float

@@ -29,6 +29,7 @@ from focus_depth_ros.networks.foundation.focus_depth import (
 )
 from focus_depth_ros.networks.foundation.sam3_weights import load_sam3
 from focus_depth_ros.networks.foundation.trained_weights import (
+    ADAPTERS,
     BACKBONE,
     TRAINABLE,
     save_trained,
@@ -43,12 +44,13 @@ from focus_depth_ros.training.boundary_losses import (
     true_margin,
 )
 from focus_depth_ros.training.checkpoint import averaged_weights
-from focus_depth_ros.training.compact import coloured
+from focus_depth_ros.training.compact import asked, coloured
 from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.draws import Draw, read_frame
 from focus_depth_ros.training.example import PromptShares, jittered, normalised_box, resized
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.losses import TERMS, aligned, focusdepth_terms
+from focus_depth_ros.training.stages import learns
 
 MAX_TOKENS = 32
 SMALLEST_TARGET_PX = 80
@@ -65,22 +67,39 @@ class FoundationSettings:
     sam3: Path
     side_px: int = 518
     sam_side_px: int = 1008
+    hidden: int | None = None
     paper_literal: bool = False
     boundaries: bool = False
 
 
 def build(config: TrainConfig) -> FocusDepth:
-    """Both networks with the user's weights, and fresh adapters."""
+    """Both networks with the user's weights, and fresh adapters.
+
+    Raises ValueError where fresh adapters that are not the identity would never learn.
+    """
     settings = checked(FoundationSettings, config.network, 'network')
     pairs = ClipBytePairs(find_merges(settings.sam3))
     visual = tuple(pairs.encode('visual', MAX_TOKENS))
     shape = FocusDepthShape(
         settings.side_px,
+        hidden=settings.hidden,
         paper_literal=settings.paper_literal,
         boundaries=settings.boundaries,
     )
     depth = load_depth_anything(settings.depth)
-    return FocusDepth(depth, load_sam3(settings.sam3, visual, settings.sam_side_px), shape)
+    sam3 = load_sam3(settings.sam3, visual, settings.sam_side_px)
+    network = FocusDepth(depth, sam3, shape)
+    if settings.paper_literal and config.initial is None and not _adapters_learn(network, config):
+        raise ValueError(
+            'network: paper_literal starts with random adapters in the path of depth, and no stage '
+            'trains them: leave it out, or start from a run that trained them (initial)'
+        )
+    return network
+
+
+def _adapters_learn(network: FocusDepth, config: TrainConfig) -> bool:
+    names = [name for name, _ in network.named_parameters() if name.startswith(ADAPTERS)]
+    return any(learns(name, stage.trained) for stage in config.stages for name in names)
 
 
 def trainable() -> tuple[str, ...]:
@@ -160,16 +179,13 @@ class FoundationObjective(nn.Module):
 
     def predict(self, batch: Batch) -> FocusDepthOutput:
         """The network's answers; the image encoders run without gradients where they are frozen."""
-        box, words = batch['box'], batch['words']
-        if self.config.prompt != 'right':
-            empty = self.config.prompt == 'empty'
-            box, words = (torch.zeros_like(v) if empty else v.roll(1, 0) for v in (box, words))
+        batch = asked(batch, self.config.prompt)
         learns = any(value.requires_grad for value in self.network.depth.backbone.parameters())
         picture = batch['picture'].permute(0, 3, 1, 2).float() / 255
         with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
                 features = self.network.encode(picture)
-            output: FocusDepthOutput = self.network(features, box, words)
+            output: FocusDepthOutput = self.network(features, batch['box'], batch['words'])
         return output
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -208,7 +224,8 @@ class FoundationObjective(nn.Module):
             height, width = depth.shape[-2:]
             logits = resize(output.boundary.float().unsqueeze(1), (height, width)).squeeze(1)
             sides = [side.float().squeeze(1) for side in output.boundary_sides]
-            found['occlusion'] = boundary_loss(logits, sides, boundary)
+            entropy = boundary_loss(logits, sides, boundary)
+            found['occlusion'] = self.config.occlusion_weight * entropy
             # Next to an unknown depth nothing is known of a jump, or of its absence, either.
             known = -functional.max_pool2d(-valid.unsqueeze(1), 3, 1, 1).squeeze(1)
             found['agreement'] = agreement_loss(

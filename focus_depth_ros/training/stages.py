@@ -27,8 +27,13 @@ def freeze_all_but(network: nn.Module, patterns: tuple[str, ...]) -> None:
         if not any(fnmatchcase(name, pattern.removeprefix('!')) for name in names):
             raise ValueError(f'no parameter of the network is named like {pattern!r}')
     for name, parameter in network.named_parameters():
-        fits = {p[0] != '!' for p in patterns if fnmatchcase(name, p.removeprefix('!'))}
-        parameter.requires_grad_(fits == {True})
+        parameter.requires_grad_(learns(name, patterns))
+
+
+def learns(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a parameter of that name learns by these patterns."""
+    fits = {p[0] != '!' for p in patterns if fnmatchcase(name, p.removeprefix('!'))}
+    return fits == {True}
 
 
 def train_mode(network: nn.Module) -> None:
