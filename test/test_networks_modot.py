@@ -7,11 +7,15 @@ import pytest
 torch = pytest.importorskip('torch', reason='the networks need torch (extra: train)')
 torch.set_num_threads(1)
 
+from torch.nn import functional  # noqa: E402
+
 from focus_depth_ros.networks.blocks import resize  # noqa: E402
 from focus_depth_ros.networks.modot import (  # noqa: E402
+    CASM,
     BoundaryDecoder,
     FullResolutionPath,
     SpatialAttention,
+    StripPair,
 )
 from focus_depth_ros.networks.ssr import SSRRefiner  # noqa: E402
 from focus_depth_ros.training import boundary_losses as losses  # noqa: E402
@@ -37,6 +41,83 @@ def decoder() -> BoundaryDecoder:
 
 def encoder_features() -> 'list[torch.Tensor]':
     return [random(2, c, *grid, seed=c) for c, grid in zip(ENCODER, GRIDS, strict=True)]
+
+
+def pattern(module: torch.nn.Module, seed: int = 7) -> None:
+    """Weights and statistics that leave nothing at zero or one."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            value.normal_(std=0.5, generator=generator)
+        if name.endswith('running_var'):
+            value.abs_().add_(0.5)
+
+
+def conv_norm(block: torch.nn.Module, x: 'torch.Tensor', relu: bool = True) -> 'torch.Tensor':
+    """Convolution, padded by half its kernel, and normalisation by the kept statistics."""
+    convolution, norm = [part for part in block.modules() if not list(part.children())][:2]
+    weight = convolution.weight
+    x = functional.conv2d(x, weight, padding=(weight.shape[2] // 2, weight.shape[3] // 2))
+    mean, variance, scale, shift = (
+        value[:, None, None]
+        for value in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    x = (x - mean) / torch.sqrt(variance + norm.eps) * scale + shift
+    return x.clamp(min=0) if relu else x
+
+
+def strips(pair: StripPair, a: 'torch.Tensor', length: int) -> 'torch.Tensor':
+    """ReLU(S_1xk a + S_kx1 a);  S = Conv - BN - ReLU - Conv - BN."""
+    assert pair.horizontal[0][0][0].weight.shape[2:] == (1, length)
+    assert pair.vertical[1][0].weight.shape[2:] == (length, 1)
+    both = [
+        conv_norm(strip[1], conv_norm(strip[0], a), relu=False)
+        for strip in (pair.horizontal, pair.vertical)
+    ]
+    return sum(both).clamp(min=0)
+
+
+def channel_attention(attention: torch.nn.Module, x: 'torch.Tensor') -> 'torch.Tensor':
+    """sigmoid(SE(maxpool x) + SE(avgpool x));  SE = 1x1, ReLU, 1x1, no bias."""
+    down, _, up = attention.squeeze
+    pooled = (x.flatten(2).max(2).values, x.flatten(2).mean(2))
+    weights = sum(
+        (v @ down.weight[..., 0, 0].T).clamp(min=0) @ up.weight[..., 0, 0].T for v in pooled
+    )
+    return (1 / (1 + torch.exp(-weights)))[..., None, None]
+
+
+@torch.no_grad()
+def test_casm_by_the_papers_equations() -> None:
+    """D' = MSSF(Conv1x1([O || D])) + D CA_o(O) + D;  O' = O + O CA_d(D);  strips of 7 and 11."""
+    casm = CASM(16).eval()
+    pattern(casm)
+    boundary, depth = random(2, 16, 9, 13, seed=1), random(2, 16, 9, 13, seed=2)
+    u = functional.conv2d(torch.cat([boundary, depth], 1), casm.join.weight, casm.join.bias)
+    parts = [strips(casm.short_strips, u, 7), conv_norm(casm.square, u)]
+    parts.append(strips(casm.long_strips, u, 11))
+    refined = conv_norm(casm.merge, torch.cat(parts, 1))
+    refined = refined + depth * channel_attention(casm.boundary_attention, boundary) + depth
+    sharper = boundary + boundary * channel_attention(casm.depth_attention, depth)
+    found_boundary, found_depth = casm(boundary, depth)
+    assert torch.allclose(found_depth, refined, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(found_boundary, sharper, rtol=1e-4, atol=1e-4)
+    assert refined.std() > 1
+
+
+@torch.no_grad()
+def test_strips_reach_along_both_axes_and_nowhere_else() -> None:
+    """Two strips of 7 in a row see 6 px to each side, on the row and the column alone."""
+    for length, reach in ((7, 6), (11, 10)):
+        pair = StripPair(1, length).eval()
+        for name, value in pair.named_parameters():
+            value.fill_(0.0 if name.endswith('bias') else 1.0)
+        dot = torch.zeros(1, 1, 31, 31)
+        dot[..., 15, 15] = 1
+        seen = pair(dot)[0, 0] > 0
+        cross = torch.zeros(31, 31, dtype=torch.bool)
+        cross[15, 15 - reach : 16 + reach] = cross[15 - reach : 16 + reach, 15] = True
+        assert torch.equal(seen, cross)
 
 
 def test_both_decoders_run_in_step(decoder: BoundaryDecoder) -> None:
