@@ -1,5 +1,6 @@
 """The foundation family in the training loop, on tiny networks with random weights."""
 
+import math
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from focus_depth_ros.networks.foundation.focus_depth import (  # noqa: E402
 from focus_depth_ros.networks.foundation.sam3 import Sam3  # noqa: E402
 from focus_depth_ros.networks.foundation.trained_weights import load_trained  # noqa: E402
 from focus_depth_ros.synthesis.sample import Sample, SceneObject, write_sample  # noqa: E402
+from focus_depth_ros.synthesis.themes import VIEWS_PER_SCENE  # noqa: E402
 from focus_depth_ros.training import foundation, stages, train, validation  # noqa: E402
 from focus_depth_ros.training.config import TrainConfig, read_config  # noqa: E402
 from focus_depth_ros.training.draws import Draw  # noqa: E402
@@ -167,6 +169,20 @@ def test_one_question_a_picture(folder: Path) -> None:
     assert not made['box'].any()
     start, *_, end = [token for token in made['words'] if token]
     assert (start, end) == (514, 515)  # 512 letters, two merges, then start and end
+
+
+def test_published_optimisers(folder: Path) -> None:
+    """AdamW with 1e-5 of decay for FocusDepth; Adam, which is AdamW without, for MoDOT."""
+    for name, rates, decay in (
+        ('foundation', [1e-4, 1e-5], 1e-5),
+        ('foundation_finetuned', [1e-5], 1e-5),
+        ('foundation_boundaries', [3e-5] * 3, 0.0),
+    ):
+        settings = read_config(CONFIGS / f'{name}.yaml')
+        assert [stage.adam_lr for stage in settings.stages] == rates
+        assert {stage.muon_lr for stage in settings.stages} == {0}
+        assert settings.weight_decay == decay
+        assert settings.steps == math.ceil(5 * 2950 * VIEWS_PER_SCENE / settings.batch)
 
 
 def with_network(settings: TrainConfig, **changes: object) -> TrainConfig:

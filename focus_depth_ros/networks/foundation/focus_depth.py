@@ -7,9 +7,11 @@ maps. What depends on the picture alone is `encode`; a new prompt costs `forward
 Both branches see the same stretched square. At equal sides token i of one is token i of the other;
 where the depth branch runs smaller, X^p is resampled to its grid.
 
-MoDOT's boundary branch and its refiner are optional. Named deviation: CASM hands its refined
+MoDOT's boundary branch and its refiner are optional. Named deviations: CASM hands its refined
 features to the depth decoder through a share that starts at zero, so that a fresh branch leaves the
-depth network as it was.
+depth network as it was; and a plain ViT has no shallow feature at a quarter of the picture's size,
+so that the refiner's is the decoder's finest input: the first tap at stride 3.5, joined with the
+prompt by MSSA.
 """
 
 from __future__ import annotations
