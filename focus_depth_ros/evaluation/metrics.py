@@ -1,8 +1,9 @@
 """Metrics of depth values and masks, each a function of arrays; images (H, W), depth in metres.
 
-Relative predictions are aligned over the whole picture's valid pixels in disparity, then
-inverted; never per region. A metric over an empty region is NaN. Occlusion boundaries are scored
-in boundary_metrics.py, edges of depth in depth_edges.py, clouds in cloud_metrics.py.
+Relative predictions are aligned over the whole picture's valid pixels, in disparity and then
+inverted (what answers depth: in depth); never per region. A metric over an empty region is NaN.
+Occlusion boundaries are scored in boundary_metrics.py, edges of depth in depth_edges.py, clouds in
+cloud_metrics.py.
 """
 
 from __future__ import annotations
