@@ -1,27 +1,21 @@
 """The comparison's bookkeeping: who is asked what, and the table that comes of it."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from load_script import load_script
 
 torch = pytest.importorskip('torch', reason='training needs torch (extra: train)')
 pytest.importorskip('accelerate', reason='training needs accelerate (extra: train)')
 
 from focus_depth_ros.datasets.frame import LabelledFrame  # noqa: E402
 
-SCRIPT = Path(__file__).resolve().parent.parent / 'benchmarks' / 'controls.py'
-
 
 @pytest.fixture(scope='module')
 def controls() -> ModuleType:
-    spec = importlib.util.spec_from_file_location('controls', SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script('benchmarks/controls.py')
 
 
 def frame() -> LabelledFrame:

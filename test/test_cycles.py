@@ -1,18 +1,17 @@
 """Pictures by Blender's Cycles (tools/cycles), where BLENDER_PYTHON names a Python with bpy."""
 
-import importlib.util
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from load_script import load_script
 
 from focus_depth_ros.synthesis.cameras import Camera, look_at
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting
 from focus_depth_ros.synthesis.meshes import sheet
 from focus_depth_ros.synthesis.renderer import Part, RendererError
 
-TOOL = Path(__file__).parents[1] / 'tools/cycles/render_cycles.py'
 DOWN = np.array([[0, 0, -1.0]])
 COLOURS = ((200, 30, 30), (30, 170, 30), (30, 30, 200), (220, 220, 220))
 
@@ -21,10 +20,7 @@ COLOURS = ((200, 30, 30), (30, 170, 30), (30, 30, 200), (220, 220, 220))
 def cycles():
     if 'BLENDER_PYTHON' not in os.environ:
         pytest.skip('BLENDER_PYTHON names no Python with bpy')
-    spec = importlib.util.spec_from_file_location('render_cycles', TOOL)
-    assert spec is not None and spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script('tools/cycles/render_cycles.py')
     try:
         return tool.CyclesRenderer(Path(os.environ['BLENDER_PYTHON']), samples=1, threads=1)
     except RendererError as error:

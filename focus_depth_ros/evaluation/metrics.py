@@ -19,6 +19,8 @@ Mask = NDArray[np.bool_]
 
 FARTHEST_M = 20.0
 """Aligned disparity is clamped to 1 / FARTHEST_M before it is inverted."""
+NEAREST_M = 1e-2
+"""Depth aligned as depth is clamped to NEAREST_M and to FARTHEST_M."""
 ORDINAL_RATIO = 0.02
 """WHDR: depths whose ratio is within 1 + this count as equal."""
 REFINED_BY = 0.05
@@ -43,6 +45,20 @@ def aligned_depth(inverse_depth: Image, depth_m: Image, valid: Mask) -> Image:
     slope, offset = least_squares_alignment(inverse_depth, truth, valid)
     disparity = np.maximum(slope * inverse_depth + offset, 1.0 / FARTHEST_M)
     return np.asarray(1.0 / disparity, np.float32)
+
+
+def aligned_as_depth(inverse_depth: Image, depth_m: Image, valid: Mask) -> Image:
+    """The same of a network that answers depth, aligned in depth.
+
+    Sky, where the inverse depth is 0, takes no part and is FARTHEST_M away.
+    """
+    seen = inverse_depth > 0
+    if np.count_nonzero(seen & valid) < 2:
+        return constant_depth(depth_m, valid)
+    depth = np.reciprocal(inverse_depth, where=seen, out=np.zeros_like(inverse_depth))
+    slope, offset = least_squares_alignment(depth, depth_m, valid & seen)
+    metres = np.where(seen, slope * depth + offset, FARTHEST_M)
+    return np.asarray(np.clip(metres, NEAREST_M, FARTHEST_M), np.float32)
 
 
 def constant_depth(depth_m: Image, valid: Mask) -> Image:

@@ -18,14 +18,13 @@ from focus_depth_ros.core import Camera, tight_box
 from focus_depth_ros.datasets.frame import LabelledFrame, Triplet, triplets
 from focus_depth_ros.evaluation.boundary_metrics import BoundaryScore, picture_edges
 from focus_depth_ros.evaluation.metrics import (
-    FARTHEST_M,
     Image,
     Mask,
     abs_rel,
+    aligned_as_depth,
     aligned_depth,
     constant_depth,
     delta,
-    least_squares_alignment,
     mask_iou,
     plane_depth,
     refined_pixels,
@@ -48,8 +47,6 @@ from focus_depth_ros.pipeline.scale import (
 from focus_depth_ros.pipeline.settings import Settings
 
 INPAINT_RADIUS_PX = 3.0
-NEAREST_M = 1e-2
-"""Depth aligned as depth is clamped to NEAREST_M and to FARTHEST_M."""
 ONE_LOOK = Settings()
 
 
@@ -140,17 +137,10 @@ def aligned(model: FocusModel, inverse_depth: Image, depth_m: Image, valid: Mask
     """A model's inverse depth -> metres, aligned over the valid pixels in what it answers.
 
     In disparity, as the published protocol has it for models that answer inverse depth; in depth
-    for others, whose sky (inverse depth 0) takes no part and is FARTHEST_M away.
+    for others.
     """
-    if not model.folder.answers_depth:
-        return aligned_depth(inverse_depth, depth_m, valid)
-    seen = inverse_depth > 0
-    depth = np.reciprocal(inverse_depth, where=seen, out=np.zeros_like(inverse_depth))
-    if np.count_nonzero(seen & valid) < 2:
-        return constant_depth(depth_m, valid)
-    slope, offset = least_squares_alignment(depth, depth_m, valid & seen)
-    metres = np.where(seen, slope * depth + offset, FARTHEST_M)
-    return np.asarray(np.clip(metres, NEAREST_M, FARTHEST_M), np.float32)
+    align = aligned_as_depth if model.folder.answers_depth else aligned_depth
+    return align(inverse_depth, depth_m, valid)
 
 
 def _yardsticks(frame: LabelledFrame, valid: Mask, unprompted_m: Image) -> dict[str, Image]:
