@@ -178,6 +178,26 @@ def test_bytes_do_not_depend_on_the_workers(opengl, tmp_path):
             assert item.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
+def test_a_wider_picture_shows_the_same_scene(opengl, tmp_path):
+    job = jobs_in(tmp_path / 'data')[0]
+    wide = replace(job, folder=tmp_path, width=480)
+    with multiprocessing.get_context('spawn').Pool(2) as pool:
+        pool.map(render_shard, [job, wide], chunksize=1)
+    for sample, wider in zip(read_shard(job.path), read_shard(wide.path), strict=True):
+        assert wider.rgb.shape == (360, 480, 3)
+        np.testing.assert_array_equal(sample.camera_pose, wider.camera_pose)
+        np.testing.assert_allclose(wider.K[0, 0], 1.5 * sample.K[0, 0])
+        np.testing.assert_allclose(wider.K[:2, 2] + 0.5, 1.5 * (sample.K[:2, 2] + 0.5))
+        # pixel (2 i, 2 j) of the one has its centre within a sixth of a pixel of (3 i, 3 j)
+        there, here = wider.ids[::3, ::3], sample.ids[::2, ::2]
+        assert np.mean(there == here) > 0.97
+        both = (there == here) & (here > 0)
+        apart = np.abs(wider.depth_m[::3, ::3][both] / sample.depth_m[::2, ::2][both] - 1)
+        assert np.median(apart) < 0.01
+        large = {item.id for item in sample.objects if item.visible_px > 50}
+        assert large and large <= {item.id for item in wider.objects}
+
+
 def partials(folder: Path) -> list[Path]:
     return list(folder.glob('*.partial-*'))
 
@@ -231,14 +251,17 @@ def test_command_hands_its_options_to_every_job(tmp_path, monkeypatch):
     pictures.mkdir()
     cv2.imwrite(str(pictures / 'a.png'), np.zeros((90, 90), np.uint8))
     options = ['--scenes', '60', '--extras', '--theme', 'tote', '--photographs', str(pictures)]
-    assert render.run(parsed(*options, '--out', str(tmp_path))) == 0
-    given = [(job.extras, job.themes, job.photographs) for job in jobs]
-    assert given == [(True, ('tote',), pictures)] * 2
+    assert render.run(parsed(*options, '--width', '480', '--out', str(tmp_path))) == 0
+    given = [(job.extras, job.themes, job.photographs, job.width) for job in jobs]
+    assert given == [(True, ('tote',), pictures, 480)] * 2
 
 
 def test_bad_arguments_say_why(tmp_path):
     bad = parsed('--scenes', '0', '--out', str(tmp_path))
     with pytest.raises(ValueError, match='--scenes'):
         render.run(bad)
+    for width in ('0', '322', '-4', '4000', 'wide'):
+        with pytest.raises(SystemExit):
+            parsed('--scenes', '1', '--out', str(tmp_path), '--width', width)
     with pytest.raises(ValueError, match='no shards'):
         view.run(argparse.Namespace(folder=tmp_path, out=None, frames=3))

@@ -8,6 +8,9 @@ import numpy as np
 
 from focus_depth_ros.synthesis.meshes import Array
 
+WIDTH_PX, HEIGHT_PX = 320, 240
+"""Of a rendered picture, unless another width is asked for."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -20,8 +23,8 @@ class Camera:
     focal_px: float
     cx_px: float
     cy_px: float
-    width: int = 320
-    height: int = 240
+    width: int = WIDTH_PX
+    height: int = HEIGHT_PX
 
     @property
     def K(self) -> Array:  # noqa: N802 - the name of the camera matrix in this field
@@ -30,15 +33,16 @@ class Camera:
             [[self.focal_px, 0, self.cx_px], [0, self.focal_px, self.cy_px], [0, 0, 1.0]]
         )
 
-    def halved(self) -> Camera:
-        """The same view at half the width and height."""
+    def at_width(self, width: int) -> Camera:
+        """The same view in a picture of this width, px."""
+        scale = width / self.width
         return replace(
             self,
-            focal_px=self.focal_px / 2,
-            cx_px=(self.cx_px + 0.5) / 2 - 0.5,
-            cy_px=(self.cy_px + 0.5) / 2 - 0.5,
-            width=self.width // 2,
-            height=self.height // 2,
+            focal_px=self.focal_px * scale,
+            cx_px=(self.cx_px + 0.5) * scale - 0.5,
+            cy_px=(self.cy_px + 0.5) * scale - 0.5,
+            width=width,
+            height=round(self.height * scale),
         )
 
 
@@ -62,7 +66,7 @@ def look_at(eye_m: Array, target_m: Array, roll_rad: float = 0.0) -> Array:
     return pose
 
 
-def random_focal_px(rng: np.random.Generator, width: int = 320) -> float:
+def random_focal_px(rng: np.random.Generator, width: int = WIDTH_PX) -> float:
     """Focal length.
 
     Four in ten near a Kinect's 57-63 degrees across, the rest anywhere from 40 to 75.

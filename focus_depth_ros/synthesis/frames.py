@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import tight_box
 from focus_depth_ros.synthesis.boundaries import boundaries_from_scans
-from focus_depth_ros.synthesis.cameras import Camera
+from focus_depth_ros.synthesis.cameras import HEIGHT_PX, WIDTH_PX, Camera
 from focus_depth_ros.synthesis.captions import Described, absent_captions, captions_of
 from focus_depth_ros.synthesis.lighting import Lighting
 from focus_depth_ros.synthesis.normals import surface_normals
@@ -29,7 +29,8 @@ from focus_depth_ros.synthesis.support import Support, supports
 from focus_depth_ros.synthesis.themes import VIEWS_PER_SCENE, Scene, build_scene
 
 _log = logging.getLogger(__name__)
-MIN_VISIBLE_PX = 100
+MIN_VISIBLE_SHARE = 100 / (WIDTH_PX * HEIGHT_PX)
+"""Of the picture, that an object must cover to have captions."""
 FIRST_FIXTURE_PART = 256
 _TRIES = 6
 _SENSOR_STREAM = (77, 1)
@@ -101,7 +102,7 @@ def describe(
         as_seen(described(number, placed), placed, shares[number])
         for number, placed in seen.items()
     ]
-    named = [item for item in present if counts[item.id] >= MIN_VISIBLE_PX]
+    named = [item for item in present if counts[item.id] >= MIN_VISIBLE_SHARE * ids.size]
     speaker = Speaker(named, graph, rng)
     objects = []
     for item in present:
@@ -189,7 +190,7 @@ def with_extras(
 def _worth_seeing(labels: Labels) -> bool:
     """Whether an object is in view, nothing is nearer than 15 cm, the camera is in the room."""
     seen = np.count_nonzero((labels.parts > 0) & (labels.parts < FIRST_FIXTURE_PART))
-    if seen < 4 * MIN_VISIBLE_PX or np.any(labels.parts == 0):
+    if seen < 4 * MIN_VISIBLE_SHARE * labels.parts.size or np.any(labels.parts == 0):
         return False
     return float(labels.depth_m.min()) > 0.15
 
@@ -217,8 +218,9 @@ def scene_frames(
     theme: str | None = None,
     extras: bool = False,
 ) -> Iterator[Sample]:
-    """The VIEWS_PER_SCENE frames of one scene: a pure function of its arguments.
+    """The VIEWS_PER_SCENE frames of one scene, as wide as the renderer's pictures.
 
+    A pure function of its arguments.
     extras change nothing else: they have random numbers of their own.
     """
     rng = scene_generator(stock.split, seed, scene_number)
@@ -229,7 +231,8 @@ def scene_frames(
     words_rng = np.random.default_rng([*_WORDS_STREAM, seed, scene_number])
     for _ in range(VIEWS_PER_SCENE):
         for _ in range(_TRIES):
-            view = scene.view(rng)
+            camera, lighting = scene.view(rng)
+            view = camera.at_width(renderer.width), lighting
             labels = renderer.labels(view[0])
             if _worth_seeing(labels):
                 break

@@ -60,5 +60,5 @@ def render_on_cluster(jobs: list[Job], workers: int) -> Iterator[Job]:
 def _drawn(job: Job) -> bytes:
     """One shard as bytes, drawn in a worker."""
     content = io.BytesIO()
-    draw_shard(job, content, process_renderer(job.meshes))
+    draw_shard(job, content, process_renderer(job.meshes, job.width))
     return content.getvalue()

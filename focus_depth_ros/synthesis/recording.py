@@ -152,7 +152,7 @@ def camera_at(time: float) -> Camera:
 def shoot(renderer: Renderer, scene: Scene, lighting: Lighting, time: float) -> Shot:
     """The picture and its truth at a time in [0, 1] of a scene that is loaded."""
     camera = camera_at(time)
-    ids, truth = object_ids(renderer.labels(camera)), renderer.labels(camera.halved())
+    ids, truth = object_ids(renderer.labels(camera)), renderer.labels(camera.at_width(WIDTH // 2))
     boxes = {int(number): tight_box(ids == number) for number in np.unique(ids) if number}
     picture = renderer.picture(camera, lighting)
     return Shot(picture, depth_to_counts(truth.depth_m), object_ids(truth), camera.K, boxes)

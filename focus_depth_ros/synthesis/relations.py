@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.synthesis.cameras import Camera
+from focus_depth_ros.synthesis.cameras import WIDTH_PX, Camera
 from focus_depth_ros.synthesis.support import Support
 from focus_depth_ros.synthesis.vocabulary import POSITIONS, RELATIONS
 
@@ -25,10 +25,11 @@ Judgement = bool | None
 
 @dataclass(frozen=True)
 class Seen:
-    """What one view shows of an object: its columns and rows in px, its place in metres.
+    """What one view shows of an object: its columns and rows, its place in metres.
 
-    left_px, right_px: sides of the box; column_px, row_px: mean of the visible pixels; depth_m:
-    their median along Z; ahead_m: their median along the ground, away from the camera.
+    In px of a picture of WIDTH_PX columns: left_px, right_px, sides of the box; column_px, row_px,
+    mean of the visible pixels. In metres, their medians: depth_m along Z, ahead_m along the ground,
+    away from the camera.
     """
 
     left_px: float
@@ -44,6 +45,7 @@ def seen_objects(
 ) -> dict[int, Seen]:
     """All objects with at least one visible pixel, by id."""
     rows, columns = np.nonzero((ids > 0) & np.isfinite(depth_m))
+    scale = WIDTH_PX / camera.width
     labels, z = ids[rows, columns], depth_m[rows, columns].astype(np.float64)
     forward = camera.pose[:2, 2]
     forward = forward / max(float(np.linalg.norm(forward)), 1e-6)
@@ -54,10 +56,10 @@ def seen_objects(
     for number in np.unique(labels):
         own = labels == number
         found[int(number)] = Seen(
-            left_px=float(columns[own].min()),
-            right_px=float(columns[own].max() + 1),
-            column_px=float(columns[own].mean()),
-            row_px=float(rows[own].mean()),
+            left_px=scale * float(columns[own].min()),
+            right_px=scale * float(columns[own].max() + 1),
+            column_px=scale * float(columns[own].mean()),
+            row_px=scale * float(rows[own].mean()),
             depth_m=float(np.median(z[own])),
             ahead_m=float(np.median(ahead[own])),
         )

@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from focus_depth_ros.synthesis.cameras import WIDTH_PX
 from focus_depth_ros.synthesis.ray_engine import render_on_cluster
 from focus_depth_ros.synthesis.shards import (
     Job,
@@ -34,6 +35,8 @@ from focus_depth_ros.synthesis.shards import (
 from focus_depth_ros.synthesis.splits import SPLITS
 from focus_depth_ros.synthesis.themes import THEMES
 from focus_depth_ros.synthesis.vocabulary import nouns_of
+
+WIDTHS_PX = (64, 1920)
 
 
 def render_in_processes(jobs: list[Job], workers: int) -> Iterator[Job]:
@@ -70,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='your own things (OBJ, STL, GLB) among the others; folder or file names the class',
     )
     add_photographs_argument(parser)
+    add_width_argument(parser)
     parser.add_argument(
         '--extras',
         action='store_true',
@@ -98,6 +102,26 @@ def add_photographs_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_width_argument(parser: argparse.ArgumentParser) -> None:
+    """`--width`, likewise."""
+    parser.add_argument(
+        '--width',
+        type=picture_width,
+        default=WIDTH_PX,
+        metavar='PX',
+        help='of the pictures, which are 4:3 (default: %(default)s)',
+    )
+
+
+def picture_width(text: str) -> int:
+    """A width of pictures that has a whole height. Raises ArgumentTypeError."""
+    if not text.isdecimal() or not WIDTHS_PX[0] <= int(text) <= WIDTHS_PX[1] or int(text) % 4:
+        raise argparse.ArgumentTypeError(
+            f'{text} is no multiple of 4 from {WIDTHS_PX[0]} to {WIDTHS_PX[1]}'
+        )
+    return int(text)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Render what is missing. Returns 0 when all shards are there."""
     if arguments.scenes < 1 or arguments.workers < 1 or arguments.seed < 0:
@@ -117,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.extras,
         themes=tuple(arguments.theme),
         photographs=arguments.photographs,
+        width=arguments.width,
     )
     left = missing(jobs)
     frames = sum(job.frames for job in jobs)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.boundaries import Scan
-from focus_depth_ros.synthesis.cameras import Camera
+from focus_depth_ros.synthesis.cameras import HEIGHT_PX, WIDTH_PX, Camera
 from focus_depth_ros.synthesis.lighting import EVEN_LIGHT, Lighting
 from focus_depth_ros.synthesis.materials import Texture
 from focus_depth_ros.synthesis.meshes import Array, Mesh
@@ -103,7 +103,7 @@ def _place_holder(side: int) -> tuple[Array, Array, NDArray[np.int64]]:
 class Renderer:
     """Draws one scene at a time: `load` the parts, then `picture` and `labels` from any camera."""
 
-    def __init__(self, width: int = 320, height: int = 240, detail: int = 0) -> None:
+    def __init__(self, width: int = WIDTH_PX, height: int = HEIGHT_PX, detail: int = 0) -> None:
         """`detail`: vertices, or half the triangles, of the largest mesh that there will be.
 
         Raises RendererError where no OpenGL can be started.

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from focus_depth_ros.synthesis.cameras import HEIGHT_PX, WIDTH_PX
 from focus_depth_ros.synthesis.frames import scene_frames
 from focus_depth_ros.synthesis.materials import Texture
 from focus_depth_ros.synthesis.photographs import read_photographs
@@ -30,7 +31,8 @@ class Job:
     """One shard to render: scenes first..last-1 of a seed.
 
     meshes: folder of the user's own; extras: see `sample.Extras`; themes: scenes take turns
-    among them, none = each draws its own; photographs: folder of those for prints.
+    among them, none = each draws its own; photographs: folder of those for prints; width: of the
+    pictures, px, at 4:3.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class Job:
     extras: bool = False
     themes: tuple[str, ...] = ()
     photographs: Path | None = None
+    width: int = WIDTH_PX
 
     @property
     def path(self) -> Path:
@@ -68,6 +71,7 @@ def plan(
     extras: bool = False,
     themes: tuple[str, ...] = (),
     photographs: Path | None = None,
+    width: int = WIDTH_PX,
     scenes_per_shard: int = SCENES_PER_SHARD,
 ) -> list[Job]:
     """All shards of a data set, finished or not."""
@@ -83,6 +87,7 @@ def plan(
             extras,
             themes,
             photographs,
+            width,
         )
         for number, start in enumerate(range(0, scenes, scenes_per_shard))
     ]
@@ -114,16 +119,16 @@ def process_photographs(folder: Path | None) -> tuple[Texture, ...]:
 
 
 @lru_cache(maxsize=1)
-def process_renderer(meshes: Path | None = None) -> Renderer:
+def process_renderer(meshes: Path | None = None, width: int = WIDTH_PX) -> Renderer:
     """The one GL context of this process, with room for the user's meshes."""
     sizes = [max(len(m.mesh.vertices), len(m.mesh.faces) // 2) for m in process_meshes(meshes)]
-    return Renderer(detail=max(sizes, default=0))
+    return Renderer(width, width * HEIGHT_PX // WIDTH_PX, detail=max(sizes, default=0))
 
 
 def render_shard(job: Job) -> Job:
     """Render one shard to its place. Raises as `draw_shard`, OSError on a full disk."""
     with _placed(job) as stream:
-        draw_shard(job, stream, process_renderer(job.meshes))
+        draw_shard(job, stream, process_renderer(job.meshes, job.width))
     return job
 
 

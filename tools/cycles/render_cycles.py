@@ -28,9 +28,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.synthesis.cameras import Camera
+from focus_depth_ros.synthesis.cameras import HEIGHT_PX, WIDTH_PX, Camera
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting
-from focus_depth_ros.synthesis.render import add_photographs_argument, add_theme_argument
+from focus_depth_ros.synthesis.render import (
+    add_photographs_argument,
+    add_theme_argument,
+    add_width_argument,
+)
 from focus_depth_ros.synthesis.renderer import Part, Renderer
 from focus_depth_ros.synthesis.shards import (
     Job,
@@ -49,8 +53,10 @@ SCENES_PER_SHARD = 5
 class CyclesRenderer(Renderer):
     """Labels as ever; pictures from a Blender process. Raises RuntimeError when that fails."""
 
-    def __init__(self, blender_python: Path, samples: int, threads: int) -> None:
-        super().__init__()
+    def __init__(
+        self, blender_python: Path, samples: int, threads: int, width: int = WIDTH_PX
+    ) -> None:
+        super().__init__(width, width * HEIGHT_PX // WIDTH_PX)
         self._samples = samples
         self._folder = tempfile.TemporaryDirectory(prefix='focus_depth_cycles_')
         answers, worker_end = os.pipe()
@@ -136,15 +142,15 @@ def _lamp(lamp: Lamp) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _renderer(blender_python: Path, samples: int) -> CyclesRenderer:
+def _renderer(blender_python: Path, samples: int, width: int) -> CyclesRenderer:
     """The one renderer of this process."""
-    return CyclesRenderer(blender_python, samples, threads=1)
+    return CyclesRenderer(blender_python, samples, threads=1, width=width)
 
 
 def _draw(blender_python: Path, samples: int, job: Job) -> Job:
     """Make one shard. Raises OSError and RuntimeError."""
     content = io.BytesIO()
-    draw_shard(job, content, _renderer(blender_python, samples))
+    draw_shard(job, content, _renderer(blender_python, samples, job.width))
     store_shard(job, content.getvalue())
     return job
 
@@ -161,6 +167,7 @@ def main() -> int:
     parser.add_argument('--workers', type=int, default=1, help='shards at a time, a thread each')
     add_theme_argument(parser)
     add_photographs_argument(parser)
+    add_width_argument(parser)
     arguments = parser.parse_args()
     if arguments.scenes < 1 or arguments.workers < 1 or arguments.samples < 1 or arguments.seed < 0:
         parser.error('--scenes, --workers and --samples must be at least 1, --seed at least 0')
@@ -173,6 +180,7 @@ def main() -> int:
         arguments.scenes,
         themes=tuple(arguments.theme),
         photographs=arguments.photographs,
+        width=arguments.width,
         scenes_per_shard=SCENES_PER_SHARD,
     )
     draw = partial(_draw, arguments.blender_python, arguments.samples)
