@@ -6,7 +6,9 @@ docs/results/scenes_fovea.json, with `--fovea --mirror` and docs/results/scenes_
 `python benchmarks/engine_cpu.py --out docs/results/engine_cpu.json`,
 `python benchmarks/node_latency.py --out docs/results/node_latency.json`, `python
 benchmarks/bare_node.py --out docs/results/bare_node.json` and `make demo` (its
-output/demo/summary.json, copied to docs/results/demo.json) make those files.
+output/demo/summary.json, copied to docs/results/demo.json) make those files. What was measured on
+another machine, of another model or with other options lies beside them under a longer name, as
+bench_avx512.json.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ FOLDER = Path(__file__).resolve().parent.parent / 'docs' / 'results'
 PERCENTILES = ('p50', 'p90', 'p99')
 
 
-def load(name: str) -> dict[str, Any] | None:
-    """One file of figures, None where it was not measured."""
-    path = FOLDER / f'{name}.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+def load(name: str) -> list[dict[str, Any]]:
+    """All files of figures whose names begin so, none where it was not measured."""
+    paths = sorted(FOLDER.glob(f'{name}*.json'), key=lambda path: path.stem)
+    return [json.loads(path.read_text(encoding='utf-8')) for path in paths]
 
 
 def row(*cells: object) -> str:
@@ -40,7 +42,7 @@ def three(values: dict[str, float]) -> str:
 def latency_section(report: dict[str, Any]) -> list[str]:
     """The node's latency and overhead, round by round."""
     lines = [
-        '## The node',
+        f'## The node, {report["host"]["processor"]}',
         '',
         f'{report["picture"]}, sensor-data QoS; camera, node and listener are three processes; '
         f'{in_words(report)}; `python benchmarks/{report["command"]}`.',
@@ -77,7 +79,7 @@ def latency_section(report: dict[str, Any]) -> list[str]:
 def bare_section(report: dict[str, Any]) -> list[str]:
     """What a node costs that computes nothing."""
     lines = [
-        '## A node that computes nothing',
+        f'## A node that computes nothing, {report["host"]["processor"]}',
         '',
         'In place of the node, in the same way: it publishes finished messages of the same kinds '
         f'and sizes. {in_words(report)}; `python benchmarks/{report["command"]}`.',
@@ -91,7 +93,7 @@ def bare_section(report: dict[str, Any]) -> list[str]:
 def scenes_section(report: dict[str, Any]) -> list[str]:
     """The model's figures against the yardsticks, group by group."""
     lines = [
-        '## The built-in model'
+        f'## The built-in model {report["model"]["name"]}'
         + (', looking twice' if '--fovea' in report['command'] else '')
         + (', and in the mirror' if '--mirror' in report['command'] else ''),
         '',
@@ -184,7 +186,8 @@ def bench_section(report: dict[str, Any]) -> list[str]:
     """Every part of the network, and Depth Anything V2 Small beside it."""
     versions = report['versions']
     lines = [
-        '## The engine, part by part',
+        f'## The engine, part by part, {report["host"]["processor"]}: {report["engine"]}, '
+        f'{report["threads"]} thread(s)',
         '',
         f'{report["engine"]} ({versions.get("onnxruntime", "-")}), {report["threads"]} thread(s), '
         f'{in_words(report)}; `{report["command"]}`; '
@@ -249,13 +252,11 @@ def page() -> str:
         ('bench', bench_section),
         ('engine_cpu', engine_cpu_section),
         ('scenes', scenes_section),
-        ('scenes_fovea', scenes_section),
-        ('scenes_mirror', scenes_section),
         ('demo', demo_section),
     )
     for name, section in sections:
-        report = load(name)
-        lines += ['', *(section(report) if report else [f'## {name}', '', 'Not measured.'])]
+        for report in load(name):
+            lines += ['', *section(report)]
     return '\n'.join(lines) + '\n'
 
 

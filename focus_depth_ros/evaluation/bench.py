@@ -33,7 +33,7 @@ from focus_depth_ros.inference.backends import BACKENDS, backend_named
 from focus_depth_ros.inference.engine import MAX_TARGETS, Engine, EngineError, LoadOptions
 from focus_depth_ros.inference.fallback import PRECISIONS
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
+from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, model_path
 from focus_depth_ros.inference.self_check import PICTURE, PROMPTS, check_picture, check_prompts
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 
@@ -47,7 +47,9 @@ Verbs = dict[str, Callable[[], object]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth bench`."""
-    parser.add_argument('--model', type=Path, default=BUILT_IN, help='model folder')
+    parser.add_argument(
+        '--model', type=model_path, default=BUILT_IN, help='built-in model, or a model folder'
+    )
     parser.add_argument('--backend', choices=BACKENDS, default='auto')
     parser.add_argument('--precision', choices=PRECISIONS, default='auto')
     parser.add_argument('--threads', type=int, default=1, help='threads of the engine (1)')

@@ -39,7 +39,9 @@ CALIBRATION_FRAMES = 120
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth export`."""
     parser.add_argument('checkpoint', type=Path, help='checkpoint.pt of a training run')
-    parser.add_argument('--output', type=Path, required=True, help='model folder to write')
+    parser.add_argument(
+        '--output', type=Path, required=True, help="model folder to write; its name is the model's"
+    )
     parser.add_argument(
         '--validation', type=Path, required=True, help='shards the boundary is calibrated on'
     )
@@ -110,7 +112,7 @@ def export_model(
     output_height, output_width = shape.grid(2)
     manifest = {
         'format': 1,
-        'name': 'compact',
+        'name': folder.resolve().name,
         'version': version,
         'license': 'Apache-2.0',
         'family': 'compact',
