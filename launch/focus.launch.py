@@ -9,8 +9,6 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from focus_depth_ros.node.transport import large_message_profile
@@ -25,6 +23,8 @@ TOPICS = {
     'text_target': 'std_msgs/String: text that names the target',
     'reference_depth': 'aligned depth image of a sensor, holes allowed, that sets the metric scale',
 }
+# the node's outputs that config/focus.rviz shows
+DISPLAYED = ('target/points', 'overlay/image', 'depth/image', 'boundary/image')
 # the parameters changed most; left empty, the parameter file's value stands
 PARAMETERS = {
     'model': 'model folder, or the name of a built-in model',
@@ -69,17 +69,7 @@ def generate_launch_description() -> LaunchDescription:
                 description="RViz' fixed frame: the frame_id of the images",
             ),
             OpaqueFunction(function=start_node),
-            Node(
-                package='rviz2',
-                executable='rviz2',
-                arguments=[
-                    '-d',
-                    str(PARAMETER_FILE.with_name('focus.rviz')),
-                    '-f',
-                    LaunchConfiguration('rviz_frame'),
-                ],
-                condition=IfCondition(LaunchConfiguration('rviz')),
-            ),
+            OpaqueFunction(function=start_rviz),
         ]
     )
 
@@ -102,4 +92,26 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             remappings=[(name, value[name]) for name in TOPICS],
             output='screen',
         ),
+    ]
+
+
+def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Describe RViz, if it is wanted; its displays follow the node into its namespace."""
+    value = context.launch_configurations
+    if value['rviz'] != 'true':
+        return []
+    namespace = value['namespace'].strip('/')
+    moved = [(f'/focus_depth/{t}', f'/{namespace}/focus_depth/{t}') for t in DISPLAYED]
+    return [
+        Node(
+            package='rviz2',
+            executable='rviz2',
+            arguments=[
+                '-d',
+                str(PARAMETER_FILE.with_name('focus.rviz')),
+                '-f',
+                value['rviz_frame'],
+            ],
+            remappings=moved if namespace else [],
+        )
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import importlib.util
 import json
@@ -140,6 +141,13 @@ def test_parameter_file_says_which_parameters_may_change_while_active() -> None:
 
 def test_jetson_file_changes_only_parameters_there_are() -> None:
     assert _parameters_of('jetson.yaml').keys() <= SPECIFICATIONS.keys()
+
+
+def test_what_rviz_shows_is_moved_with_a_namespace() -> None:
+    shown = set(re.findall(r'Value: /focus_depth/(\S+)', (ROOT / 'config/focus.rviz').read_text()))
+    launch = (ROOT / 'launch/focus.launch.py').read_text()
+    moved = re.search(r'^DISPLAYED = (\(.+\))$', launch, re.MULTILINE)
+    assert shown and moved and set(ast.literal_eval(moved[1])) == shown
 
 
 def _parameters_of(name: str) -> dict[str, object]:
