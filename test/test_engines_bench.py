@@ -18,6 +18,7 @@ def test_the_report(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(command) == 0
     report = json.loads(output.read_text())
     assert report['engine'] == 'onnxruntime CPU fp32' and 'serves' in report['engine_choice']
+    assert report['command'].endswith(f'--rounds 3 --model {tiny_model}')
     assert len(report['input']['sha256']) == 64 and report['input']['size'] == [224, 168]
     assert report['versions']['numpy'] == np.__version__
     assert report['memory']['process_peak_mib'] > 20

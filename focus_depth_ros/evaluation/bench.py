@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +49,7 @@ Verbs = dict[str, Callable[[], object]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth bench`."""
     parser.add_argument(
-        '--model', type=model_path, default=BUILT_IN, help='built-in model, or a model folder'
+        '--model', default=BUILT_IN.name, help='built-in model (%(default)s), or a model folder'
     )
     parser.add_argument('--backend', choices=BACKENDS, default='auto')
     parser.add_argument('--precision', choices=PRECISIONS, default='auto')
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError('--rounds and --threads are at least 1')
     try:
         model = FocusModel(
-            arguments.model, arguments.backend, arguments.threads, arguments.precision
+            model_path(arguments.model), arguments.backend, arguments.threads, arguments.precision
         )
     except (ModelError, EngineError) as error:
         raise ValueError(str(error)) from error
@@ -207,7 +208,9 @@ def _command(arguments: argparse.Namespace) -> str:
     words = ['focus-depth', 'bench', '--backend', arguments.backend]
     words += ['--precision', arguments.precision, '--threads', str(arguments.threads)]
     words += ['--rounds', str(arguments.rounds)] + ['--compare'] * arguments.compare
-    return ' '.join(words)
+    if arguments.model != BUILT_IN.name:
+        words += ['--model', arguments.model]
+    return shlex.join(words)
 
 
 def table(report: dict[str, Any]) -> str:

@@ -55,9 +55,7 @@ REGIONS = ('boundary', 'foreground', 'global')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth evaluate`."""
-    parser.add_argument(
-        '--model', type=model_path, required=True, help='built-in model, or a model folder'
-    )
+    parser.add_argument('--model', required=True, help='built-in model, or a model folder')
     parser.add_argument(
         '--dataset',
         nargs=2,
@@ -84,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
     extra = _thorough_scores() if arguments.thorough else None
     chosen = [open_dataset(name, Path(path)) for name, path in arguments.dataset]
-    model = FocusModel(arguments.model, 'auto', arguments.threads)
+    model = FocusModel(model_path(arguments.model), 'auto', arguments.threads)
     groups: dict[str, Scores] = {}
     settings = Settings(fovea=arguments.fovea, mirror=arguments.mirror)
     for frames in chosen:
@@ -122,7 +120,7 @@ def _thorough_scores() -> Extra:
 
 def _command(arguments: argparse.Namespace) -> str:
     """The command that measures this again, without where its output went."""
-    words = ['focus-depth', 'evaluate', '--model', str(arguments.model)]
+    words = ['focus-depth', 'evaluate', '--model', arguments.model]
     for name, path in arguments.dataset:
         words += ['--dataset', name, path]
     if arguments.frames is not None:
