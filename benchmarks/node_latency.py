@@ -1,6 +1,6 @@
 """What the node costs beside the network: camera and node in processes of their own, real DDS.
 
-    python benchmarks/node_latency.py [--model NAME|DIR] [--rate HZ] [--seconds S] [--out FILE.json]
+    python benchmarks/node_latency.py [--model DIR] [--rate HZ] [--seconds S] [--out FILE.json]
 
 A camera process publishes 640x480 rgb8 (sensor-data QoS) with camera_info and, five times a second,
 a box in the middle of a picture that pans; this process listens (raw bytes) like RViz or a grasp
@@ -96,7 +96,7 @@ def _detection(picture: Image) -> Detection2DArray:
 class Node(ChildProcess):
     """The node in a process of its own, its start timed, its memory read."""
 
-    def __init__(self, model: str, folder: Path) -> None:
+    def __init__(self, model: Path, folder: Path) -> None:
         start = time.monotonic()
         words = ['run', '--ros-args', '-p', f'model:={model}', '-p', 'min_confidence:=0.0']
         super().__init__('node', [sys.executable, '-m', 'focus_depth_ros', *words], folder)
@@ -111,7 +111,7 @@ class Node(ChildProcess):
 
 
 def one_round(
-    model: str, outputs: list[str], rate: float, seconds: float, folder: Path
+    model: Path, outputs: list[str], rate: float, seconds: float, folder: Path
 ) -> dict[str, Any]:
     """Start a node, play to it, listen to `outputs`; the figures of this round."""
     times: dict[str, list[float]] = {name: [] for name in TIMINGS}
@@ -180,7 +180,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('--model', default=BUILT_IN.name)
+    parser.add_argument('--model', type=Path, default=BUILT_IN)
     parser.add_argument(
         '--rate', type=float, default=30.0, help='a rate that the network can hold, Hz'
     )
@@ -212,11 +212,11 @@ def main() -> int:
     report = {
         'command': (
             f'{Path(__file__).name} --rate {arguments.rate:g} --seconds {arguments.seconds:g}'
-            + ('' if arguments.model == BUILT_IN.name else f' --model {arguments.model}')
+            + ('' if arguments.model == BUILT_IN else f' --model {arguments.model}')
         ),
         'rounds': results,
         'picture': f'{WIDTH}x{HEIGHT} rgb8',
-        'model': arguments.model,
+        'model': arguments.model.name,
         **when_and_where(),
     }
     if arguments.out:

@@ -27,7 +27,7 @@ TOPICS = {
 DISPLAYED = ('target/points', 'overlay/image', 'depth/image', 'boundary/image')
 # the parameters changed most; left empty, the parameter file's value stands
 PARAMETERS = {
-    'model': 'model folder, or the name of a built-in model',
+    'model': 'model folder',
     'backend': 'what runs the network: auto, tensorrt, onnxruntime, onnxruntime_cuda, '
     'onnxruntime_tensorrt, torch',
     'image_transport': 'raw or compressed',

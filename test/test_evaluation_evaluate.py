@@ -225,11 +225,10 @@ def test_what_answers_depth_is_aligned_in_depth(
         found = scoring.aligned(model, inverse_depth, truth_m, valid)
         errors[answers_depth] = np.abs(found - truth_m)[1:].max()
     assert errors[True] < 1e-5 < 0.1 < errors[False]
-    described = Path(shutil.copytree(arguments.model, tmp_path / 'model')) / 'model.json'
-    arguments.model = str(described.parent)
-    manifest = json.loads(described.read_text())
+    arguments.model = Path(shutil.copytree(arguments.model, tmp_path / 'model'))
+    manifest = json.loads((arguments.model / 'model.json').read_text())
     for flag, said in (({}, 'disparity'), ({'answers_depth': True}, 'depth')):
-        described.write_text(json.dumps(manifest | flag))
+        (arguments.model / 'model.json').write_text(json.dumps(manifest | flag))
         assert evaluate.run(arguments) == 0
         assert json.loads(arguments.output.read_text())['aligned_in'] == said
 

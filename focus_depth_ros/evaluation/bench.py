@@ -34,7 +34,7 @@ from focus_depth_ros.inference.backends import BACKENDS, backend_named
 from focus_depth_ros.inference.engine import MAX_TARGETS, Engine, EngineError, LoadOptions
 from focus_depth_ros.inference.fallback import PRECISIONS
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, model_path
+from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
 from focus_depth_ros.inference.self_check import PICTURE, PROMPTS, check_picture, check_prompts
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 
@@ -48,9 +48,7 @@ Verbs = dict[str, Callable[[], object]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth bench`."""
-    parser.add_argument(
-        '--model', default=BUILT_IN.name, help='built-in model (%(default)s), or a model folder'
-    )
+    parser.add_argument('--model', type=Path, default=BUILT_IN, help='model folder')
     parser.add_argument('--backend', choices=BACKENDS, default='auto')
     parser.add_argument('--precision', choices=PRECISIONS, default='auto')
     parser.add_argument('--threads', type=int, default=1, help='threads of the engine (1)')
@@ -70,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError('--rounds and --threads are at least 1')
     try:
         model = FocusModel(
-            model_path(arguments.model), arguments.backend, arguments.threads, arguments.precision
+            arguments.model, arguments.backend, arguments.threads, arguments.precision
         )
     except (ModelError, EngineError) as error:
         raise ValueError(str(error)) from error
@@ -208,8 +206,8 @@ def _command(arguments: argparse.Namespace) -> str:
     words = ['focus-depth', 'bench', '--backend', arguments.backend]
     words += ['--precision', arguments.precision, '--threads', str(arguments.threads)]
     words += ['--rounds', str(arguments.rounds)] + ['--compare'] * arguments.compare
-    if arguments.model != BUILT_IN.name:
-        words += ['--model', arguments.model]
+    if arguments.model != BUILT_IN:
+        words += ['--model', str(arguments.model)]
     return shlex.join(words)
 
 

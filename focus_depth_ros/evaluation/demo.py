@@ -23,7 +23,6 @@ from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.evaluation.recording import Answers, read_answers, read_recording
 from focus_depth_ros.evaluation.recording_overview import draw_results
 from focus_depth_ros.evaluation.recording_score import TargetScore, median, score
-from focus_depth_ros.inference.model_folder import model_path
 from focus_depth_ros.node.bag_player import BUNDLED_RECORDING
 from focus_depth_ros.node.transport import use_large_message_profile
 
@@ -44,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--bag', type=Path, default=BUNDLED_RECORDING, help='another recording with truth'
     )
-    parser.add_argument('--model', type=model_path, help='built-in model, or a model folder')
+    parser.add_argument('--model', type=Path, help='another model folder')
     parser.add_argument('--out', type=Path, default=Path('output/demo'), metavar='DIR')
 
 

@@ -28,7 +28,6 @@ from focus_depth_ros.evaluation.measured_on import identity, when_and_where
 from focus_depth_ros.evaluation.regions import EDGE_RADIUS_PX
 from focus_depth_ros.evaluation.scoring import Extra, Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.inference.model_folder import model_path
 from focus_depth_ros.pipeline.settings import Settings
 
 SWITCHES = ('fovea', 'mirror', 'thorough')
@@ -55,7 +54,7 @@ REGIONS = ('boundary', 'foreground', 'global')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth evaluate`."""
-    parser.add_argument('--model', required=True, help='built-in model, or a model folder')
+    parser.add_argument('--model', type=Path, required=True, help='model folder')
     parser.add_argument(
         '--dataset',
         nargs=2,
@@ -82,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
     extra = _thorough_scores() if arguments.thorough else None
     chosen = [open_dataset(name, Path(path)) for name, path in arguments.dataset]
-    model = FocusModel(model_path(arguments.model), 'auto', arguments.threads)
+    model = FocusModel(arguments.model, 'auto', arguments.threads)
     groups: dict[str, Scores] = {}
     settings = Settings(fovea=arguments.fovea, mirror=arguments.mirror)
     for frames in chosen:
@@ -120,7 +119,7 @@ def _thorough_scores() -> Extra:
 
 def _command(arguments: argparse.Namespace) -> str:
     """The command that measures this again, without where its output went."""
-    words = ['focus-depth', 'evaluate', '--model', arguments.model]
+    words = ['focus-depth', 'evaluate', '--model', str(arguments.model)]
     for name, path in arguments.dataset:
         words += ['--dataset', name, path]
     if arguments.frames is not None:

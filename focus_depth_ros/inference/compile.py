@@ -28,7 +28,6 @@ from focus_depth_ros.inference.model_folder import (
     BUILT_IN,
     ModelError,
     ModelFolder,
-    model_path,
     read_model_folder,
 )
 from focus_depth_ros.inference.quantised_graph import Inputs
@@ -41,13 +40,7 @@ WAIT_S = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth compile`."""
-    parser.add_argument(
-        'model',
-        type=model_path,
-        nargs='?',
-        default=BUILT_IN,
-        help='built-in model, or a model folder',
-    )
+    parser.add_argument('model', type=Path, nargs='?', default=BUILT_IN, help='model folder')
     parser.add_argument('--precision', choices=('fp16', 'fp32', 'int8'), default='fp16')
     parser.add_argument(
         '--recording', type=Path, help='rosbag2 recording of your camera; int8 is calibrated on it'

@@ -19,9 +19,7 @@ MAX_SIDE_PX = 4096
 MAX_WORDS = 512
 UNKNOWN_WORD = 1
 """Index of "<unknown>" in every vocabulary; 0 is padding."""
-MODELS = Path(__file__).resolve().parent.parent / 'models'
-BUILT_IN = MODELS / 'compact'
-"""What serves where no model is named."""
+BUILT_IN = Path(__file__).resolve().parent.parent / 'models' / 'compact'
 
 
 class ModelError(RuntimeError):
@@ -72,18 +70,6 @@ class ModelFolder:
         return (self.quantised_encoder, self.quantised_focus or self.focus, *self.graphs[2:])
 
 
-def built_in_names() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(manifest.parent.name for manifest in MODELS.glob('*/model.json'))
-
-
-def model_path(model: str) -> Path:
-    """The folder that a built-in model's name or a path (~: home) says; "" is the default's."""
-    if not model:
-        return BUILT_IN
-    return MODELS / model if model in built_in_names() else Path(model).expanduser()
-
-
 def read_model_folder(path: Path) -> ModelFolder:
     """Read and check a model folder (sha256 of every graph against the manifest).
 
@@ -91,8 +77,7 @@ def read_model_folder(path: Path) -> ModelFolder:
     """
     manifest_path = path / 'model.json'
     if not path.is_dir():
-        names = ', '.join(built_in_names())
-        raise ModelError(f'model folder {path} does not exist (built-in models: {names})')
+        raise ModelError(f'model folder {path} does not exist')
     if not manifest_path.is_file():
         raise ModelError(f'{path} is no model folder: it has no model.json')
     _check_size(manifest_path, MAX_MANIFEST_BYTES)

@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 
 from focus_depth_ros.inference.backends import BACKENDS
 from focus_depth_ros.inference.fallback import PRECISIONS
-from focus_depth_ros.inference.model_folder import model_path
+from focus_depth_ros.inference.model_folder import BUILT_IN
 from focus_depth_ros.pipeline.scale import SCALE_SOURCES
 from focus_depth_ros.pipeline.settings import Settings
 
@@ -36,9 +36,7 @@ class Specification:
 
 
 SPECIFICATIONS: dict[str, Specification] = {
-    'model': Specification(
-        '', 'Model folder with model.json, or the name of a built-in one; empty takes the default.'
-    ),
+    'model': Specification('', 'Model folder with model.json; empty takes the built-in one.'),
     'backend': Specification(
         'auto',
         'What runs the network; auto takes TensorRT where an engine is built, else CUDA where '
@@ -153,7 +151,7 @@ class Parameters:
     @property
     def model_path(self) -> Path:
         """The folder to load."""
-        return model_path(self.model)
+        return Path(self.model).expanduser() if self.model else BUILT_IN
 
     @property
     def thread_count(self) -> int:

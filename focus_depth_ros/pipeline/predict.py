@@ -16,7 +16,7 @@ from focus_depth_ros.core import Camera, Frame, InvalidInput, Target, clip_box
 from focus_depth_ros.inference.backends import BACKENDS
 from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, model_path
+from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
 from focus_depth_ros.pipeline.encoded_picture import read_picture
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.prompts import MAX_TEXT_CHARACTERS
@@ -85,9 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help='look in the mirror too and average: errs less, takes twice the time',
     )
-    parser.add_argument(
-        '--model', type=model_path, default=BUILT_IN, help='built-in model, or a model folder'
-    )
+    parser.add_argument('--model', type=Path, default=BUILT_IN, help='a model folder')
     parser.add_argument('--backend', choices=BACKENDS, default='auto')
 
 

@@ -39,9 +39,7 @@ CALIBRATION_FRAMES = 120
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth export`."""
     parser.add_argument('checkpoint', type=Path, help='checkpoint.pt of a training run')
-    parser.add_argument(
-        '--output', type=Path, required=True, help="model folder to write; its name is the model's"
-    )
+    parser.add_argument('--output', type=Path, required=True, help='model folder to write')
     parser.add_argument(
         '--validation', type=Path, required=True, help='shards the boundary is calibrated on'
     )
@@ -112,7 +110,7 @@ def export_model(
     output_height, output_width = shape.grid(2)
     manifest = {
         'format': 1,
-        'name': folder.resolve().name,
+        'name': 'compact',
         'version': version,
         'license': 'Apache-2.0',
         'family': 'compact',
