@@ -152,7 +152,7 @@ def scenes_section(report: dict[str, Any]) -> list[str]:
 def demo_section(report: dict[str, Any]) -> list[str]:
     """The demo's own summary."""
     lines = [
-        '## The demo',
+        f'## The demo, {report["host"]["processor"]}',
         '',
         f'`make demo`; {in_words(report)}. '
         f'{report["frames_sent"]} frames sent, {report["frames_answered"]} answered, '
