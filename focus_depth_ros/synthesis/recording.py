@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     rng = scene_generator('test', arguments.seed, 0)
     scene = table(rng)
     lighting = soft_light(rng)
-    renderer = Renderer(WIDTH, HEIGHT)
+    renderer = Renderer(WIDTH)
     renderer.load(parts_of(scene))
     times = np.linspace(0, 1, int(DURATION_S * RATE_HZ))
     shots = [shoot(renderer, scene, lighting, float(t)) for t in track(times, 'rendering')]

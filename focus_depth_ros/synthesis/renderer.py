@@ -103,11 +103,13 @@ def _place_holder(side: int) -> tuple[Array, Array, NDArray[np.int64]]:
 class Renderer:
     """Draws one scene at a time: `load` the parts, then `picture` and `labels` from any camera."""
 
-    def __init__(self, width: int = WIDTH_PX, height: int = HEIGHT_PX, detail: int = 0) -> None:
-        """`detail`: vertices, or half the triangles, of the largest mesh that there will be.
+    def __init__(self, width: int = WIDTH_PX, detail: int = 0) -> None:
+        """`width`, px, of the largest picture, at 4:3; `detail` of the largest mesh there will be.
 
+        `detail`: its vertices, or half its triangles.
         Raises RendererError where no OpenGL can be started.
         """
+        height = width * HEIGHT_PX // WIDTH_PX
         self._slots = _slots(detail)
         self._drawn: list[tuple[int, Part]] = []
         try:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from focus_depth_ros.synthesis.cameras import HEIGHT_PX, WIDTH_PX
+from focus_depth_ros.synthesis.cameras import WIDTH_PX
 from focus_depth_ros.synthesis.frames import scene_frames
 from focus_depth_ros.synthesis.materials import Texture
 from focus_depth_ros.synthesis.photographs import read_photographs
@@ -122,7 +122,7 @@ def process_photographs(folder: Path | None) -> tuple[Texture, ...]:
 def process_renderer(meshes: Path | None = None, width: int = WIDTH_PX) -> Renderer:
     """The one GL context of this process, with room for the user's meshes."""
     sizes = [max(len(m.mesh.vertices), len(m.mesh.faces) // 2) for m in process_meshes(meshes)]
-    return Renderer(width, width * HEIGHT_PX // WIDTH_PX, detail=max(sizes, default=0))
+    return Renderer(width, detail=max(sizes, default=0))
 
 
 def render_shard(job: Job) -> Job:

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.synthesis.cameras import HEIGHT_PX, WIDTH_PX, Camera
+from focus_depth_ros.synthesis.cameras import WIDTH_PX, Camera
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting
 from focus_depth_ros.synthesis.render import (
     add_photographs_argument,
@@ -56,7 +56,7 @@ class CyclesRenderer(Renderer):
     def __init__(
         self, blender_python: Path, samples: int, threads: int, width: int = WIDTH_PX
     ) -> None:
-        super().__init__(width, width * HEIGHT_PX // WIDTH_PX)
+        super().__init__(width)
         self._samples = samples
         self._folder = tempfile.TemporaryDirectory(prefix='focus_depth_cycles_')
         answers, worker_end = os.pipe()
