@@ -13,13 +13,21 @@ from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.graph_pair import write_graphs
 
+SMALL_TRUNK = (
+    (3, 1, 1, 8, 1),
+    (3, 2, 2, 8, 2),
+    (5, 2, 2, 12, 1),
+    (3, 2, 2, 16, 1),
+    (3, 2, 2, 24, 1),
+)
+
 
 def write_compact_model(folder: Path) -> Path:
     """A small untrained network of the compact family, exported as `focus-depth export` does."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     sizes = {
-        'height': 56, 'width': 88, 'stem': 8, 'stages': (8, 12, 16, 24), 'blocks': (1, 1, 1, 1),
+        'height': 56, 'width': 88, 'stem': 8, 'trunk': SMALL_TRUNK,
         'detail': 8, 'decoder': 12, 'fine': 8, 'boundary': 8, 'grounding': 16,
         'experts_hidden': 4, 'word_roles': (0,) * 12, 'max_words': 8,
     }  # fmt: skip

@@ -11,6 +11,8 @@ import pytest
 torch = pytest.importorskip('torch', reason='the networks need torch (extra: train)')
 torch.set_num_threads(1)
 
+from compact_model import SMALL_TRUNK  # noqa: E402
+
 from focus_depth_ros.networks.blocks import resize  # noqa: E402
 from focus_depth_ros.networks.compact import (  # noqa: E402
     FEATURE_NAMES,
@@ -31,8 +33,7 @@ SMALL = CompactShape(
     height=168,
     width=224,
     stem=8,
-    stages=(8, 8, 16, 16),
-    blocks=(1, 1, 1, 1),
+    trunk=SMALL_TRUNK,
     detail=8,
     decoder=16,
     fine=8,
@@ -281,3 +282,19 @@ def test_a_relation_is_not_a_bag_of_words() -> None:
     anchor = said.maps[0, 4].square()
     assert float((across * anchor).sum()) == pytest.approx(0, abs=1e-4)  # measured from the anchor
     assert not said.maps[3, 4].any() and said.maps[3, 5].any()  # among the mugs themselves
+
+
+def test_sizes_come_back_from_a_manifest_and_older_encoders_do_not() -> None:
+    from focus_depth_ros.networks.compact_graphs import manifest_shape
+
+    manifest = {
+        'version': '9.0.0',
+        'shape': json.loads(json.dumps(asdict(SMALL))),
+        'input': {'width': SMALL.width, 'height': SMALL.height},
+        'vocabulary': list(VOCABULARY),
+        'max_words': SMALL.max_words,
+    }
+    assert manifest_shape(manifest) == SMALL
+    older = manifest | {'version': '0.7.0', 'shape': {'stages': [32, 64, 128, 256]}}
+    with pytest.raises(ValueError, match=r'model 0\.7\.0: its encoder is none'):
+        manifest_shape(older)

@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from compact_model import SMALL_TRUNK  # noqa: E402
+
 from focus_depth_ros.networks.blocks import resize  # noqa: E402
 from focus_depth_ros.networks.compact import CompactShape  # noqa: E402
 from focus_depth_ros.networks.compact_graphs import FOVEA_INPUTS, graphs  # noqa: E402
@@ -13,7 +15,7 @@ from focus_depth_ros.networks.fovea import FoveaNetwork, aligned, first_look  # 
 from focus_depth_ros.networks.graph_pair import largest_difference, write_graphs  # noqa: E402
 
 SMALL = CompactShape(
-    height=56, width=88, stem=8, stages=(8, 12, 16, 24), blocks=(1, 1, 1, 1), detail=8,
+    height=56, width=88, stem=8, trunk=SMALL_TRUNK, detail=8,
     decoder=12, fine=8, boundary=8, grounding=16, experts_hidden=4, word_roles=(0,) * 12,
     max_words=8,
 )  # fmt: skip

@@ -18,6 +18,8 @@ torch = pytest.importorskip('torch', reason='training needs torch (extra: train)
 pytest.importorskip('accelerate', reason='training needs accelerate (extra: train)')
 torch.set_num_threads(1)
 
+from compact_model import SMALL_TRUNK  # noqa: E402
+
 from focus_depth_ros.networks.compact import CompactShape  # noqa: E402
 from focus_depth_ros.synthesis.sample import (  # noqa: E402
     RelationCaption,
@@ -363,7 +365,7 @@ def test_bfloat16_is_left_where_it_is_only_emulated(
 
 CONFIGS = Path(train.__file__).with_name('configs')
 TINY = {
-    'height': 96, 'width': 128, 'stem': 8, 'stages': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1],
+    'height': 96, 'width': 128, 'stem': 8, 'trunk': SMALL_TRUNK,
     'detail': 8, 'decoder': 16, 'fine': 8, 'boundary': 8, 'grounding': 16, 'experts_hidden': 4,
 }  # fmt: skip
 
@@ -455,8 +457,9 @@ def test_checkpoints_average_and_statistics_are_taken_anew(
         assert torch.allclose(weights[name], expected) or (
             name.endswith('num_batches_tracked') and weights[name] == 2
         ), name
-    statistics = next(name for name in plain if name.endswith('running_mean'))
+    statistics, published = 'encoder.detail.0.1.running_mean', 'encoder.trunk.stem.1.running_mean'
     assert not torch.allclose(weights[statistics], plain[statistics] + 1)
+    assert torch.allclose(weights[published], plain[published] + 1), 'no stage touches the stem'
     halved = average.with_statistics(mean, replace(parts, bfloat16=True))
     assert torch.equal(halved[statistics], weights[statistics]), 'statistics are float32'
     with pytest.raises(ValueError, match='different networks'):

@@ -7,6 +7,8 @@ import pytest
 torch = pytest.importorskip('torch', reason='training needs torch (extra: train)')
 torch.set_num_threads(1)
 
+from compact_model import SMALL_TRUNK  # noqa: E402
+
 from focus_depth_ros.networks.mssa import MSSA, FusionVariant, vary  # noqa: E402
 from focus_depth_ros.training import compact, config, stages  # noqa: E402
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial, plain  # noqa: E402
@@ -17,7 +19,7 @@ from focus_depth_ros.training.families import family_named  # noqa: E402
 CONFIGS = Path(config.__file__).with_name('configs')
 COMPACT = sorted(path.stem for path in CONFIGS.glob('*.yaml') if 'foundation' not in path.stem)
 TINY = {
-    'stem': 8, 'stages': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1], 'detail': 8, 'decoder': 16,
+    'stem': 8, 'trunk': SMALL_TRUNK, 'detail': 8, 'decoder': 16,
     'fine': 8, 'boundary': 8, 'grounding': 16, 'experts_hidden': 4,
 }  # fmt: skip
 
@@ -118,7 +120,7 @@ def test_freezing_lists_of_the_two_stages() -> None:
     baseline = read_config(CONFIGS / 'finetuned.yaml')
     stages.freeze_all_but(network, baseline.stages[0].trained)
     assert not any(name.startswith('focus.prompt') for name in learning(network))
-    assert 'encoder.stages.0.0.0.0.weight' in learning(network)
+    assert 'encoder.trunk.stages.0.0.expand.0.weight' in learning(network)
     assert baseline.terms == ('global',)
     with pytest.raises(ValueError, match=r"named like 'decoder\.\*'"):
         stages.freeze_all_but(network, ('decoder.*',))
@@ -151,7 +153,7 @@ def test_what_is_frozen_is_frozen_whole() -> None:
     network.focus(features, torch.zeros(1, 4), torch.zeros(1, MAX_WORDS, dtype=torch.int32))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert network.focus.fusion8.mixture.dropout.training
-    assert not network.encoder.stem[0][1].training
+    assert not network.encoder.detail[0][1].training
 
 
 def test_prompts_of_the_controls() -> None:

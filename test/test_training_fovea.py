@@ -78,14 +78,15 @@ class TestUnfolded:
         settle_norms(network, (answers(network, picture[None]) for picture in pictures))
         for found, wanted in zip(answers(network, pictures[:1]), before, strict=True):
             assert torch.allclose(found, wanted, atol=1e-4)
-        norm = network.encoder.stem[0][1]
-        seen = network.encoder.stem[0][0](pictures)
+        stem = network.encoder.trunk.stem
+        norm = stem[1]
+        seen = stem[0](pictures)
         assert torch.allclose(norm.running_mean, seen.mean((0, 2, 3)), atol=1e-3)
         assert torch.allclose(norm.running_var, seen.var((0, 2, 3)), rtol=1e-2)
         train_mode(network)
-        first = network.encoder.stem[0](pictures)
+        first = stem(pictures)
         network.eval()
-        assert torch.allclose(first, network.encoder.stem[0](pictures), atol=1e-2)
+        assert torch.allclose(first, stem(pictures), atol=1e-2)
 
     def test_another_familys_folder_is_refused(self, compact_model: Path, tmp_path: Path) -> None:
         for file in compact_model.iterdir():

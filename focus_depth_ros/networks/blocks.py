@@ -18,7 +18,12 @@ class ConvNorm(nn.Sequential):
     """Convolution without bias, then batch normalisation; 'same' padding at stride 1."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int | tuple[int, int] = 3,
+        stride: int = 1,
+        groups: int = 1,
     ) -> None:
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         super().__init__(
@@ -28,6 +33,7 @@ class ConvNorm(nn.Sequential):
                 (height, width),
                 stride=stride,
                 padding=(height // 2, width // 2),
+                groups=groups,
                 bias=False,
             ),
             nn.BatchNorm2d(outputs),

@@ -1,6 +1,6 @@
 """The compact focus-depth network: encoder once a picture, focus half once a prompt.
 
-A plain residual convolution encoder, a light pyramid decoder whose every scale passes through an
+An EfficientNet-Lite as encoder, a light pyramid decoder whose every scale passes through an
 MSSA with the prompt branch's tokens, MoDOT's boundary branch with CASM at the two low scales, a
 plane head (tables and floors are planes in disparity), a confidence and a canonical-camera metric
 head.
@@ -15,6 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, resize
+from focus_depth_ros.networks.efficientnet_lite import (
+    LITE1,
+    LITE1_STEM,
+    EfficientNetLite,
+    Group,
+)
 from focus_depth_ros.networks.modot import BoundaryLevel
 from focus_depth_ros.networks.mssa import MSSA, fuse_maps
 from focus_depth_ros.networks.prompt import PromptBranch
@@ -29,9 +35,8 @@ class CompactShape:
 
     height: int = 216
     width: int = 288
-    stem: int = 24
-    stages: tuple[int, int, int, int] = (32, 64, 128, 256)
-    blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
+    stem: int = LITE1_STEM
+    trunk: tuple[Group, ...] = LITE1
     detail: int = 16
     decoder: int = 48
     fine: int = 16
@@ -74,37 +79,23 @@ class CompactEncoder(nn.Module):
 
     def __init__(self, shape: CompactShape) -> None:
         super().__init__()
-        widths = (shape.stem, *shape.stages)
-        self.stem = ConvNormReLU(3, shape.stem, stride=2)
+        self.trunk = EfficientNetLite(shape.stem, shape.trunk)
         self.detail = ConvNormReLU(shape.stem, shape.detail)
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                ConvNormReLU(widths[level], widths[level + 1], stride=2),
-                *(Residual(widths[level + 1]) for _ in range(shape.blocks[level])),
-            )
-            for level in range(4)
-        )
-        self.laterals = nn.ModuleList(nn.Conv2d(width, shape.decoder, 1) for width in shape.stages)
+        widths = self.trunk.widths
+        self.laterals = nn.ModuleList(nn.Conv2d(width, shape.decoder, 1) for width in widths)
         # Colours and outlines sit in the fine features, classes in the coarse ones: words need
         # both at stride 8.
-        self.word_views = nn.ModuleList(
-            nn.Conv2d(width, shape.grounding, 1) for width in shape.stages
-        )
+        self.word_views = nn.ModuleList(nn.Conv2d(width, shape.grounding, 1) for width in widths)
         self.word_mix = nn.Sequential(
             nn.ReLU(inplace=True),
             ConvNormReLU(shape.grounding, shape.grounding),
             nn.Conv2d(shape.grounding, shape.grounding, 1),
         )
-        self.context = nn.Linear(shape.stages[3], 64)
+        self.context = nn.Linear(widths[3], 64)
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
         """See the class."""
-        stem = self.stem(picture)
-        levels = []
-        features = stem
-        for stage in self.stages:
-            features = stage(features)
-            levels.append(features)
+        stem, levels = self.trunk(picture)
         grid = levels[1].shape[-2:]
         finest = functional.avg_pool2d(levels[0], 2)
         views = [finest, *levels[1:]]

@@ -126,17 +126,27 @@ def graphs(network: CompactNetwork | FoveaNetwork, slope: float, bias: float) ->
 
 
 def manifest_shape(manifest: dict[str, Any]) -> CompactShape:
-    """The network's sizes; models up to 0.2.0 say the picture's alone: the others are defaults."""
-    sizes: dict[str, Any] = {
-        name: tuple(size) if isinstance(size, list) else size
-        for name, size in manifest.get('shape', {}).items()
-    }
+    """The network's sizes as a manifest says them.
+
+    Raises ValueError for models up to 0.7.0, whose encoder was another: the engines that read
+    graphs take them still.
+    """
+    sizes: dict[str, Any] = {n: _as_tuples(v) for n, v in manifest.get('shape', {}).items()}
+    if 'trunk' not in sizes:
+        raise ValueError(
+            f'model {manifest.get("version")}: its encoder is none that this version has in torch; '
+            "take another engine, or that version's package"
+        )
     told = {
         **manifest['input'],
         'word_roles': word_roles(manifest['vocabulary']),
         'max_words': manifest['max_words'],
     }
     return CompactShape(**{**told, **sizes})
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def load_graph(
@@ -206,7 +216,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 
 def _module_path(node_name: str) -> str:
-    """'/encoder/stem/stem.0/stem.0.0/Conv' -> 'encoder.stem.0.0'."""
+    """'/encoder/detail/detail.0/detail.0.0/Conv' -> 'encoder.detail.0.0'."""
     parts = node_name.strip('/').split('/')[:-1]
     kept = [
         part

@@ -2,7 +2,8 @@
 
 The mean of weights along a run lies flatter than the run's end and does better where pictures
 differ from the training's (Izmailov et al., 2018; Wortsman et al., "Model soups", 2022). The
-statistics of batch normalisation do not average: they are taken anew from training pictures.
+statistics of batch normalisation do not average: they are taken anew from training pictures, but
+for those that no stage touches (`frozen`), which are the same in all.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import tqdm
-from torch import Tensor
-from torch.optim.swa_utils import update_bn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from focus_depth_ros.heap import keep_large_blocks_in_the_heap
@@ -25,6 +25,7 @@ from focus_depth_ros.training.checkpoint import averaged_weights, restore, write
 from focus_depth_ros.training.config import TrainConfig, read_config
 from focus_depth_ros.training.draws import DrawOrder
 from focus_depth_ros.training.families import family_named
+from focus_depth_ros.training.stages import freeze_all_but, train_mode
 
 STATISTICS_BATCHES = 40
 """About a thousand pictures: statistics settle well before."""
@@ -92,7 +93,15 @@ def with_statistics(weights: dict[str, Tensor], config: TrainConfig) -> dict[str
         batch_sampler=DrawOrder(config.train, config.seed, config.batch),
         num_workers=config.workers,
     )
-    batches = itertools.islice(loader, STATISTICS_BATCHES)
-    update_bn(tqdm(batches, total=STATISTICS_BATCHES), family.objective(network, config))
+    freeze_all_but(network, ('*',), config.frozen)
+    train_mode(network)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d) and norm.training:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+    objective = family.objective(network, config)
+    with torch.no_grad():
+        for batch in tqdm(itertools.islice(loader, STATISTICS_BATCHES), total=STATISTICS_BATCHES):
+            objective(batch)
     fresh = network.state_dict()
     return {name: fresh[name].clone() for name in weights}

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from focus_depth_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD
 from focus_depth_ros.networks.compact import CompactNetwork, CompactShape, FocusOutput
+from focus_depth_ros.networks.efficientnet_lite import is_published, published_weights
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.networks.text import word_roles
@@ -53,7 +54,6 @@ def build(config: TrainConfig) -> CompactNetwork:
 def shape_of(settings: Mapping[str, Any]) -> CompactShape:
     """The network's sizes: `settings` override `CompactShape`, the words are the scenes'."""
     sizes = {**asdict(CompactShape()), 'word_roles': word_roles(VOCABULARY), **settings}
-    sizes = {name: list(v) if isinstance(v, tuple) else v for name, v in sizes.items()}
     return checked(CompactShape, sizes, 'network')
 
 
@@ -63,13 +63,16 @@ def trainable() -> tuple[str, ...]:
 
 
 def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
-    """Weights to start from, by name: a checkpoint's average, or those of a model folder.
+    """Weights to start from, by name: a checkpoint's average, a model folder's, or a trunk's.
 
-    The folder's model may be made for another size of picture.
+    The folder's model may be made for another size of picture; the trunk's are published ones.
     """
+    network = build(config).eval()
+    if is_published(path):
+        weights = published_weights(network.encoder.trunk, path)
+        return {f'encoder.trunk.{name}': value for name, value in weights.items()}
     if not path.is_dir():
         return averaged_weights(path)
-    network = build(config).eval()
     batches = first_batches(examples(config, augment=True), config)
     passes = (predict(network, batch, bfloat16=False) for batch in batches)
     return settled(network, kept_weights(unfolded_network(path)), passes)

@@ -57,6 +57,8 @@ class TrainConfig:
     terms: tuple[str, ...]
     occlusion_weight: float
     stages: tuple[Stage, ...]
+    frozen: tuple[str, ...]
+    trunk_rate: float
     weight_decay: float
     clip: float
     ema: float
@@ -106,7 +108,7 @@ def _value(kind: Any, given: Any, where: str) -> Any:
         return None if given is None else _value(inner[0], given, where)
     if origin is Literal and given in inner:
         return given
-    if origin is tuple and isinstance(given, list):
+    if origin is tuple and isinstance(given, list | tuple):
         return tuple(_value(inner[0], item, where) for item in given)
     if origin is dict and isinstance(given, dict):
         return given

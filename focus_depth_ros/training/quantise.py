@@ -40,10 +40,11 @@ from focus_depth_ros.inference.model_folder import (
     file_entry,
     read_model_folder,
 )
+from focus_depth_ros.inference.quantised_graph import KEPT_FLOAT
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 
-OPERATORS = {'encoder': ['Conv', 'Add', 'Relu'], 'focus': ['Conv']}
+OPERATORS = {'encoder': ['Conv', 'Add', 'Relu', 'Clip'], 'focus': ['Conv']}
 """What is int8: the focus half adds and resizes prompts, too, which have ranges of their own."""
 FEWEST_OUTPUTS = 8
 """Convolutions with fewer stay float: they give the answers, and int8 makes them no faster."""
@@ -156,7 +157,7 @@ def _write_quantised(
             _Inputs(inputs),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=operators,
-            nodes_to_exclude=_narrow_convolutions(plain),
+            nodes_to_exclude=_kept_float(plain),
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
@@ -165,12 +166,16 @@ def _write_quantised(
         _name_used_operators_only(file)
 
 
-def _narrow_convolutions(path: Path) -> list[str]:
-    """The names of a graph's convolutions with fewer than `FEWEST_OUTPUTS`."""
+def _kept_float(path: Path) -> list[str]:
+    """The names of a graph's nodes that stay float: narrow convolutions and the trunk's first."""
     graph = onnx.load(path).graph
     outputs = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
-    convolutions = (node for node in graph.node if node.op_type == 'Conv')
-    return [node.name for node in convolutions if outputs[node.input[1]] < FEWEST_OUTPUTS]
+    return [
+        node.name
+        for node in graph.node
+        if node.name.startswith(KEPT_FLOAT)
+        or (node.op_type == 'Conv' and outputs[node.input[1]] < FEWEST_OUTPUTS)
+    ]
 
 
 def _name_used_operators_only(path: Path) -> None:

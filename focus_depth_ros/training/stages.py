@@ -17,11 +17,14 @@ from focus_depth_ros.training.config import Stage
 from focus_depth_ros.training.muon import Muon
 
 
-def freeze_all_but(network: nn.Module, patterns: tuple[str, ...]) -> None:
+def freeze_all_but(
+    network: nn.Module, patterns: tuple[str, ...], frozen: tuple[str, ...] = ()
+) -> None:
     """Let only the parameters learn whose name fits a pattern; `!pattern` takes some out again.
 
-    Raises ValueError naming a pattern that fits nothing.
+    So does a pattern of `frozen`. Raises ValueError naming a pattern that fits nothing.
     """
+    patterns = (*patterns, *(f'!{pattern}' for pattern in frozen))
     names = [name for name, _ in network.named_parameters()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern.removeprefix('!')) for name in names):
@@ -46,25 +49,34 @@ def train_mode(network: nn.Module) -> None:
 
 
 def make_optimizers(
-    network: nn.Module, stage: Stage, weight_decay: float
+    network: nn.Module, stage: Stage, weight_decay: float, trunk_rate: float = 1.0
 ) -> list[torch.optim.Optimizer]:
     """Muon for hidden convolutions and matrices, if it has a rate, and AdamW for everything else.
 
-    Everything else: the stem, heads, norms, biases and word vectors.
+    Everything else: heads, norms, biases, word vectors, and the trunk, which knows real pictures
+    and is to keep what it knows: it learns at `trunk_rate` times the rate and without decay.
     """
     hidden: list[Tensor] = []
     rest: list[Tensor] = []
+    trunk: list[Tensor] = []
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
         matrix = parameter.ndim >= 2 and min(parameter.flatten(1).shape) >= 8
-        plain = 'words.vectors' in name or 'encoder.stem' in name
-        (hidden if stage.muon_lr and matrix and not plain else rest).append(parameter)
+        if 'encoder.trunk.' in name:
+            trunk.append(parameter)
+        elif stage.muon_lr and matrix and 'words.vectors' not in name:
+            hidden.append(parameter)
+        else:
+            rest.append(parameter)
     optimizers: list[torch.optim.Optimizer] = []
     if hidden:
         optimizers.append(Muon(hidden, lr=stage.muon_lr, weight_decay=weight_decay))
     if rest:
         optimizers.append(torch.optim.AdamW(rest, lr=stage.adam_lr, weight_decay=weight_decay))
+    if trunk:
+        rate = trunk_rate * stage.adam_lr
+        optimizers.append(torch.optim.AdamW(trunk, lr=rate, weight_decay=0.0))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group['peak'] = group['lr']

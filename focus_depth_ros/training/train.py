@@ -58,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--from',
         dest='initial',
         type=Path,
-        help='checkpoint whose averaged weights to start from, or an exported model folder',
+        help='what to start from: a checkpoint (its averaged weights), an exported model folder, '
+        'or published weights of EfficientNet-Lite1',
     )
 
 
@@ -113,8 +114,8 @@ def train(config: TrainConfig) -> None:
     for stage, (first, end) in zip(config.stages, bounds, strict=True):
         if state.done >= end:
             continue
-        freeze_all_but(state.network, stage.trained)
-        optimizers = make_optimizers(state.network, stage, config.weight_decay)
+        freeze_all_but(state.network, stage.trained, config.frozen)
+        optimizers = make_optimizers(state.network, stage, config.weight_decay, config.trunk_rate)
         if state.done > first:  # the run was killed within this stage
             for optimizer, then in zip(optimizers, optimizers_then, strict=True):
                 optimizer.load_state_dict(then)
