@@ -97,7 +97,8 @@ def scenes_section(report: dict[str, Any]) -> list[str]:
         + (', looking twice' if '--fovea' in report['command'] else '')
         + (', and in the mirror' if '--mirror' in report['command'] else ''),
         '',
-        f'{report["engine"]}, {report["date"]}, `{report["command"]}`. Median AbsRel over targets '
+        f'Model {report["model"]["version"]}, {report["engine"]}, {in_words(report)}, '
+        f'`{report["command"]}`. Median AbsRel over targets '
         '(boundary / foreground / global) after one alignment of the whole picture in disparity.',
         '',
         row(
@@ -189,7 +190,8 @@ def bench_section(report: dict[str, Any]) -> list[str]:
         f'## The engine, part by part, {report["host"]["processor"]}: {report["engine"]}, '
         f'{report["threads"]} thread(s)',
         '',
-        f'{report["engine"]} ({versions.get("onnxruntime", "-")}), {report["threads"]} thread(s), '
+        f'Model {report["model"]["version"]}, {report["engine"]} '
+        f'({versions.get("onnxruntime", "-")}), {report["threads"]} thread(s), '
         f'{in_words(report)}; `{report["command"]}`; '
         f'load before it {report["host"]["load_average"]:.1f}.',
         '',
