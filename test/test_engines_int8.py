@@ -16,7 +16,7 @@ import onnx
 from focus_depth_ros.datasets.frame import LabelledFrame
 from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.inference.model_folder import ModelError, read_model_folder
+from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, read_model_folder
 from focus_depth_ros.inference.self_check import check_picture, check_prompts
 from focus_depth_ros.training.quantise import asked_about, quantise
 
@@ -45,6 +45,12 @@ def test_they_are_taken_where_they_answer_alike(quantised: Path, compact_model: 
         model = FocusModel(folder, 'onnxruntime', precision=precision)
         assert model.engine_name == 'onnxruntime CPU fp32'
         model.close()
+
+
+def test_the_built_in_ones_are_smaller() -> None:
+    files = json.loads((BUILT_IN / 'model.json').read_text())['files']
+    for part, share in (('encoder', 0.4), ('focus', 0.6)):
+        assert files[f'{part}_int8']['bytes'] < share * files[part]['bytes']
 
 
 def test_a_folder_may_hold_the_encoder_alone(quantised: Path, tmp_path: Path) -> None:
