@@ -21,14 +21,19 @@ SCRIPT = Path(__file__).parent.parent / 'tools' / 'train_model.sh'
 
 
 def commands(folder: Path) -> list[list[str]]:
-    """What the script asks of focus-depth, one list of arguments each; it fetches nothing here."""
+    """What the script asks of focus-depth, one list of arguments each; it fetches nothing here.
+
+    A file whose checksum it compares is a list that begins with sha256sum.
+    """
     log = folder / 'log'
-    focus_depth = (
-        f'#!{sys.executable}\nimport json, sys\n'
-        f"open({str(log)!r}, 'a').write(json.dumps(sys.argv[1:]) + chr(10))\n"
-    )
-    fetching = dict.fromkeys(('pip', 'python', 'sha256sum'), '#!/bin/sh\n')
-    for name, script in {'focus-depth': focus_depth, **fetching}.items():
+    begin = f'#!{sys.executable}\nimport json, sys\n'
+    end = f"open({str(log)!r}, 'a').write(json.dumps(said) + chr(10))\n"
+    stand_ins = {
+        'focus-depth': f'{begin}said = sys.argv[1:]\n{end}',
+        'sha256sum': f"{begin}said = ['sha256sum', sys.stdin.read().split()[1]]\n{end}",
+        **dict.fromkeys(('pip', 'python'), '#!/bin/sh\n'),
+    }
+    for name, script in stand_ins.items():
         stand_in = folder / name
         stand_in.write_text(script)
         stand_in.chmod(0o755)
@@ -46,6 +51,9 @@ def parsed(words: list[str]) -> argparse.Namespace:
 def test_every_command_finds_what_it_needs(tmp_path: Path) -> None:
     there: set[str] = set()
     for words in commands(tmp_path):
+        if words[0] == 'sha256sum':
+            there.add(words[1])
+            continue
         arguments = parsed(words)
         if words[0] == 'render':
             there.add(str(arguments.out))
@@ -53,7 +61,7 @@ def test_every_command_finds_what_it_needs(tmp_path: Path) -> None:
             config = read_config(arguments.config)
             output = arguments.output or config.output
             needed = {config.train, config.validation, arguments.initial or config.initial}
-            assert {str(path) for path in needed if path and path.suffix != '.pth'} <= there, words
+            assert {str(path) for path in needed if path} <= there, words
             there |= {f'{output}/checkpoint.pt', *(f'{output}/step{n}.pt' for n in config.keep)}
             assert all(step < config.steps for step in config.keep), words
         elif words[0] == 'average':

@@ -29,8 +29,8 @@ KEPT_FLOAT = tuple(
         'laterals.0',
     )
 )
-"""How the names of nodes begin that stay float: what the encoder does at strides 2 and 4 is hardly
-faster in int8, and its errors run through all that follows."""
+"""How the names of nodes begin that stay float: what the encoder does at strides 2 and 4 gains
+little from int8, and its errors run through all that follows."""
 
 
 def quantised(model: onnx.ModelProto, inputs: Sequence[Inputs]) -> onnx.ModelProto:

@@ -67,12 +67,12 @@ def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
 
     The folder's model may be made for another size of picture; the trunk's are published ones.
     """
-    network = build(config).eval()
     if is_published(path):
-        weights = published_weights(network.encoder.trunk, path)
+        weights = published_weights(build(config).encoder.trunk, path)
         return {f'encoder.trunk.{name}': value for name, value in weights.items()}
     if not path.is_dir():
         return averaged_weights(path)
+    network = build(config).eval()
     batches = first_batches(examples(config, augment=True), config)
     passes = (predict(network, batch, bfloat16=False) for batch in batches)
     return settled(network, kept_weights(unfolded_network(path)), passes)
