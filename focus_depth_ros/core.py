@@ -17,7 +17,8 @@ MAX_PIXELS = 1 << 25
 """Largest picture accepted (33 megapixels): beyond it a size is a lie rather than a camera."""
 
 
-DISTORTION_MODELS = ('', 'plumb_bob', 'rational_polynomial', 'equidistant', 'fisheye')
+FISHEYE_MODELS = ('equidistant', 'fisheye')
+DISTORTION_MODELS = ('', 'plumb_bob', 'rational_polynomial', *FISHEYE_MODELS)
 """Those of sensor_msgs/CameraInfo whose pixels can be undistorted; "" is plumb_bob."""
 MIN_FOCAL_SHARE, MAX_FOCAL_SHARE, MAX_CENTRE_SHARE = 0.02, 1000.0, 10.0
 """Of a picture's side: beyond, intrinsics are of another unit or size, and points overflow."""
@@ -38,7 +39,7 @@ def check_size(width: int, height: int) -> None:
         raise InvalidInput(
             'image_size',
             f'picture of {width}x{height} px; sides of 16 to {MAX_SIDE_PX} px and at most '
-            f'{MAX_PIXELS >> 20} megapixels are accepted',
+            f'{MAX_PIXELS // 1_000_000} megapixels are accepted',
         )
 
 
@@ -89,8 +90,9 @@ class Camera:
 
     @property
     def is_distorted(self) -> bool:
-        """True when pixels are not those of a pinhole."""
-        return any(abs(value) > 1e-9 for value in self.distortion)
+        """True when pixels are not those of a pinhole; a fisheye's are not even with zeros."""
+        is_fisheye = self.distortion_model in FISHEYE_MODELS and len(self.distortion) >= 4
+        return is_fisheye or any(abs(value) > 1e-9 for value in self.distortion)
 
 
 @dataclass(frozen=True)

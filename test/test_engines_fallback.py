@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import numpy as np
 import pytest
 from fake_engines import FakeBackend, Fault, rounded, scaled
 
-from focus_depth_ros.inference import backends, onnxruntime_tensorrt
-from focus_depth_ros.inference.engine import EngineError, LoadOptions, Preparation
+from focus_depth_ros.inference import backends, onnxruntime_tensorrt, preparation
+from focus_depth_ros.inference.engine import Cancelled, EngineError, LoadOptions, Preparation
 from focus_depth_ros.inference.engine_cache import make_own_folder
 from focus_depth_ros.inference.focus_model import FocusModel, NearLook
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, read_model_folder
@@ -302,6 +304,29 @@ class TestBuilding:
         model.close()
         assert all(engine.is_closed for engine in fake.loaded)
 
+    def test_a_build_that_cannot_be_interrupted_ends_with_its_graph(
+        self, tiny_model: Path, fake: FakeBackend, said: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun: list[str] = []
+        stopped = threading.Event()
+
+        def uninterrupted(graph: Path, *_: object) -> None:
+            begun.append(graph.stem)
+            stopped.wait(30)
+
+        fake.built.clear()
+        monkeypatch.setattr(fake, 'prepare', uninterrupted)
+        monkeypatch.setattr(preparation, 'CANCEL_WAIT_S', 0.05)
+        model = FocusModel(tiny_model, 'tensorrt', builds=True, say=said.append)
+        model.start_building()
+        self.wait(lambda: begun)
+        work = model._building
+        model.stop_building()
+        stopped.set()
+        self.wait(lambda: work.progress == 'cancelled')
+        assert begun == ['encoder'] and not fake.loaded and not said
+        model.close()
+
     def test_builds_that_fail_leave_onnx_runtime(
         self, tiny_model: Path, fake: FakeBackend, said: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -435,6 +460,23 @@ def test_nothing_stands_behind_onnx_runtime(tiny_model: Path, said: list[str]) -
         model.encode(np.zeros((3, 3, 3), np.uint8))
     assert not said and model.engine_name == 'onnxruntime CPU fp32'
     model.close()
+
+
+def test_the_providers_next_build_waits_for_one_that_was_called_off(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, loaded = OnnxRuntimeTensorRTBackend(), []
+    monkeypatch.setattr(backend, 'load', lambda graph, _: loaded.append(graph))
+    cancelled = threading.Event()
+    with onnxruntime_tensorrt.ONE_BUILD:
+        asked = (tiny_model / 'encoder.onnx', LoadOptions(), lambda *_: None, cancelled)
+        waiting = ThreadPoolExecutor(1).submit(backend.prepare, *asked)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.1)
+        cancelled.set()
+    with pytest.raises(Cancelled, match='encoder fp32: called off'):
+        waiting.result(10)
+    assert not loaded
 
 
 def test_engines_that_others_may_have_written_are_not_run(

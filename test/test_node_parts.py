@@ -35,7 +35,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import String
 from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray
 
@@ -93,6 +93,14 @@ def test_calibration_of_raw_and_of_rectified_pictures() -> None:
     rectified = camera_from_info(info, is_rectified=True)
     assert (rectified.fx, rectified.fy, rectified.cx, rectified.cy) == (400, 410, 300, 200)
     assert not rectified.is_distorted
+    info.binning_x, info.binning_y = 2, 2
+    info.roi = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=300)
+    part = camera_from_info(info, is_rectified=False)
+    assert (part.width, part.height) == (200, 150)
+    assert (part.fx, part.fy, part.cx, part.cy) == (250, 255, 110, 100)
+    assert part.distortion == raw.distortion  # of directions, not of pixels
+    flat = camera_from_info(info, is_rectified=True)
+    assert (flat.width, flat.height, flat.fx, flat.cx, flat.cy) == (200, 150, 200, 100, 80)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from focus_depth_ros.pipeline.layers import (
 from focus_depth_ros.pipeline.overview import overview, row_of
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
-from focus_depth_ros.pipeline.result import TargetResult, composite, to_depth
+from focus_depth_ros.pipeline.result import TargetResult, composite, measure, to_depth
 from focus_depth_ros.pipeline.scale import (
     RELATIVE,
     Scale,
@@ -250,7 +250,9 @@ class TestClouds:
         [
             ('plumb_bob', (-0.2, 0.05, 0.001, -0.002, 0.0)),
             ('rational_polynomial', (-0.2, 0.05, 0.001, -0.002, 0.0, 0.01, 0.0, 0.0)),
+            ('plumb_bob', (-0.5, 0.25, 0.0, 0.0, 0.0)),  # so wide that five turns are too few
             ('equidistant', (0.05, -0.01, 0.0, 0.0)),
+            ('equidistant', (0.0, 0.0, 0.0, 0.0)),  # zeros make no pinhole of it
         ],
     )
     def test_rays_of_a_distorting_lens_project_back(self, model: str, coefficients: tuple) -> None:
@@ -263,8 +265,26 @@ class TestClouds:
         rows, columns = np.mgrid[0:48:6, 0:64:6]
         assert (
             np.abs(pixels.reshape(-1, 2) - np.stack((columns, rows), -1).reshape(-1, 2)).max()
-            < 0.05
+            < 1e-3
         )
+
+    def test_what_a_fisheye_sees_beside_and_behind_it_becomes_no_points(self) -> None:
+        camera = Camera(64, 48, 15.0, 15.0, 31.5, 23.5, 'equidistant', (0.0, 0.0, 0.0, 0.0))
+        rays, everywhere = viewing_rays(camera), np.ones((48, 64), np.bool_)
+        rows, columns = np.mgrid[0:48, 0:64]
+        angle = np.hypot(columns - 31.5, rows - 23.5) / 15.0  # r = f * angle
+        seen = np.isfinite(rays).all(-1)
+        assert seen[angle < np.radians(80)].all() and not seen[angle > np.radians(90)].any()
+        depth, rgb = np.ones((48, 64), np.float32), np.zeros((48, 64, 3), np.uint8)
+        cloud = np.full((48, 64, 4), np.nan, np.float32)
+        fill_cloud(cloud, depth, rgb, everywhere, rays)
+        assert np.array_equal(np.isfinite(cloud).all(-1), seen)
+        assert np.array_equal(np.isfinite(cloud).any(-1), seen)
+        points = target_points(depth, rgb, everywhere, rays)
+        assert len(points) == seen.sum() and np.abs(points[:, :2]).max() <= 10.0
+        geometry = measure(1 / depth, np.full((48, 64), 255, np.uint8), rays, 10.0)
+        assert geometry is not None and np.isfinite(geometry.centroid_m).all()
+        assert geometry.centroid_m == pytest.approx((0, 0, 1), abs=1e-3)
 
     def test_points_of_the_mask_only(self, tmp_path: Path) -> None:
         depth = np.full((48, 64), 2.0, np.float32)

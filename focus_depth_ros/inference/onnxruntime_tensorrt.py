@@ -13,6 +13,7 @@ import onnxruntime
 
 from focus_depth_ros.inference.engine import (
     MAX_TARGETS,
+    Cancelled,
     Engine,
     EngineError,
     LoadOptions,
@@ -31,6 +32,9 @@ from focus_depth_ros.inference.onnxruntime_engine import (
     OnnxRuntimeEngine,
     find_cuda,
 )
+
+ONE_BUILD = threading.Lock()
+"""A build that was called off goes on to its end; the next one waits for it, and finds it done."""
 
 
 class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
@@ -58,7 +62,10 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
     ) -> None:
         """Open a session once. The provider tells no progress and cannot be called off."""
         progress(f'{graph.stem} {options.precision}: ONNX Runtime builds, no progress known', 0.0)
-        self.load(graph, options).close()
+        with ONE_BUILD:
+            if cancelled.is_set():
+                raise Cancelled(f'{graph.stem} {options.precision}: called off')
+            self.load(graph, options).close()
 
     def load(self, graph: Path, options: LoadOptions) -> Engine:
         """A session with the provider's cache. Raises EngineError."""

@@ -71,11 +71,15 @@ class BackgroundPreparation:
         if state is Preparation.ABSENT:
             options = LoadOptions(self._threads, attempt.precision)
             for graph in self._folder.graphs:
+                self._stop_where_cancelled(attempt)
                 attempt.backend.prepare(graph, options, self._report, self._cancelled)
-        if self._cancelled.is_set():
-            raise Cancelled(str(attempt))
+        self._stop_where_cancelled(attempt)
         self.progress = f'{attempt}: self-check'
         return open_checked(self._folder, attempt, self._threads)
+
+    def _stop_where_cancelled(self, attempt: Attempt) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled(str(attempt))
 
     def _report(self, what: str, share: float) -> None:
         self.progress = f'{what}: {share:.0%}'

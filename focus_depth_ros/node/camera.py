@@ -45,18 +45,26 @@ class FrameCounts:
 
 
 def camera_from_info(info: CameraInfo, is_rectified: bool) -> Camera:
-    """Camera of a CameraInfo: K and D, or P alone for rectified pictures. Raises InvalidInput."""
+    """Camera of a CameraInfo: K and D, or P alone for rectified pictures. Raises InvalidInput.
+
+    Matrices and size there are of the whole sensor; the pictures are its region of interest,
+    binned, as the message's definition has it.
+    """
+    matrix, columns = (info.p, 4) if is_rectified else (info.k, 3)
+    fx, cx, fy, cy = matrix[0], matrix[2], matrix[columns + 1], matrix[columns + 2]
+    roi, across, down = info.roi, max(1, info.binning_x), max(1, info.binning_y)
+    width, height = (roi.width or info.width) // across, (roi.height or info.height) // down
+    fx, cx = fx / across, (cx - roi.x_offset) / across
+    fy, cy = fy / down, (cy - roi.y_offset) / down
     if is_rectified:
-        fx, cx, fy, cy = info.p[0], info.p[2], info.p[5], info.p[6]
-        return Camera(info.width, info.height, fx, fy, cx, cy)
-    fx, cx, fy, cy = info.k[0], info.k[2], info.k[4], info.k[5]
+        return Camera(width, height, fx, fy, cx, cy)
     distortion = tuple(float(value) for value in info.d)
     if len(distortion) not in (0, 4, 5, 8, 12, 14):
         raise InvalidInput(
             'camera_info',
             f'camera_info has {len(distortion)} distortion coefficients; 4, 5 or 8 are usual',
         )
-    return Camera(info.width, info.height, fx, fy, cx, cy, info.distortion_model, distortion)
+    return Camera(width, height, fx, fy, cx, cy, info.distortion_model, distortion)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.core import Camera
+from focus_depth_ros.core import FISHEYE_MODELS, Camera
 from focus_depth_ros.pipeline.region import Region, bounding_region
+
+MAX_RAY = 10.0
+"""Largest x/z or y/z of a point, 84 degrees off the axis: beyond, a fisheye's depth along the axis
+says nothing of where a thing is."""
+UNDISTORTED = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
+"""When the search for a ray ends: after so many turns, or at so many pixels of error."""
 
 
 @lru_cache(maxsize=2)
@@ -18,7 +24,7 @@ def viewing_rays(camera: Camera) -> NDArray[np.float32]:
     """x/z and y/z of every pixel, float32 (H, W, 2), in the optical frame (REP-103).
 
     For a picture with lens distortion the pixels are undistorted first, so that the points are
-    right although the picture is not rectified.
+    right although the picture is not rectified; NaN where that leads beyond `MAX_RAY`.
     """
     columns, rows = np.meshgrid(
         np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32)
@@ -30,11 +36,13 @@ def viewing_rays(camera: Camera) -> NDArray[np.float32]:
     pixels = np.stack((columns, rows), axis=-1).reshape(-1, 1, 2).astype(np.float64)
     matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
     coefficients = np.asarray(camera.distortion, np.float64)
-    if camera.distortion_model in ('equidistant', 'fisheye'):
-        rays = cv2.fisheye.undistortPoints(pixels, matrix, coefficients[:4])
+    if camera.distortion_model in FISHEYE_MODELS:
+        found = cv2.fisheye.undistortPoints(pixels, matrix, coefficients[:4])
     else:
-        rays = cv2.undistortPoints(pixels, matrix, coefficients)
-    return np.asarray(rays.reshape(camera.height, camera.width, 2), np.float32)
+        found = cv2.undistortPointsIter(pixels, matrix, coefficients, None, None, UNDISTORTED)
+    rays = np.asarray(found.reshape(camera.height, camera.width, 2), np.float32)
+    rays[~(np.abs(rays).max(axis=-1) <= MAX_RAY)] = np.nan
+    return rays
 
 
 @lru_cache(maxsize=2)
@@ -67,7 +75,8 @@ def fill_cloud(
     region = bounding_region(mask)
     if region is not None:
         window = cloud[region]
-        z = np.where(mask[region], depth_m[region], np.float32(np.nan))
+        shown = mask[region] & np.isfinite(rays[region][..., 0])
+        z = np.where(shown, depth_m[region], np.float32(np.nan))
         np.multiply(rays[region][..., 0], z, out=window[..., 0])
         np.multiply(rays[region][..., 1], z, out=window[..., 1])
         window[..., 2] = z
@@ -87,7 +96,7 @@ def target_points(
     if region is None:
         return np.empty((0, 4), np.float32)
     z = depth_m[region]
-    chosen = mask[region] & np.isfinite(z)
+    chosen = mask[region] & np.isfinite(z) & np.isfinite(rays[region][..., 0])
     points = np.empty((int(chosen.sum()), 4), np.float32)
     points[:, 2] = z[chosen]
     points[:, :2] = rays[region][chosen] * points[:, 2:3]

@@ -108,10 +108,9 @@ def cloud_view(row: Row) -> NDArray[np.uint8]:
         place = (width // 4, height // 2)
         cv2.putText(canvas, 'no metric scale', place, cv2.FONT_HERSHEY_SIMPLEX, 0.8, INK, 2)
         return canvas
-    valid = depth < 4.0 * np.nanmedian(depth)
-    points = np.concatenate(
-        (viewing_rays(camera)[::step, ::step] * depth[..., None], depth[..., None]), axis=-1
-    )[valid]
+    rays = viewing_rays(camera)[::step, ::step]
+    valid = (depth < 4.0 * np.nanmedian(depth)) & np.isfinite(rays[..., 0])
+    points = np.concatenate((rays * depth[..., None], depth[..., None]), axis=-1)[valid]
     target = row.mask[::step, ::step][valid]
     colours = row.rgb[::step, ::step][valid]
     colours = np.where(target[:, None], colours, (170 + colours * 0.3).astype(np.uint8))

@@ -225,7 +225,7 @@ def measure(
 ) -> Geometry | None:
     """Geometry of one target from the cells (h, w) of its mask (probability x 255), with rays."""
     depth = to_depth(inverse_depth_inside, max_depth_m)
-    chosen = (mask > 127) & np.isfinite(depth)
+    chosen = (mask > 127) & np.isfinite(depth) & np.isfinite(rays[..., 0])
     if not chosen.any():
         return None
     z = depth[chosen]

@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     renderer = Renderer(WIDTH)
     renderer.load(parts_of(scene))
     times = np.linspace(0, 1, int(DURATION_S * RATE_HZ))
-    shots = [shoot(renderer, scene, lighting, float(t)) for t in track(times, 'rendering')]
+    shots = [shoot(renderer, lighting, float(t)) for t in track(times, 'rendering')]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_recording(arguments.out, scene, shots, rng)
     return 0
@@ -149,8 +149,8 @@ def camera_at(time: float) -> Camera:
     return Camera(pose, FOCAL_PX, WIDTH / 2 - 0.5, HEIGHT / 2 - 0.5, WIDTH, HEIGHT)
 
 
-def shoot(renderer: Renderer, scene: Scene, lighting: Lighting, time: float) -> Shot:
-    """The picture and its truth at a time in [0, 1] of a scene that is loaded."""
+def shoot(renderer: Renderer, lighting: Lighting, time: float) -> Shot:
+    """The picture and its truth at a time in [0, 1] of the scene that is loaded."""
     camera = camera_at(time)
     ids, truth = object_ids(renderer.labels(camera)), renderer.labels(camera.at_width(WIDTH // 2))
     boxes = {int(number): tight_box(ids == number) for number in np.unique(ids) if number}
