@@ -41,7 +41,7 @@ from focus_depth_ros.evaluation.measured_on import when_and_where
 from focus_depth_ros.evaluation.overhead import node_overhead
 from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.heap import keep_large_blocks_in_the_heap
-from focus_depth_ros.inference.model_folder import BUILT_IN
+from focus_depth_ros.inference.model_folder import BUILT_IN, read_model_folder
 from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.outputs import TIMINGS, TOPICS
 from focus_depth_ros.node.transport import use_large_message_profile
@@ -201,7 +201,7 @@ def main() -> int:
         'depth alone': (['depth/image'], arguments.rate),
         'overload': (everything, 2 * arguments.rate),
     }
-    results = {}
+    model, results = read_model_folder(arguments.model), {}
     for name, (outputs, rate) in rounds.items():
         with tempfile.TemporaryDirectory() as folder:
             result = one_round(arguments.model, outputs, rate, arguments.seconds, Path(folder))
@@ -216,7 +216,7 @@ def main() -> int:
         ),
         'rounds': results,
         'picture': f'{WIDTH}x{HEIGHT} rgb8',
-        'model': arguments.model.name,
+        'model': f'{model.name} {model.version}',
         **when_and_where(),
     }
     if arguments.out:

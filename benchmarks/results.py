@@ -44,8 +44,8 @@ def latency_section(report: dict[str, Any]) -> list[str]:
     lines = [
         f'## The node, {report["host"]["processor"]}',
         '',
-        f'{report["picture"]}, sensor-data QoS; camera, node and listener are three processes; '
-        f'{in_words(report)}; `python benchmarks/{report["command"]}`.',
+        f'Model {report["model"]}; {report["picture"]}, sensor-data QoS; camera, node and listener '
+        f'are three processes; {in_words(report)}; `python benchmarks/{report["command"]}`.',
         '',
         row('round', 'rate, Hz', 'answered', 'latency, ms', 'network, ms', 'all else, ms'),
         row(*['---'] * 6),
@@ -155,7 +155,7 @@ def demo_section(report: dict[str, Any]) -> list[str]:
     lines = [
         f'## The demo, {report["host"]["processor"]}',
         '',
-        f'`make demo`; {in_words(report)}. '
+        f'Model {report["node"]["model"]}; `make demo`; {in_words(report)}. '
         f'{report["frames_sent"]} frames sent, {report["frames_answered"]} answered, '
         f'{report["frames_dropped"]} dropped; latency {three(report["latency_ms"])} ms, of that '
         f'the network {three(report["inference_ms"])} ms and the recorded camera '
