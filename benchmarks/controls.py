@@ -180,7 +180,9 @@ def frame_scores(network: CompactNetwork, frame: LabelledFrame, prompt: str) -> 
             texts.append(triplet)
     own = [triplet.target for triplet in boxes]
     ways = {'right': own, 'empty': None, 'wrong': own[-1:] + own[:-1]}
-    plans: dict[str, tuple[list[Triplet], list[Target] | None]] = {'asked': (boxes, ways[prompt])}
+    plans: dict[str, tuple[list[Triplet], list[Target] | None]] = {}
+    if prompt != 'wrong' or len(boxes) > 1:  # alone in its frame a target has no wrong one
+        plans['asked'] = (boxes, ways[prompt])
     if len(texts) > 1:
         with_box, with_words = ([t.target for t in rows] for rows in (named, texts))
         plans |= {

@@ -69,6 +69,9 @@ def test_the_same_targets_are_asked_in_every_way(
     assert blind['asked'] == scores['empty']
     misled = controls.frame_scores(None, frame(), 'wrong')
     assert misled['asked'] == scores['other box']
+    one = frame()
+    one.ids[one.ids != 2] = 0
+    assert 'asked' not in controls.frame_scores(None, one, 'wrong')  # no other target, no wrong one
 
 
 def test_table_compares_with_the_baseline(controls: ModuleType) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from focus_depth_ros.datasets.catalogue import open_dataset
 from focus_depth_ros.datasets.frame import DatasetError
-from focus_depth_ros.datasets.layer_perturbations import EDGE_BAND_PX, degraded_matte, perturbed
 from focus_depth_ros.datasets.layered import NEARER, compose, layered
 
 BACKGROUND = np.full((120, 160, 3), (10, 200, 30), np.uint8)
@@ -85,35 +84,3 @@ def test_wrong_folders_are_said(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'foregrounds' / 'a.rgba.png'), BACKGROUND)
     with pytest.raises(DatasetError, match='it should be 8-bit RGBA'):
         list(layered(tmp_path))
-
-
-def test_faults_are_at_the_edge_and_in_the_holes_and_repeat() -> None:
-    near = np.full((120, 160), 3.0, np.float32)
-    layers = compose(cutout(), near, BACKGROUND, FAR)
-    truth, mask = layers.inverse_depth, layers.mask
-    window = np.ones((2 * EDGE_BAND_PX + 31, 2 * EDGE_BAND_PX + 31), np.uint8)
-    away = cv2.dilate(mask.astype(np.uint8), window) == 0
-    hole = np.zeros_like(mask)
-    hole[54:66, 74:86] = True
-    at_edge, filled = [], 0
-    for seed in range(12):
-        found = perturbed(truth, mask, np.random.default_rng(seed))
-        again = perturbed(truth, mask, np.random.default_rng(seed))
-        np.testing.assert_array_equal(found, again)
-        assert np.isfinite(found).all()
-        assert np.abs(found - truth)[away].max() < 0.06  # the background's own slope, blurred
-        at_edge.append(float(np.abs(found - truth)[30:90, 48:52].mean()))
-        filled += bool(np.ptp(found[hole]) == 0 and truth[hole].max() < found[hole].mean() < 3.0)
-    assert min(at_edge) > 0.05
-    assert filled >= 10
-
-
-def test_a_degraded_matte_stays_near() -> None:
-    matte = (cutout()[..., 3] / 255).astype(np.float32)
-    changed = 0
-    for seed in range(20):
-        found = degraded_matte(matte, np.random.default_rng(seed))
-        assert found.min() >= 0 and found.max() <= 1
-        changed += not np.array_equal(found, matte)
-        assert np.mean(np.abs(found - matte)) < 0.06
-    assert 5 < changed < 20  # many, not all

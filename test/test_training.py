@@ -377,6 +377,7 @@ def config(shards: Path, output: Path, name: str = 'compact') -> TrainConfig:
         validation=shards,
         output=output,
         initial=None,
+        frozen=(),
         network=TINY,
         steps=4,
         batch=2,
@@ -386,6 +387,12 @@ def config(shards: Path, output: Path, name: str = 'compact') -> TrainConfig:
         validate_every=4,
         validation_frames=2,
     )
+
+
+def test_nothing_random_is_frozen(shards: Path, tmp_path: Path) -> None:
+    frozen = replace(config(shards, tmp_path), frozen=('encoder.trunk.stem.*',))
+    with pytest.raises(ValueError, match=r'encoder\.trunk\.stem\.\* .* would stay random: name'):
+        train.train(frozen)
 
 
 def test_checkpoints_to_keep_stay_as_they_were(shards: Path, tmp_path: Path) -> None:
@@ -434,6 +441,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert (parts.output / 'validation_000010.png').is_file()
     assert list(parts.output.rglob('events.out.tfevents*'))
     train.train(replace(parts, initial=tmp_path / 'gone.pt'))  # what it began from may be gone
+    train.train(replace(parts, steps=60, checkpoint_every=60))  # step 10 is in stage 1 by now
+    ended = torch.load(parts.output / 'checkpoint.pt', weights_only=True)
+    assert (ended['step'], ended['stage']) == (60, 1)
     smaller = replace(parts, steps=11, network={**TINY, 'fine': 4})
     with pytest.raises(ValueError, match='a network of other sizes'):
         train.train(smaller)
@@ -443,7 +453,8 @@ def test_checkpoints_average_and_statistics_are_taken_anew(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(average, 'STATISTICS_BATCHES', 2)
-    parts = config(shards, tmp_path / 'run')
+    frozen = read_config(CONFIGS / 'compact.yaml').frozen
+    parts = replace(config(shards, tmp_path / 'run'), frozen=frozen)
     network = family_named('compact').build(parts)
     plain = network.state_dict()
     shifted = {n: v + 2 if v.is_floating_point() else v for n, v in plain.items()}
@@ -498,6 +509,7 @@ validation: {shards}
 output: {together}
 initial: null
 seed: 3
+frozen: []
 network: {json.dumps({**TINY, 'dropout': 0.0})}
 ask: {{box: 1.0, text: 0.0}}
 steps: 4

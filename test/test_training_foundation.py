@@ -133,10 +133,12 @@ def test_freezing_lists(folder: Path) -> None:
     assert learning(network) == within(network, 'adapters.')
     stages.freeze_all_but(network, settings.stages[1].trained)
     decoders = (
-        'adapters.', 'depth.neck.', 'depth.head.', 'sam3.model.detr_encoder.',
+        'adapters.', 'depth.neck.', 'depth.head.', 'depth.map_norm.', 'sam3.model.detr_encoder.',
         'sam3.model.mask_decoder.',
     )  # fmt: skip
     assert learning(network) == within(network, *decoders)
+    norm_of_depth_anything_3 = 'depth.map_norm.weight'  # V2 has none
+    assert stages.learns(norm_of_depth_anything_3, settings.stages[1].trained)
     encoders = (
         'depth.backbone.', 'sam3.model.vision_encoder.', 'sam3.model.text_encoder.',
         'sam3.model.geometry_encoder.',

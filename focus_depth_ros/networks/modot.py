@@ -107,7 +107,7 @@ class BoundaryLevel(nn.Module):
     branch's width, CASM exchanges the two where `casm` is set, and the depth features get their
     share back through a projection that starts at zero. Named deviations from MoDOT: one 3x3
     convolution a level instead of two, and the exchange runs at the boundary branch's width,
-    which is half of the depth decoder's.
+    which is a third of the depth decoder's.
     """
 
     def __init__(self, depth_channels: int, channels: int, casm: bool) -> None:

@@ -34,7 +34,10 @@ class BoundaryCalibration:
 def boundary_samples(
     network: CompactNetwork | FoveaNetwork, folder: Path, frames: int
 ) -> tuple[Tensor, Tensor]:
-    """Logits and 0 / 1 truth of every asked cell of so many frames of a folder, one dimension."""
+    """Logits and 0 / 1 truth of every asked cell of so many frames of a folder, one dimension.
+
+    Those of the first look; a fovea's own boundaries are taken to need the same correction.
+    """
     network.eval()
     dataset = FocusDataset(network.shape, 1, PromptShares(), augment=False)
     logits, truths = [], []

@@ -21,7 +21,7 @@ def save_checkpoint(
     path: Path,
     network: nn.Module,
     average: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
+    learning: tuple[int, list[torch.optim.Optimizer]],
     step: int,
     passes: list[list[str]],
     config: TrainConfig,
@@ -30,11 +30,14 @@ def save_checkpoint(
     """Write a checkpoint; a kill while writing leaves the former file whole.
 
     Of the weights only those whose names begin as in `trainable`: the rest is a user's own.
+    `learning`: number of the stage and its optimisers.
     """
+    stage, optimizers = learning
     averaged = ('n_averaged', *(f'module.{beginning}' for beginning in trainable))
     state = {
         'network': _beginning(network.state_dict(), trainable),
         'average': _beginning(average.state_dict(), averaged),
+        'stage': stage,
         'optimizers': [optimizer.state_dict() for optimizer in optimizers],
         'step': step,
         'passes': passes,

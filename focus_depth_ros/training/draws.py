@@ -131,4 +131,5 @@ def spread_draws(folder: Path, count: int) -> list[Draw]:
         for name in list_shards(folder)
         for number in range(len(shard_index(str(folder / name))))
     ]
-    return draws[:: max(1, len(draws) // count)][:count]
+    count = min(count, len(draws))
+    return [draws[index * len(draws) // count] for index in range(count)]

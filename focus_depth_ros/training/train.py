@@ -107,16 +107,16 @@ def train(config: TrainConfig) -> None:
     """Train, or go on training, until `config.steps`; leaves checkpoint.pt in `config.output`."""
     state = begin(config)
     config = state.config
-    optimizers_then = resume(state)
+    stage_then, optimizers_then = resume(state)
     batches = load_batches(state)
     bar = tqdm(total=config.steps, initial=state.done, unit='step', dynamic_ncols=True)
     bounds = stage_bounds(config.stages, config.steps)
-    for stage, (first, end) in zip(config.stages, bounds, strict=True):
+    for number, (stage, (first, end)) in enumerate(zip(config.stages, bounds, strict=True)):
         if state.done >= end:
             continue
         freeze_all_but(state.network, stage.trained, config.frozen)
         optimizers = make_optimizers(state.network, stage, config.weight_decay, config.trunk_rate)
-        if state.done > first:  # the run was killed within this stage
+        if state.done > first and stage_then == number:  # killed within this stage
             for optimizer, then in zip(optimizers, optimizers_then, strict=True):
                 optimizer.load_state_dict(then)
         objective = stage_objective(state, stage)
@@ -132,7 +132,7 @@ def train(config: TrainConfig) -> None:
                 recent = []
             for path in state.checkpoints_due():
                 save_checkpoint(
-                    path, state.network, state.average, optimizers, state.done,
+                    path, state.network, state.average, (number, optimizers), state.done,
                     state.order.passes, config, state.family.trainable(),
                 )  # fmt: skip
             if state.due(config.validate_every):
@@ -165,7 +165,14 @@ def begin(config: TrainConfig) -> RunState:
     family = family_named(config.family)
     network = family.build(config)
     vary(network, config.fusion)
-    if config.initial is not None and not checkpoint_of(config).exists():
+    if checkpoint_of(config).exists():
+        pass  # `resume` brings all weights
+    elif config.initial is None and config.frozen:
+        raise ValueError(
+            f'{config.frozen[0]} and what else is `frozen` would stay random: name weights to '
+            'start from (`initial`, or --from), or set `frozen: []` and `trunk_rate: 1.0`'
+        )
+    elif config.initial is not None:
         weights = family.initial(config.initial, config)
         afresh = load_initial(network, weights, family.trainable())
         parts = sorted({name.rpartition('.')[0] for name in afresh})
@@ -176,10 +183,10 @@ def begin(config: TrainConfig) -> RunState:
     return RunState(config, accelerator, family, network, average, order)
 
 
-def resume(state: RunState) -> list[dict[str, Any]]:
-    """Go on from the checkpoint, if there is one; returns its optimisers' states."""
+def resume(state: RunState) -> tuple[int, list[dict[str, Any]]]:
+    """Go on from the checkpoint, if there is one; returns its stage and its optimisers' states."""
     if not state.checkpoint.exists():
-        return []
+        return 0, []
     saved = torch.load(state.checkpoint, weights_only=True, map_location='cpu')
     kept = state.family.trainable()
     restore(state.network, saved['network'], kept)
@@ -187,7 +194,7 @@ def resume(state: RunState) -> list[dict[str, Any]]:
     state.done = state.order.first_batch = int(saved['step'])
     state.order.passes = [list(names) for names in saved['passes']]
     state.accelerator.print(f'going on from step {state.done} of {state.checkpoint}')
-    return list(saved['optimizers'])
+    return int(saved.get('stage', 0)), list(saved['optimizers'])
 
 
 def load_batches(state: RunState) -> Iterator[Batch]:

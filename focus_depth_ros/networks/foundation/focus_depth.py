@@ -88,7 +88,7 @@ class FocusDepth(nn.Module):
         self.boundary: BoundaryDecoder | None = None
         if shape.boundaries:
             self.boundary = BoundaryDecoder([features] * 4, features, BOUNDARY_CHANNELS)
-            self.boundary_share = nn.Parameter(torch.zeros(4))
+            self.boundary_share = nn.Parameter(torch.zeros(3))  # the coarsest level has no CASM
             self.refiner = SSRRefiner(features, BOUNDARY_CHANNELS)
         self.register_buffer('shrink', area_weights(sam3.side, shape.side_px), persistent=False)
 
@@ -179,7 +179,9 @@ class FocusDepth(nn.Module):
             return merged[-1]
 
         def mixed(refined: Tensor) -> Tensor:
-            share = self.boundary_share[len(merged) - 1]
+            if len(merged) == 1:
+                return merged[-1]
+            share = self.boundary_share[len(merged) - 2]
             return merged[-1] + share * (refined - merged[-1])
 
         maps = branch(picture, laterals[::-1], depth_step)
