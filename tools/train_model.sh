@@ -1,7 +1,7 @@
 #!/bin/sh
 # The built-in model from nothing, as docs/training.md describes it: `sh tools/train_model.sh`.
 # Everything lands in the folder it is started in, data/ and runs/ among it. Stopped and started again it goes on;
-# training/configs says what each run is for. About eleven hours on the two cores that it was first done on.
+# training/configs says what each run is for. About twelve hours on the two cores that it was first done on.
 set -eu
 
 configs=$(cd "$(dirname "$0")/../focus_depth_ros/training/configs" && pwd)
@@ -39,7 +39,8 @@ focus-depth average "$configs/compact_longer.yaml" runs/compact_larger/checkpoin
     --output averaged_longer.pt
 
 focus-depth train "$configs/compact_trunk.yaml"
+focus-depth train "$configs/compact_trunk_longer.yaml"
 
-focus-depth export runs/compact_trunk/checkpoint.pt --validation data/validation --version "${VERSION:-mine}" --output model
+focus-depth export runs/compact_trunk_longer/checkpoint.pt --validation data/validation --version "${VERSION:-mine}" --output model
 focus-depth quantise model --dataset shards data/validation
 focus-depth evaluate --model model --dataset shards data/test
