@@ -165,22 +165,30 @@ def begin(config: TrainConfig) -> RunState:
     family = family_named(config.family)
     network = family.build(config)
     vary(network, config.fusion)
-    if checkpoint_of(config).exists():
-        pass  # `resume` brings all weights
-    elif config.initial is None and config.frozen:
-        raise ValueError(
-            f'{config.frozen[0]} and what else is `frozen` would stay random: name weights to '
-            'start from (`initial`, or --from), or set `frozen: []` and `trunk_rate: 1.0`'
-        )
-    elif config.initial is not None:
-        weights = family.initial(config.initial, config)
-        afresh = load_initial(network, weights, family.trainable())
-        parts = sorted({name.rpartition('.')[0] for name in afresh})
-        accelerator.print(f'from {config.initial}; afresh: {", ".join(parts) or "nothing"}')
+    if not checkpoint_of(config).exists():  # else `resume` brings all weights
+        accelerator.print(start(network, family, config))
     network.to(accelerator.device)
     average = moving_average(network, config.ema)
     order = DrawOrder(config.train, config.seed, config.batch, lister=_same_everywhere)
     return RunState(config, accelerator, family, network, average, order)
+
+
+def start(network: nn.Module, family: Family, config: TrainConfig) -> str:
+    """Put in the weights that a run starts from; returns what they are.
+
+    Raises ValueError for other weights, and where what is frozen would stay random.
+    """
+    if config.initial is None and config.frozen:
+        raise ValueError(
+            f'{config.frozen[0]} and what else is `frozen` would stay random: name weights to '
+            'start from (`initial`, or --from), or set `frozen: []` and `trunk_rate: 1.0`'
+        )
+    if config.initial is None:
+        return 'initial: none'
+    weights = family.initial(config.initial, config)
+    afresh = load_initial(network, weights, family.trainable())
+    parts = sorted({name.rpartition('.')[0] for name in afresh})
+    return f'from {config.initial}; afresh: {", ".join(parts) or "nothing"}'
 
 
 def resume(state: RunState) -> tuple[int, list[dict[str, Any]]]:
