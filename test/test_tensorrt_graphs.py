@@ -86,11 +86,11 @@ def test_the_built_in_model_cleaned_and_in_half_precision(cleaned: Graphs) -> No
     near = answers(*halves, picture, folder.max_words)
     for name in OUTPUTS:
         assert np.allclose(exact[name], wanted[name], atol=1e-6), name
-        error = np.abs(near[name] - wanted[name]) / np.maximum(1, np.abs(wanted[name]))
+        error = np.abs(near[name] - wanted[name])
+        if name == 'metric':  # its shift is near 5, where half precision has steps of .004
+            error /= np.maximum(1, wanted[name])
         assert error.max() < 0.03, name
-        assert error.mean() < 0.002, (
-            name
-        )  # near 5, as in `metric`, half precision has steps of .004
+        assert error.mean() < 0.002, name
 
 
 @needs_model

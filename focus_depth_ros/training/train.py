@@ -202,7 +202,8 @@ def resume(state: RunState) -> tuple[int, list[dict[str, Any]]]:
     state.done = state.order.first_batch = int(saved['step'])
     state.order.passes = [list(names) for names in saved['passes']]
     state.accelerator.print(f'going on from step {state.done} of {state.checkpoint}')
-    return int(saved.get('stage', 0)), list(saved['optimizers'])
+    stage = int(saved.get('stage', 0))  # older checkpoints do not say
+    return stage, list(saved['optimizers'])
 
 
 def load_batches(state: RunState) -> Iterator[Batch]:
