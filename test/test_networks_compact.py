@@ -203,6 +203,27 @@ def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> 
         largest_difference(other, paths, inputs)
 
 
+def test_maps_double_by_constant_factors_in_the_graph(
+    network: CompactNetwork, tmp_path: Path
+) -> None:
+    """A size that the graph computes would cost ONNX Runtime the layout of its convolutions."""
+    onnx = pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
+    from focus_depth_ros.networks.compact_graphs import graphs
+    from focus_depth_ros.networks.graph_pair import write_graphs
+
+    picture = torch.zeros(1, 168, 224, 3, dtype=torch.uint8)
+    inputs = picture, torch.rand(2, 4), torch.ones(2, 12, dtype=torch.int32)
+    graph = onnx.load(write_graphs(graphs(network, 1.0, 0.0), tmp_path, inputs)['focus']).graph
+    constants = {
+        node.output[0]: onnx.numpy_helper.to_array(node.attribute[0].t)
+        for node in graph.node
+        if node.op_type == 'Constant'
+    }
+    resizes = {node.name: node for node in graph.node if node.op_type == 'Resize'}
+    for name in ('/focus/Resize_2', '/focus/Resize_3', '/focus/Resize_5'):  # to strides 4, 2 and 2
+        assert constants[resizes[name].input[2]].tolist() == [1, 1, 2, 2]
+
+
 def grown(network: CompactNetwork) -> CompactNetwork:
     """A copy whose layers that start at zero do something, as after training."""
     torch.manual_seed(1)

@@ -6,6 +6,8 @@ into single convolutions at export.
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -63,7 +65,15 @@ class Residual(nn.Module):
 
 
 def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resampling of (B, C, H, W) to `size` = (height, width), pixel-centre convention."""
-    if features.shape[-2:] == size:
+    """Bilinear resampling of (B, C, H, W) to `size` = (height, width), pixel-centre convention.
+
+    Whole factors are said as such: ONNX Runtime enlarges by constant factors in the layout that
+    its convolutions use, but not to a size.
+    """
+    height, width = (int(side) for side in features.shape[-2:])
+    if (height, width) == size:
         return features
-    return functional.interpolate(features, size=size, mode='bilinear', align_corners=False)
+    resample = partial(functional.interpolate, features, mode='bilinear', align_corners=False)
+    if size[0] % height == 0 and size[1] % width == 0:
+        return resample(scale_factor=(float(size[0] // height), float(size[1] // width)))
+    return resample(size=size)

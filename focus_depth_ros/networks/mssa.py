@@ -69,15 +69,10 @@ class SoftExperts(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """See the class."""
         activations = self.dropout(functional.gelu(self.inner(tokens)))
-        return _routed(self.router(tokens), activations, self.outer, self.outer_bias)
-
-
-def _routed(router: Tensor, activations: Tensor, outer: nn.Module, outer_bias: nn.Module) -> Tensor:
-    """Sum of the experts: router logits (B, N, K) and activations (B, N, K x hidden) in."""
-    weights = torch.softmax(router, dim=-1)
-    weighted = activations.unflatten(-1, (router.shape[-1], -1)) * weights.unsqueeze(-1)
-    mixed: Tensor = outer(weighted.flatten(-2)) + outer_bias(weights)
-    return mixed
+        weights = torch.softmax(self.router(tokens), dim=-1)
+        weighted = activations.unflatten(-1, (self.experts, -1)) * weights.unsqueeze(-1)
+        mixed: Tensor = self.outer(weighted.flatten(-2)) + self.outer_bias(weights)
+        return mixed
 
 
 class MSSA(nn.Module):
@@ -136,6 +131,8 @@ class FoldedMSSA(nn.Module):
     then made once. Raises ValueError for the paper's start and for controls.
     """
 
+    spread: Tensor
+
     def __init__(self, adapter: MSSA) -> None:
         super().__init__()
         if adapter.paper_literal or not adapter.gated or adapter.tokens != 'prompt':
@@ -151,12 +148,19 @@ class FoldedMSSA(nn.Module):
         self.prompt.weight.data = weight[:, channels:] @ projection.weight.detach()
         self.outer, self.outer_bias, self.gate = mixture.outer, mixture.outer_bias, adapter.gate
         self.experts = mixture.experts
+        # A product with it repeats each weight for its expert's activations: runtimes multiply
+        # matrices well, and arrays with a last axis of twelve badly.
+        hidden = mixture.inner.out_features // mixture.experts
+        spread = torch.eye(mixture.experts).repeat_interleave(hidden, dim=1)
+        self.register_buffer('spread', spread, persistent=False)
 
     def forward(self, geometry: Tensor, prompt: Tensor) -> Tensor:
         """(B or 1, N, C) and (B, N, C_p) -> (B, N, C)."""
         entered = self.geometry(geometry) + self.prompt(prompt)
         router, inner = entered[..., : self.experts], entered[..., self.experts :]
-        change = _routed(router, functional.gelu(inner), self.outer, self.outer_bias)
+        weights = torch.softmax(router, dim=-1)
+        weighted = functional.gelu(inner) * (weights @ self.spread)
+        change = self.outer(weighted) + self.outer_bias(weights)
         folded: Tensor = geometry + torch.sigmoid(self.gate(geometry + change)) * change
         return folded
 
