@@ -64,6 +64,7 @@ from focus_depth_ros.node.parameters import (
     declare_parameters,
     read_parameters,
 )
+from focus_depth_ros.node.recorder import common_quality
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.settings import Settings
 
@@ -76,10 +77,22 @@ from focus_depth_ros.pipeline.settings import Settings
         ('/truth/depth', False),
         ('/focus_depth/depth/image', False),
         ('/left/focus_depth/targets', False),
+        ('/diagnostics', False),
+        ('/diagnostics_agg', False),
+        ('/rosout', False),
     ],
 )
 def test_a_recordings_own_answers_are_not_played(topic: str, played: bool) -> None:
     assert is_played(topic) == played
+
+
+def test_a_topic_is_recorded_as_well_as_all_its_publishers_offer_it() -> None:
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    camera = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    kept = common_quality([latched, latched])
+    assert (kept.reliability, kept.durability) == (latched.reliability, latched.durability)
+    assert common_quality([latched, QoSProfile(depth=1)]).durability == DurabilityPolicy.VOLATILE
+    assert common_quality([QoSProfile(depth=1), camera]).reliability == camera.reliability
 
 
 def test_calibration_of_raw_and_of_rectified_pictures() -> None:
@@ -237,7 +250,9 @@ def test_pictures_come_from_the_whole_of_a_recording(tmp_path: Path) -> None:
         pictures_of(tmp_path)
 
 
-def test_the_recorder_hears_reliable_and_best_effort_publishers(ros: None, tmp_path: Path) -> None:
+def test_the_recorder_hears_reliable_best_effort_and_latched_publishers(
+    ros: None, tmp_path: Path
+) -> None:
     talker = rclpy.create_node('talker')
     publishers = {
         f'/said/{policy.name.lower()}': talker.create_publisher(
@@ -245,7 +260,10 @@ def test_the_recorder_hears_reliable_and_best_effort_publishers(ros: None, tmp_p
         )
         for policy in (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT)
     }
-    topics = [f'{topic}=std_msgs/msg/String' for topic in publishers]
+    keeps = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    latched = talker.create_publisher(String, '/said/before', keeps)
+    latched.publish(String(data='mug'))
+    topics = [f'{topic}=std_msgs/msg/String' for topic in (*publishers, '/said/before')]
     recorder = NodeProcess(
         '-p', f'output:={tmp_path / "bag"}', '-p', f'topics:={topics}', command='record'
     )
@@ -263,7 +281,9 @@ def test_the_recorder_hears_reliable_and_best_effort_publishers(ros: None, tmp_p
         talker.destroy_node()
     assert status == 0, recorder.output
     with AnyReader([tmp_path / 'bag']) as reader:
-        assert {c.topic: c.msgcount for c in reader.connections} == dict.fromkeys(publishers, 1)
+        assert {c.topic: c.msgcount for c in reader.connections} == dict.fromkeys(
+            [*publishers, '/said/before'], 1
+        )
 
 
 def test_types_of_this_package_are_known_to_the_recorder() -> None:

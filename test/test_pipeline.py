@@ -360,6 +360,68 @@ class TestTargets:
         assert target.box == pytest.approx((176, 100, 276, 200), abs=3)
         assert not problems
 
+    def pan(self, shift: int) -> np.ndarray:
+        """A picture (168, 224) whose things lie `shift` px farther right than in that of 0."""
+        world = cv2.GaussianBlur(noise(168, 900), (0, 0), 1)
+        return np.ascontiguousarray(world[:, 300 - shift : 524 - shift])
+
+    def test_what_moved_farther_than_tracking_reaches_is_followed_step_by_step(self) -> None:
+        targets, problems = self.make()
+        for index in range(13):
+            targets.locate(10**9 + index * 33_000_000, self.pan(5 * index), (224, 168))
+        targets.detect(10**9, [Target('a', 'mug', box=(40, 60, 90, 110))])
+        (target,) = targets.locate(10**9 + 13 * 33_000_000, self.pan(65), (224, 168))
+        assert target.box == pytest.approx((105, 60, 155, 110), abs=2)
+        assert not problems
+
+    def test_a_picture_in_which_a_target_is_lost_is_passed_over(self) -> None:
+        targets, problems = self.make()
+        for index in range(4):
+            picture = np.full((168, 224), 99, np.uint8) if index == 2 else self.pan(3 * index)
+            targets.locate(10**9 + index * 33_000_000, picture, (224, 168))
+        targets.detect(10**9, [Target('a', 'mug', box=(40, 60, 90, 110))])
+        (target,) = targets.locate(10**9 + 4 * 33_000_000, self.pan(12), (224, 168))
+        assert target.box == pytest.approx((52, 60, 102, 110), abs=2)
+        assert not problems
+
+    def test_ids_stay_with_things_that_move_past_late_detections(self) -> None:
+        targets, _ = self.make()
+        names = set()
+        for index in range(24):
+            seen = targets.locate(10**9 + index * 33_000_000, self.pan(3 * index), (224, 168))
+            names |= {(t.id, round((t.box[0] - 3 * index) / 20)) for t in seen if t.box}
+            if index % 6 == 5:  # of a picture five steps ago: most of the way to the neighbour
+                x = 3 * (index - 5)
+                boxes = [(x + 40, 60, x + 60, 110), (x + 60, 60, x + 80, 110)]
+                stamp_ns = 10**9 + (index - 5) * 33_000_000
+                targets.detect(stamp_ns, [Target('', 'mug', box=box) for box in boxes])
+        assert names == {('mug_1', 2), ('mug_2', 3)}
+
+    def test_a_commanded_box_that_was_half_outside_comes_back_whole(self) -> None:
+        targets, problems = self.make()
+        targets.locate(10**9, self.pan(0), (224, 168))
+        targets.command(Target('box', 'mug', box=(30, 60, 90, 110)), append=False)
+        shifts = [*range(0, -61, -3), *range(-57, 1, 3)]
+        boxes = [
+            targets.locate(10**9 + index, self.pan(shift), (224, 168))[0].box
+            for index, shift in enumerate(shifts, 1)
+        ]
+        assert boxes[20] == pytest.approx((0, 60, 30, 110), abs=2)
+        assert boxes[-1] == pytest.approx((30, 60, 90, 110), abs=2)
+        assert not problems
+
+    def test_detections_of_skipped_pictures_count_in_a_slow_node(self) -> None:
+        targets, problems = self.make()
+        grey = noise(168, 224)
+        for index in range(4):
+            seen = targets.locate(10**9 + index * 600_000_000, grey, (224, 168))
+            assert len(seen) == min(index, 1)
+            stamp_ns = 10**9 + index * 600_000_000 + 250_000_000  # 0.25 s beside, slop 0.1 s
+            targets.detect(stamp_ns, [Target('a', 'mug', box=(50, 50, 90, 90))])
+        assert not problems
+        with pytest.raises(InvalidInput, match='no kept picture within'):
+            targets.detect(10**9 - 200_000_000, [Target('a', 'mug', box=(50, 50, 90, 90))])
+
     def test_appended_targets_have_names_of_their_own(self) -> None:
         problems: list[InvalidInput] = []
         targets = TargetsInView(problems.append, 4, 0.1, 1.0)

@@ -36,6 +36,9 @@ TRUTH = '/truth/'
 OWN_ANSWERS = '/focus_depth/'
 """In the names of a node's own topics; beside a node that plays now, its old answers confuse."""
 
+PAST_STATES = ('/diagnostics', '/rosout')
+"""How nodes were when the bag was recorded, which says nothing of those that run now."""
+
 IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
 LATCHED_DEPTH = 100
@@ -69,8 +72,8 @@ def begins_with_header(kind: Any) -> bool:
 
 
 def is_played(topic: str) -> bool:
-    """Whether a recorded topic is an input: neither truth nor what a node like ours answered."""
-    return not topic.startswith(TRUTH) and OWN_ANSWERS not in topic
+    """Whether a recorded topic is an input: no truth, no answer of a node like ours, no state."""
+    return not topic.startswith((TRUTH, *PAST_STATES)) and OWN_ANSWERS not in topic
 
 
 @dataclass(frozen=True)

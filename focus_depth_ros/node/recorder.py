@@ -10,7 +10,7 @@ from typing import Any
 
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from focus_depth_ros.node.bag_types import message_class, typestore_for
@@ -33,8 +33,8 @@ DEFAULT_TOPICS = [
 class Recorder(Node):
     """Parameters: output (a folder that does not exist yet), topics (a list of TOPIC=TYPE).
 
-    A topic is recorded from when it has a publisher, as reliably as that one offers it. Says
-    "recording" once all have one.
+    A topic is recorded from when it has a publisher, as reliably as that one offers it, and with
+    what a latched one said before. Says "recording" once all have one.
     """
 
     def __init__(self) -> None:
@@ -71,8 +71,7 @@ class Recorder(Node):
             if not offered:
                 continue
             kind, write = self._awaited.pop(topic)
-            profile = QoSProfile(depth=20, reliability=common_reliability(offered))
-            self.create_subscription(kind, topic, write, profile, raw=True)
+            self.create_subscription(kind, topic, write, common_quality(offered), raw=True)
         if not self._awaited:
             print('recording', flush=True)
             self._waiting.cancel()
@@ -83,11 +82,15 @@ class Recorder(Node):
         self.destroy_node()
 
 
-def common_reliability(offered: list[QoSProfile]) -> ReliabilityPolicy:
-    """The most reliable that all publishers can keep: a camera's is often best effort."""
-    if all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in offered):
-        return ReliabilityPolicy.RELIABLE
-    return ReliabilityPolicy.BEST_EFFORT
+def common_quality(offered: list[QoSProfile]) -> QoSProfile:
+    """The most that all publishers can keep: a camera's is often best effort, tf_static latched."""
+    reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in offered)
+    latched = all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in offered)
+    return QoSProfile(
+        depth=20,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
 
 
 def _topic_and_type(entry: str) -> tuple[str, str]:

@@ -12,57 +12,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import count
+from itertools import count, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, InvalidInput, Target, clip_box
-from focus_depth_ros.pipeline.tracking import Patch
+from focus_depth_ros.pipeline.anchored import Anchored, View
 
 HISTORY_LENGTH = 60
 PENDING_LENGTH = 8
 FUTURE_NS = 1_000_000_000
 CLOCK_JUMP_NS = 500_000_000
 SAME_OBJECT_IOU = 0.3
-
-
-@dataclass(frozen=True)
-class _View:
-    """A past picture: grey (h, w) uint8, and the (width, height) px its boxes are given in."""
-
-    stamp_ns: int
-    grey: NDArray[np.uint8]
-    size: tuple[int, int]
-
-    @property
-    def to_grey(self) -> tuple[float, float]:
-        """What makes px of `grey` of px of `size`, across and down."""
-        return self.grey.shape[1] / self.size[0], self.grey.shape[0] / self.size[1]
-
-
-@dataclass(frozen=True)
-class _Anchored:
-    """A target with the view in which its box holds.
-
-    `confirmed_ns` is the newest picture's stamp when it was last detected; `is_untracked` says that
-    the box stayed where it was because nothing in it could be followed.
-    """
-
-    target: Target
-    view: _View | None
-    confirmed_ns: int = 0
-    is_untracked: bool = False
-
-    @cached_property
-    def patch(self) -> Patch | None:
-        """What can be followed from here, in the small grey picture; None without box and view."""
-        if self.view is None or self.target.box is None:
-            return None
-        (across, down), box = self.view.to_grey, self.target.box
-        small = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-        return Patch(self.view.grey, small)
 
 
 @dataclass(frozen=True)
@@ -89,10 +51,10 @@ class TargetsInView:
         self._slop_ns = int(detection_slop_s * 1e9)
         self._timeout_ns = int(detection_timeout_s * 1e9)
         self._lock = threading.Lock()
-        self._history: deque[_View] = deque(maxlen=HISTORY_LENGTH)
+        self._history: deque[View] = deque(maxlen=HISTORY_LENGTH)
         self._is_commanded = False
-        self._commanded: list[_Anchored] = []
-        self._detected: list[_Anchored] = []
+        self._commanded: list[Anchored] = []
+        self._detected: list[Anchored] = []
         self._pending: deque[_Detections] = deque(maxlen=PENDING_LENGTH)
         self._accepted_ns = 0
         self._named = 0
@@ -123,7 +85,7 @@ class TargetsInView:
             free = (f'{target.id}_{number}' for number in count(1))
             if target.id in taken:
                 target = replace(target, id=next(name for name in free if name not in taken))
-            self._commanded = [*others, _Anchored(target, view)]
+            self._commanded = [*others, Anchored(target, view, target.box)]
             self._is_commanded = True
 
     def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
@@ -164,14 +126,13 @@ class TargetsInView:
         """The targets in this picture: `grey` small uint8 (h, w), boxes in px of `size` (w, h)."""
         with self._lock:
             self._notice_breaks(stamp_ns, size)
-            view = _View(stamp_ns, grey, size)
-            self._history.append(view)
+            self._history.append(View(stamp_ns, grey, size))
             self._accept_due(stamp_ns)
             if self._is_commanded:
-                self._commanded = self._carried(self._commanded, view)
+                self._commanded = self._carried(self._commanded)
                 return [seen.target for seen in self._commanded]
             fresh = (s for s in self._detected if stamp_ns - s.confirmed_ns <= self._timeout_ns)
-            self._detected = self._carried(fresh, view)
+            self._detected = self._carried(fresh)
             return [seen.target for seen in self._detected]
 
     def settle(self, boxes: Mapping[str, Box]) -> None:
@@ -181,8 +142,8 @@ class TargetsInView:
         newest one is found here, so that `locate` need not.
         """
         with self._lock:
-            self._commanded = [_corrected(seen, boxes) for seen in self._commanded]
-            self._detected = [_corrected(seen, boxes) for seen in self._detected]
+            self._commanded = [seen.corrected(boxes) for seen in self._commanded]
+            self._detected = [seen.corrected(boxes) for seen in self._detected]
             for seen in (*self._commanded, *self._detected):
                 if seen.patch is not None:
                     _ = seen.patch.corners
@@ -239,8 +200,9 @@ class TargetsInView:
         if detections.stamp_ns < self._accepted_ns:
             return
         self._accepted_ns = detections.stamp_ns
-        followed = {seen.target.id: seen.target for seen in self._detected}
-        accepted: list[_Anchored] = []
+        # both in the newest picture: what moves is compared where it is, not where it was
+        followed = {seen.target.id: seen.target for seen in self._carried(self._detected)}
+        accepted: list[Anchored] = []
         taken: set[str] = set()
         for target in detections.targets:
             assert target.box is not None, 'detections are boxes'
@@ -249,11 +211,15 @@ class TargetsInView:
             except InvalidInput as problem:
                 self._complain(problem)
                 continue
+            now = self._carry(Anchored(target, view, target.box, self._history[-1].stamp_ns))
+            if now is None:
+                continue
             if not target.id or target.id in taken:  # some detectors give all the same
-                target = replace(target, id=self._identify(target, followed))
-            followed.pop(target.id, None)
-            taken.add(target.id)
-            accepted.append(_Anchored(target, view, self._history[-1].stamp_ns))
+                name = self._identify(now.target, followed)
+                now = replace(now, target=replace(now.target, id=name))
+            followed.pop(now.target.id, None)
+            taken.add(now.target.id)
+            accepted.append(now)
         self._detected = accepted
 
     def _identify(self, target: Target, followed: dict[str, Target]) -> str:
@@ -269,10 +235,17 @@ class TargetsInView:
         self._named += 1
         return f'{target.label or "detection"}_{self._named}'
 
-    def _view_at(self, stamp_ns: int) -> _View:
+    def _view_at(self, stamp_ns: int) -> View:
+        """The kept picture nearest to the stamp.
+
+        Pictures that were skipped have none of their own; between two that were taken it is never
+        farther than half of what lies between them. Raises InvalidInput for a stamp before or after
+        all by more than the slop.
+        """
         nearest = min(reversed(self._history), key=lambda view: abs(view.stamp_ns - stamp_ns))
         distance_ns = abs(nearest.stamp_ns - stamp_ns)
-        if distance_ns > self._slop_ns:
+        is_between = self._history[0].stamp_ns < stamp_ns < self._history[-1].stamp_ns
+        if distance_ns > self._slop_ns and not is_between:
             raise InvalidInput(
                 'detections_stamp',
                 f'no kept picture within {self._slop_ns / 1e9:g} s of stamp {stamp_ns / 1e9:.3f}: '
@@ -280,39 +253,21 @@ class TargetsInView:
             )
         return nearest
 
-    def _carried(self, anchored: Iterable[_Anchored], view: _View) -> list[_Anchored]:
-        carried = (self._carry(seen, view) for seen in anchored)
+    def _carried(self, anchored: Iterable[Anchored]) -> list[Anchored]:
+        carried = (self._carry(seen) for seen in anchored)
         return [seen for seen in carried if seen is not None]
 
-    def _carry(self, seen: _Anchored, view: _View) -> _Anchored | None:
-        box = seen.target.box
-        if box is None or seen.view is view:
+    def _carry(self, seen: Anchored) -> Anchored | None:
+        """The target in the newest picture; None, and a complaint, when it has left it."""
+        later = [*takewhile(lambda view: view is not seen.view, reversed(self._history))][::-1]
+        if not later:
             return seen
-        moved = box if seen.patch is None else _followed(seen.patch, view)
         try:
-            clipped = clip_box(moved or box, *view.size)
+            return seen.carried(later)
         except InvalidInput:
             name = seen.target.label or seen.target.id
             self._complain(InvalidInput('tracking', f'target {name!r} has left the picture'))
             return None
-        target = seen.target.with_box(clipped)
-        return _Anchored(target, view, seen.confirmed_ns, is_untracked=moved is None)
-
-
-def _followed(patch: Patch, view: _View) -> Box | None:
-    """Where the patch is in a view, px of its full size; None when it is lost."""
-    moved = patch.follow(view.grey)
-    if moved is None:
-        return None
-    across, down = view.to_grey
-    return moved[0] / across, moved[1] / down, moved[2] / across, moved[3] / down
-
-
-def _corrected(seen: _Anchored, boxes: Mapping[str, Box]) -> _Anchored:
-    box = boxes.get(seen.target.id)
-    if not seen.is_untracked or box is None:
-        return seen
-    return replace(seen, target=seen.target.with_box(box))
 
 
 def _iou(one: Box | None, other: Box | None) -> float:

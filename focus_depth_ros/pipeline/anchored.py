@@ -1,0 +1,90 @@
+"""A target and the picture in which its box holds, and how it is carried to later pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focus_depth_ros.core import Box, Target, clip_box
+from focus_depth_ros.pipeline.tracking import Patch
+
+
+@dataclass(frozen=True)
+class View:
+    """A past picture: grey (h, w) uint8, and the (width, height) px its boxes are given in."""
+
+    stamp_ns: int
+    grey: NDArray[np.uint8]
+    size: tuple[int, int]
+
+    @property
+    def to_grey(self) -> tuple[float, float]:
+        """What makes px of `grey` of px of `size`, across and down."""
+        return self.grey.shape[1] / self.size[0], self.grey.shape[0] / self.size[1]
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """A target with the view in which its box holds; no view: it holds in the next one.
+
+    `target.box` is what lies in the picture of `whole`, which may reach out of it, so that a target
+    that comes back has all of its box again. `confirmed_ns` is the newest picture's stamp when it
+    was last detected; `is_untracked` says that the box stayed where it was because nothing in it
+    could be followed.
+    """
+
+    target: Target
+    view: View | None
+    whole: Box | None
+    confirmed_ns: int = 0
+    is_untracked: bool = False
+
+    def carried(self, later: Sequence[View]) -> Anchored:
+        """The target in the last of some later views (oldest first, one at least).
+
+        It is followed from view to view, since in one step it may have gone farther than tracking
+        reaches; a view in which it is lost (a blurred one) is passed over. Raises InvalidInput
+        when it has left the picture.
+        """
+        seen, newest = self, later[-1]
+        for view in later:
+            box = seen._followed(view)
+            if box is not None:
+                seen = replace(seen, view=view, whole=box)
+        if seen.whole is None:
+            return replace(self, view=newest)
+        return Anchored(
+            self.target.with_box(clip_box(seen.whole, *newest.size)),
+            newest,
+            seen.whole,
+            self.confirmed_ns,
+            is_untracked=self.view is not None and seen.view is not newest,
+        )
+
+    def corrected(self, boxes: Mapping[str, Box]) -> Anchored:
+        """With the box that its id has among these, if it could not be tracked."""
+        box = boxes.get(self.target.id)
+        if not self.is_untracked or box is None:
+            return self
+        return replace(self, target=self.target.with_box(box), whole=box)
+
+    @cached_property
+    def patch(self) -> Patch | None:
+        """What can be followed from here, in the small grey picture; None without box and view."""
+        if self.view is None or self.whole is None:
+            return None
+        (across, down), box = self.view.to_grey, self.whole
+        small = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        return Patch(self.view.grey, small)
+
+    def _followed(self, view: View) -> Box | None:
+        """Where the box is in a view, px of its full size; None when it is lost."""
+        moved = None if self.patch is None else self.patch.follow(view.grey)
+        if moved is None:
+            return None
+        across, down = view.to_grey
+        return moved[0] / across, moved[1] / down, moved[2] / across, moved[3] / down
