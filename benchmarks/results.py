@@ -207,8 +207,9 @@ def bench_section(report: dict[str, Any]) -> list[str]:
         width, height = compared['input']['depth_anything_v2_small']
         lines += [
             '',
-            f'Depth Anything V2 Small (random weights) at {width}x{height}, in turns with encoder '
-            f'and focus half: {other:.0f} ms against {ours:.1f} ms, '
+            f'Depth Anything V2 Small (random weights) at {width}x{height}, '
+            f'{compared["engine"]["depth_anything_v2_small"]}, in turns with encoder and focus '
+            f'half: {other:.0f} ms against {ours:.1f} ms, '
             f'{compared["ratio_of_medians"]:.1f} times as long.',
         ]
     return lines

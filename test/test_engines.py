@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focus_depth_ros.inference import onnxruntime_engine
+from focus_depth_ros.inference import onnxruntime_engine, onnxruntime_tensorrt
 from focus_depth_ros.inference.backends import AUTOMATIC, BACKENDS, REFERENCE, backend_named
 from focus_depth_ros.inference.engine import (
     MAX_TARGETS,
@@ -17,6 +17,7 @@ from focus_depth_ros.inference.engine import (
     LoadOptions,
     Preparation,
 )
+from focus_depth_ros.inference.engine_manifest import Machine
 from focus_depth_ros.inference.fallback import reference_pair
 from focus_depth_ros.inference.graph_file import refuse_external_data, weights_beside
 from focus_depth_ros.inference.model_folder import read_model_folder
@@ -223,6 +224,14 @@ class TestHostileGraphs:
         with pytest.raises(EngineError, match='another file'):
             refuse_external_data(path)
 
+    def test_a_field_that_runtimes_would_read_as_another(self, tmp_path: Path) -> None:
+        path = tmp_path / 'cut.onnx'
+        tensor = _varint(1 << 32 | 13 << 3 | 2) + _varint(0)
+        graph = bytes([5 << 3 | 2]) + _varint(len(tensor)) + tensor
+        path.write_bytes(bytes([7 << 3 | 2]) + _varint(len(graph)) + graph)
+        with pytest.raises(EngineError, match='more than 32 bits'):
+            refuse_external_data(path)
+
     def test_graphs_nested_without_end(self, tmp_path: Path) -> None:
         message = b''
         for _ in range(2000):  # graph 7, or node 1 > attribute 5 > graph 6, of protobuf's bytes
@@ -264,6 +273,26 @@ def test_other_weights_beside_a_graph_are_another_graph_to_the_provider(
     assert backend.preparation(graph, OPTIONS) is Preparation.READY
     weights_beside(graph).write_bytes(b'trained anew')
     assert backend.preparation(graph, OPTIONS) is Preparation.ABSENT
+
+
+def test_another_gpu_or_tensorrt_has_engines_of_its_own_with_the_provider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = tmp_path / 'encoder.onnx'
+    graph.write_bytes(b'graph')
+    folders = set()
+    for machine in (
+        Machine('10.3.0', 'Orin (nvgpu)', '8.7'),
+        Machine('10.3.0', 'Orin NX', '8.7'),
+        Machine('10.7.0', 'Orin NX', '8.7'),
+    ):
+        monkeypatch.setattr(onnxruntime_tensorrt, 'this_machine', lambda machine=machine: machine)
+        folders.add(_cache_folder(graph, OPTIONS).parent.name)
+    assert folders == {
+        '10.3.0-Orin__nvgpu_-8.7',
+        '10.3.0-Orin_NX-8.7',
+        '10.7.0-Orin_NX-8.7',
+    }
 
 
 def _varint(value: int) -> bytes:

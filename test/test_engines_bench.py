@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,6 +47,15 @@ def test_a_comparison_that_cannot_be_made_is_said(
     monkeypatch.setitem(__import__('sys').modules, 'torch', None)
     assert main(['bench', '--model', str(tiny_model), '--rounds', '1', '--compare']) == 0
     assert 'Depth Anything V2 Small: not measured' in capsys.readouterr().out
+
+
+def test_another_network_without_an_int8_graph_is_not_called_int8(tiny_model: Path) -> None:
+    """The float graph of the other network would run, and be named, as if it were one."""
+    ours = SimpleNamespace(backend_name='onnxruntime', precision='int8')
+    graph = tiny_model / 'encoder.onnx'
+    other = bench._load(graph, ours, argparse.Namespace(threads=1))  # type: ignore[arg-type]
+    assert other.name == 'onnxruntime CPU fp32'
+    other.close()
 
 
 def test_wrong_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,12 +211,18 @@ class TestChoice:
 
     def test_each_backend_names_a_command_that_builds_for_it(self) -> None:
         commands = [
-            backend.builder(Path('model'))
+            backend.builder(Path('model'), precision)
             for backend in (TensorRTBackend(), OnnxRuntimeTensorRTBackend())
+            for precision in ('auto', 'fp32', 'int8')
         ]
+        run = 'focus-depth run --ros-args -p backend:=onnxruntime_tensorrt -p model:=model'
         assert commands == [
             'focus-depth compile model',
-            'focus-depth run --ros-args -p backend:=onnxruntime_tensorrt -p model:=model',
+            'focus-depth compile model --precision fp32',
+            'focus-depth compile model --precision int8 --recording BAG',
+            run,
+            f'{run} -p precision:=fp32',
+            f'{run} -p precision:=int8',
         ]
 
     def test_a_precision_that_is_named_is_the_only_one(
@@ -488,7 +494,7 @@ def test_engines_that_others_may_have_written_are_not_run(
     assert backend.preparation(graph, options) is Preparation.ABSENT
     folder = onnxruntime_tensorrt._cache_folder(graph, options)
     make_own_folder(folder)
-    assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, *folder.parents[:3]))
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, *folder.parents[:4]))
     engine = folder / 'any.engine'
     engine.touch(mode=0o600)
     assert backend.preparation(graph, options) is Preparation.READY

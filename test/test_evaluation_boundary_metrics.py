@@ -67,6 +67,14 @@ def test_one_threshold_for_all_pictures_or_the_best_for_each() -> None:
     assert found['recall'] == 1.0
 
 
+def test_a_picture_without_boundaries_is_best_left_empty() -> None:
+    score = BoundaryScore()
+    score.add(line(100), line(100) > 0)
+    score.add(line(100, 0.05), np.zeros((240, 320), np.bool_))
+    found = score.summary()
+    assert found['ods'] == found['ois'] == pytest.approx(1.0)
+
+
 def test_average_precision_by_hand() -> None:
     """Recall 0 at precision 1, then 0.5 at 1, then 1 at 0.5: 1 up to 0.5, then falling to 0.5."""
     precision, recall = np.array([1.0, 1.0, 0.5, 0.4]), np.array([0.0, 0.5, 1.0, 1.0])

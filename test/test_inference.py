@@ -39,6 +39,7 @@ def test_prompts_share_one_encoding(tiny_model: Path) -> None:
         ({'input': {'width': 1 << 40, 'height': 168}}, 'not in 1 to 4096'),
         ({'output': {'width': -112, 'height': 84}}, 'not in 1 to 4096'),
         ({'max_words': 10**9}, 'not in 1 to 512'),
+        ({'max_words': float('inf')}, 'malformed'),
         ({'vocabulary': ['word'] * (1 << 20)}, 'more than the 4194304 accepted'),
         ({'output': {'width': 56, 'height': 42}}, r'inverse_depth is float32 \(1, 84, 112\)'),
     ],
@@ -52,6 +53,12 @@ def test_manifests_that_disagree(
     (folder / 'model.json').write_text(json.dumps(manifest | change))
     with pytest.raises(ModelError, match=words):
         FocusModel(folder)
+
+
+def test_a_manifest_nested_without_end(tmp_path: Path) -> None:
+    (tmp_path / 'model.json').write_text('[' * 200_000)
+    with pytest.raises(ModelError, match=r'model\.json: malformed'):
+        read_model_folder(tmp_path)
 
 
 def test_a_manifest_cannot_point_outside_its_folder(tiny_model: Path, tmp_path: Path) -> None:

@@ -329,6 +329,10 @@ def test_a_cloud_of_nothing_is_a_message_too() -> None:
     assert (message.width, message.height, len(message.data)) == (0, 1, 0)
 
 
+def region(x0: int, y0: int, x1: int, y1: int) -> RegionOfInterest:
+    return RegionOfInterest(x_offset=x0, y_offset=y0, width=x1 - x0, height=y1 - y0)
+
+
 def truth_and_answer(mask_shift: int, depth_factor: float) -> tuple[Recording, Answers]:
     """A box 1 m away before a wall at 2 m, answered with a shifted mask and scaled depth."""
     ids = np.zeros((48, 64), np.uint8)
@@ -348,6 +352,7 @@ def truth_and_answer(mask_shift: int, depth_factor: float) -> tuple[Recording, A
         label='the red mug',
         confidence=0.9,
         centroid=SimpleNamespace(x=x, y=y, z=1.0 * depth_factor),
+        box=region(20 + mask_shift, 10, 40 + mask_shift, 30),
     )
     answers = Answers()
     answers.messages = {
@@ -368,6 +373,22 @@ def test_scores_of_a_recording_by_hand() -> None:
     assert wrong.abs_rel_metric == pytest.approx(0.2, abs=1e-5)
     assert wrong.abs_rel_aligned == pytest.approx(0.0, abs=1e-5)
     assert wrong.centroid_error_m == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_target_that_was_missed_is_not_scored_by_anothers_mask() -> None:
+    recording, answers = truth_and_answer(0, 1.0)
+    ids = recording.truths[7].ids
+    ids[10:30, 45:60] = 4
+    recording.objects += (TrueObject(4, 'box', ('the blue box',)),)
+    missed = vars(answers.messages['targets'][7].targets[0]) | {
+        'label': 'the blue box',
+        'box': region(0, 0, 0, 0),
+    }
+    answers.messages['targets'][7].targets.append(SimpleNamespace(**missed))
+    assert [one.mask_iou for one in score(recording, answers)] == [1.0, 0.0]
+    # a box round both takes nothing from the other target
+    answers.messages['targets'][7].targets[1].box = region(15, 5, 60, 35)
+    assert [one.mask_iou for one in score(recording, answers)] == [1.0, 0.0]
 
 
 def test_the_demo_notices_lost_frames_and_wrong_outputs() -> None:

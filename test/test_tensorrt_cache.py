@@ -107,7 +107,17 @@ def test_engines_of_older_versions_of_this_package(cache: EngineCache) -> None:
     values = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(values | {'format': 0}))
     assert 'another version of this package' in cache.find('a' * 64, 'fp16', ORIN)[1]
-    manifest.write_text(json.dumps(values | {'size': 'large', 'machine': {'gpu': 3}}))
+    recipe = values['recipe']
+    for part in (
+        {'size': 'large', 'machine': {'gpu': 3}},
+        {'machine': []},
+        {'notes': []},
+        {'recipe': recipe | {'calibration': None}},
+        {'recipe': recipe | {'settings': []}},
+    ):
+        manifest.write_text(json.dumps(values | part))
+        assert 'unreadable manifest' in cache.find('a' * 64, 'fp16', ORIN)[1], part
+    manifest.write_text('[' * 200_000)
     assert 'unreadable manifest' in cache.find('a' * 64, 'fp16', ORIN)[1]
 
 

@@ -187,7 +187,19 @@ def test_graphs_that_cannot_be_compiled(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r'x\.onnx: control flow'):
         clean_graph(path)
     path.write_bytes(b'\x08\x07 not a graph')
-    with pytest.raises(EngineError, match=r'x\.onnx: not a graph'):
+    with pytest.raises(EngineError, match=r'x\.onnx: not an ONNX graph'):
         clean_graph(path)
     with pytest.raises(EngineError, match=r'y\.onnx'):
         clean_graph(tmp_path / 'y.onnx')
+
+
+def test_weights_that_no_checksum_covers_are_not_compiled(tmp_path: Path) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[4] x) => (float[4] y) { y = Add (x, w) }'
+    )
+    graph = parser.parse_model(text)
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(4, np.float32), 'w'))
+    path = tmp_path / 'x.onnx'
+    onnx.save_model(graph, path, save_as_external_data=True, location='own.bin', size_threshold=0)
+    with pytest.raises(EngineError, match=r'x\.onnx: keeps weights in another file'):
+        clean_graph(path)

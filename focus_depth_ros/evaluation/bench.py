@@ -169,18 +169,23 @@ def compare(model: FocusModel, arguments: argparse.Namespace) -> dict[str, Any]:
             'depth_anything_v2_small': [width, height],
         },
         'weights': 'random: time depends on the architecture alone',
-        'engine': other.name,
+        'engine': {'ours': model.engine_name, 'depth_anything_v2_small': other.name},
         'milliseconds': found,
         'ratio_of_medians': round(ratio, 2),
     }
 
 
 def _load(graph: Path, model: FocusModel, arguments: argparse.Namespace) -> Engine:
-    """The other network where ours runs; torch takes over no graph but ours."""
+    """The other network where ours runs; torch takes over no graph but ours.
+
+    It has no int8 graph of its own, and one is not made here: where ours is such a one, the other
+    is float32.
+    """
     backend = backend_named(model.backend_name)
     if backend.missing() or backend.name in ('torch', 'tensorrt'):
         raise EngineError(f'{backend.name} takes no foreign graph; choose an onnxruntime backend')
-    return backend.load(graph, LoadOptions(arguments.threads, model.precision))
+    precision = 'fp32' if backend.takes_quantised else model.precision
+    return backend.load(graph, LoadOptions(arguments.threads, precision))
 
 
 def describe(model: FocusModel, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -232,6 +237,7 @@ def comparison_line(compared: dict[str, Any]) -> str:
     )
     width, height = compared['input']['depth_anything_v2_small']
     return (
-        f'Depth Anything V2 Small, {width}x{height}: {other:.1f} ms against {ours:.1f} ms, '
+        f'Depth Anything V2 Small, {width}x{height}, '
+        f'{compared["engine"]["depth_anything_v2_small"]}: {other:.1f} ms against {ours:.1f} ms, '
         f'{compared["ratio_of_medians"]:.1f} times as long'
     )

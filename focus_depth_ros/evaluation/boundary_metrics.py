@@ -170,11 +170,15 @@ class BoundaryScore:
         }
 
     def _ois(self) -> float:
-        """F1 of the counts that each picture has at its own best threshold."""
+        """F1 of the counts that each picture has at its own best threshold.
+
+        Of equally good ones the highest: a picture without boundaries is best left empty.
+        """
         found = predicted = recalled = 0.0
         for one in self.pictures:
             precision = one.found / np.maximum(one.predicted, 1.0)
-            best = int(np.argmax(_f1(precision, one.recalled / max(one.true, 1.0))))
+            f1 = _f1(precision, one.recalled / max(one.true, 1.0))
+            best = len(f1) - 1 - int(np.argmax(f1[::-1]))
             found, predicted = found + one.found[best], predicted + one.predicted[best]
             recalled += one.recalled[best]
         precision_of_all = np.array(found / max(predicted, 1.0))
@@ -184,7 +188,8 @@ class BoundaryScore:
 def average_precision(precision: Counts, recall: Counts) -> float:
     """Mean of the precision at recalls 0, 0.01 ... 1, interpolated; 0 beyond the largest recall.
 
-    Of thresholds with the same recall the most precise counts.
+    Of thresholds with the same recall the most precise counts. Below the smallest recall its
+    precision stands.
     """
     recalls = np.unique(recall)
     precisions = np.array([precision[recall == value].max() for value in recalls])

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.core import Camera
 from focus_depth_ros.evaluation.metrics import abs_rel, aligned_depth, mask_iou
 from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
 
@@ -20,8 +21,10 @@ LEAST_PIXELS = 60
 class TargetScore:
     """One target in one true frame. Shares of 1; NaN where there was nothing to score.
 
-    `abs_rel_metric` of the published metres as they are, `abs_rel_aligned` after the usual
-    whole-picture alignment in disparity; the centroid is of the visible surface, metres.
+    The published mask is that of all targets: `mask_iou` is of what it holds in this target's box,
+    less what is another target's; 0 for one that was not found. `abs_rel_metric` of the published
+    metres as they are, `abs_rel_aligned` after the usual whole-picture alignment in disparity; the
+    centroid is of the visible surface, metres.
     """
 
     label: str
@@ -47,11 +50,23 @@ def score(recording: Recording, answers: Answers) -> list[TargetScore]:
         mask = _shrink(image_array(masks[stamp]), size) > 127
         looked_at = [(target, _object(recording, target.label)) for target in message.targets]
         wanted = np.isin(truth.ids, [item.id for _, item in looked_at if item is not None])
-        iou = mask_iou(mask, wanted)
         for target, item in looked_at:
             if item is not None and int((truth.ids == item.id).sum()) >= LEAST_PIXELS:
+                is_it = truth.ids == item.id
+                own = mask & _inside(target.box, recording.camera, size) & (is_it | ~wanted)
+                iou = mask_iou(own, is_it)
                 scores.append(_score(recording, truth, target, item, depth, iou, stamp))
     return scores
+
+
+def _inside(box: Any, camera: Camera, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels (H, W) of a picture of `size` (W, H) that a box of the camera's picture covers."""
+    across, down = size[0] / camera.width, size[1] / camera.height
+    columns, rows = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
+    x0, y0 = box.x_offset * across, box.y_offset * down
+    x1, y1 = x0 + box.width * across, y0 + box.height * down
+    covered = ((rows >= y0) & (rows < y1))[:, None] & (columns >= x0) & (columns < x1)
+    return np.asarray(covered, np.bool_)
 
 
 def _score(

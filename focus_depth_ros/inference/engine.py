@@ -88,9 +88,13 @@ class Backend:
         """Whether `load` will be quick. Engines that build nothing are always ready."""
         return Preparation.READY
 
-    def builder(self, model: Path) -> str:
-        """The command by which a user builds what is absent: the node does it in the background."""
-        return f'focus-depth run --ros-args -p backend:={self.name} -p model:={model}'
+    def builder(self, model: Path, precision: str) -> str:
+        """The command by which a user builds what is absent: the node does it in the background.
+
+        `precision` as it was asked for, perhaps auto.
+        """
+        asked = '' if precision == 'auto' else f' -p precision:={precision}'
+        return f'focus-depth run --ros-args -p backend:={self.name} -p model:={model}{asked}'
 
     def prepare(
         self, graph: Path, options: LoadOptions, progress: Progress, cancelled: threading.Event

@@ -167,7 +167,7 @@ def read_manifest(engine: Path) -> Manifest:
             f'{engine}: no manifest stands beside it; engines are programs, and only those that '
             '`focus-depth compile` or the node built here are loaded'
         ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise EngineError(f'{path}: unreadable manifest ({error!r})') from error
 
 

@@ -63,6 +63,12 @@ class Machine:
     gpu: str
     compute_capability: str
 
+    @property
+    def file_name(self) -> str:
+        """All of it as a part of a file's name."""
+        text = f'{self.tensorrt}-{self.gpu}-{self.compute_capability}'
+        return ''.join(letter if letter.isalnum() or letter in '.-' else '_' for letter in text)
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -81,11 +87,15 @@ class Manifest:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Manifest:
         """What `asdict` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        recipe = values['recipe']
+        recipe, machine, notes = values['recipe'], values['machine'], values['notes']
+        if not all(isinstance(part, dict) for part in (recipe, machine, notes)):
+            raise TypeError('recipe, machine and notes have to be objects')
+        if not isinstance(recipe['calibration'], str):
+            raise TypeError('the calibration has to be a text')
         settings = BuildSettings(**recipe['settings'])
         parts = {
             'recipe': Recipe(**recipe | {'settings': settings}),
-            'machine': Machine(**{name: str(value) for name, value in values['machine'].items()}),
+            'machine': Machine(**{name: str(value) for name, value in machine.items()}),
         }
         return cls(**values | parts)
 

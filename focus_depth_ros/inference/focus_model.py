@@ -62,7 +62,8 @@ class FocusModel:
         self.trouble = ''
         if self._to_build and not builds:
             choice.pair.close()
-            raise EngineError(f'{self.choice}; build it: {backend_named(backend).builder(path)}')
+            builder = backend_named(backend).builder(path, precision)
+            raise EngineError(f'{self.choice}; build it: {builder}')
         if choice.failed:
             self._complain(self.choice)
 

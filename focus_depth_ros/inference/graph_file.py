@@ -93,6 +93,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     position, end = 0, len(message)
     while position < end:
         tag, position = _varint(message, position)
+        if tag >> 32:  # runtimes cut a tag to 32 bits, and would see another field here
+            raise ValueError('a tag of more than 32 bits')
         field, wire = tag >> 3, tag & 7
         value: memoryview | int
         if wire == VARINT:

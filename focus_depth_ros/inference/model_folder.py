@@ -84,7 +84,14 @@ def read_model_folder(path: Path) -> ModelFolder:
     try:
         manifest = json.loads(manifest_path.read_text(encoding='utf-8'))
         return _from_manifest(path, manifest)
-    except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ModelError(f'{manifest_path}: malformed manifest ({error!r})') from error
 
 

@@ -32,6 +32,7 @@ from focus_depth_ros.inference.onnxruntime_engine import (
     OnnxRuntimeEngine,
     find_cuda,
 )
+from focus_depth_ros.inference.tensorrt_library import this_machine
 
 ONE_BUILD = threading.Lock()
 """A build that was called off goes on to its end; the next one waits for it, and finds it done."""
@@ -95,6 +96,17 @@ def _profile(graph: Path, targets: int) -> str:
 
 
 def _cache_folder(graph: Path, options: LoadOptions) -> Path:
-    """A folder for one graph's content, precision and version of ONNX Runtime."""
-    version = f'onnxruntime-{onnxruntime.__version__}'
-    return default_cache_folder() / version / f'{graph_sha256(graph)[:16]}-{options.precision}'
+    """A folder for one graph's content and precision on this machine.
+
+    The provider's own names tell apart neither TensorRT's versions nor GPUs of one generation.
+    """
+    folder = default_cache_folder() / f'onnxruntime-{onnxruntime.__version__}' / _machine()
+    return folder / f'{graph_sha256(graph)[:16]}-{options.precision}'
+
+
+def _machine() -> str:
+    """GPU and TensorRT as a folder's name; what Python cannot ask is left to the self-check."""
+    try:
+        return this_machine().file_name
+    except EngineError:  # the provider needs neither TensorRT's Python module nor CUDA's
+        return 'unknown'

@@ -39,9 +39,11 @@ class TensorRTBackend(Backend):
     def __init__(self) -> None:
         self._cache = EngineCache(default_cache_folder())
 
-    def builder(self, model: Path) -> str:
-        """Its own command, which shows the progress."""
-        return f'focus-depth compile {model}'
+    def builder(self, model: Path, precision: str) -> str:
+        """Its own command, which shows the progress; int8 is calibrated on a recording."""
+        asked = '' if precision == 'auto' else f' --precision {precision}'
+        recording = ' --recording BAG' if precision == 'int8' else ''
+        return f'focus-depth compile {model}{asked}{recording}'
 
     def missing(self) -> str:
         """What of TensorRT, CUDA and the GPU is not there."""

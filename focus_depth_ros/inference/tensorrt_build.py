@@ -12,7 +12,7 @@ from typing import Any
 
 from focus_depth_ros.inference.engine import Cancelled, EngineError, Progress
 from focus_depth_ros.inference.engine_cache import EngineCache, read_own, write_whole
-from focus_depth_ros.inference.engine_manifest import BuildSettings, Machine, Recipe
+from focus_depth_ros.inference.engine_manifest import BuildSettings, Recipe
 from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.quantised_graph import Inputs, quantised
 from focus_depth_ros.inference.tensorrt_library import load_tensorrt, new_logger, this_machine
@@ -58,7 +58,7 @@ def build_engine(
         typed = _typed(graph, settings.precision, inputs)
         if cancelled.is_set():
             raise Cancelled(f'{what}: called off')
-        timings = cache.folder / f'timings-{_safe(machine)}'
+        timings = cache.folder / f'timings-{machine.file_name}'
         build = _Build(what, settings, _Progress(what, progress, cancelled))
         plan = build.plan(typed, read_own(timings))
         engine = cache.put(graph.stem, recipe, machine, plan, time.monotonic() - start)
@@ -200,9 +200,3 @@ def _monitor(trt: Any, progress: _Progress) -> Any:
             progress.finish(phase_name)
 
     return Monitor()
-
-
-def _safe(machine: Machine) -> str:
-    """The machine as a part of a file's name."""
-    text = f'{machine.tensorrt}-{machine.gpu}-{machine.compute_capability}'
-    return ''.join(letter if letter.isalnum() or letter in '.-' else '_' for letter in text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from focus_depth_ros.inference.engine import EngineError
+from focus_depth_ros.inference.graph_file import refuse_external_data
 
 if TYPE_CHECKING:
     import onnx
@@ -20,12 +21,13 @@ def clean_graph(path: Path) -> onnx.ModelProto:
     Sizes that are known become constants, and with them go the branches that exporters leave for
     unknown ones; a uint8 picture becomes numbers before anything else is done with it. Weights
     beside the graph are read last, for protobuf does not carry 2 GiB through shape inference.
-    Raises EngineError for what is no graph.
+    Raises EngineError for what is no graph, or keeps weights where no checksum covers them.
     """
     import onnx
     import onnx_ir
     from onnxscript import optimizer
 
+    refuse_external_data(path)
     try:
         structure = onnx.load(path, load_external_data=False)
         _cast_pictures_first(structure)
