@@ -10,7 +10,7 @@ from focus_depth_ros.synthesis.captions import Described, captions_of
 from focus_depth_ros.synthesis.frames import scene_frames
 from focus_depth_ros.synthesis.materials import COLOUR_NAMES, colour_name, named_colour
 from focus_depth_ros.synthesis.renderer import Renderer, RendererError
-from focus_depth_ros.synthesis.splits import scene_generator
+from focus_depth_ros.synthesis.splits import SPLITS, scene_generator, split_of
 from focus_depth_ros.synthesis.stock import Stock
 from focus_depth_ros.synthesis.user_meshes import MeshError, read_folder, read_mesh
 from focus_depth_ros.synthesis.vocabulary import nouns_of
@@ -136,6 +136,35 @@ def test_only_words_of_the_vocabulary_are_spoken():
     cup = Described(2, 'cup', 'red', 'paper', (0.1, 0.1, 0.1))
     assert captions_of(gizmo, [gizmo]) == ['the red object']
     assert not any('gizmo' in caption for caption in captions_of(gizmo, [gizmo, cup]))
+
+
+def test_plain_meshes_keep_to_the_colours_of_their_split(tmp_path):
+    trimesh.creation.icosphere(2, 0.06).export(tmp_path / 'old_mug_3.stl')
+    meshes = read_folder(tmp_path)
+    for split in SPLITS:
+        stock, rng = Stock(split, meshes), np.random.default_rng(0)
+        things = [stock.pick({'can': 1.0}, rng) for _ in range(200)]
+        colours = {thing.colour for thing in things if thing.class_name == 'old_mug_3'}
+        owners = {split_of('mug', colour) for colour in colours}
+        assert owners <= {'train', split} and len(colours) > 8
+
+
+def test_a_seam_of_the_texture_is_no_hole(tmp_path, caplog):
+    box = trimesh.creation.box((0.1, 0.1, 0.1))
+    lines = [f'v {x} {y} {z}' for x, y, z in box.vertices]
+    lines += [f'vt {u} {v}' for u in (0.1, 0.9) for v in (0.1, 0.9)]
+    lines += [
+        'f ' + ' '.join(f'{v + 1}/{1 + (k + n) % 4}' for k, v in enumerate(face))
+        for n, face in enumerate(box.faces[:, ::-1])
+    ]  # inside out
+    (tmp_path / 'cube.obj').write_text('\n'.join(lines))
+    mesh = read_mesh(tmp_path / 'cube.obj', 'box').mesh
+    assert 'holes' not in caplog.text
+    assert len(mesh.faces) == 12
+    corners = mesh.vertices[mesh.faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    outwards = corners.mean(axis=1) - [0, 0, 0.05]
+    assert ((normals * outwards).sum(axis=1) > 0).all()
 
 
 def test_colours_are_named_as_they_were_drawn():

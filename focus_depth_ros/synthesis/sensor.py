@@ -55,7 +55,11 @@ def sensor_depth(
 
 
 def _shadow(disparity: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Pixels the second eye, to the right, does not see: a nearer one farther right covers them."""
+    """Pixels that are lost left of a nearer thing, the second eye being to the right.
+
+    Those whose match would lie beyond that of a nearer pixel farther right: a matcher that keeps
+    their order loses them, even where the second eye sees past a thin thing.
+    """
     column = np.arange(disparity.shape[1]) - disparity
     covered_from = np.minimum.accumulate(column[:, ::-1], axis=1)[:, ::-1]
     return np.asarray(covered_from < column - 1.0)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from focus_depth_ros.synthesis.vocabulary import CLASS_WORDS, COLOURS, MATERIALS
+from focus_depth_ros.synthesis.vocabulary import CLASS_WORDS, COLOURS, MATERIALS, nouns_of
 
 Split = Literal['train', 'validation', 'test']
 SPLITS: tuple[Split, ...] = ('train', 'validation', 'test')
@@ -58,6 +58,20 @@ def names_kept_combination(caption: str) -> bool:
         colour in COLOURS and noun in nouns and split_of(class_name, colour) != 'train'
         for colour, noun in itertools.pairwise(words)
         for class_name, nouns in CLASS_WORDS.items()
+    )
+
+
+def shared_colours(split: Split, class_name: str) -> tuple[str, ...]:
+    """The colours in which this split may show a thing whose class is perhaps the user's own.
+
+    None is kept for another split in any class that the name's nouns may mean.
+    """
+    nouns = set(nouns_of(class_name))
+    classes = [name for name, words in CLASS_WORDS.items() if nouns & set(words)]
+    return tuple(
+        colour
+        for colour in COLOURS
+        if all(split_of(name, colour) in ('train', split) for name in classes)
     )
 
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from focus_depth_ros.synthesis.materials import Texture, base_texture, colour_name, named_colour
 from focus_depth_ros.synthesis.objects import Look, Thing, make_thing
-from focus_depth_ros.synthesis.splits import Split
+from focus_depth_ros.synthesis.splits import Split, shared_colours
 from focus_depth_ros.synthesis.user_meshes import UserMesh
-from focus_depth_ros.synthesis.vocabulary import COLOURS
 
 _USER_SHARE = 0.6
 
@@ -29,7 +28,7 @@ class Stock:
     def pick(self, weights: dict[str, float], rng: np.random.Generator) -> Thing:
         """A thing of a random class; `weights` hold for the recipes."""
         if self.meshes and rng.random() < _USER_SHARE:
-            return _user_thing(self.meshes[int(rng.integers(len(self.meshes)))], rng)
+            return _user_thing(self.meshes[int(rng.integers(len(self.meshes)))], self.split, rng)
         names = list(weights)
         share = np.array([weights[name] for name in names], float)
         return self.make(str(rng.choice(names, p=share / share.sum())), rng)
@@ -39,11 +38,11 @@ class Stock:
         return make_thing(self.split, class_name, rng, colour, self.photographs)
 
 
-def _user_thing(user: UserMesh, rng: np.random.Generator) -> Thing:
-    """The user's mesh with its own picture, or in a random plain colour."""
+def _user_thing(user: UserMesh, split: Split, rng: np.random.Generator) -> Thing:
+    """The user's mesh with its own picture, or in a random plain colour of this split."""
     texture, material = user.texture, ''
     if texture is None:
-        colour, material = str(rng.choice(COLOURS)), 'plastic'
+        colour, material = str(rng.choice(shared_colours(split, user.class_name))), 'plastic'
         texture = base_texture(material, named_colour(colour, rng), rng)
     else:
         colour = colour_name(texture.reshape(-1, 3).mean(axis=0))

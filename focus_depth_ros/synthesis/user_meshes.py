@@ -75,10 +75,12 @@ def read_mesh(path: Path, class_name: str) -> UserMesh:
     if path.suffix.lower() == '.glb':  # glTF says y is up
         shape.vertices = shape.vertices @ rotation('x', np.pi / 2).T
     shape.vertices = (shape.vertices - _foot(shape.vertices)) * _scale(path, shape.extents)
-    closed = bool(shape.is_watertight)
+    whole = shape.copy()
+    whole.merge_vertices(merge_tex=True, merge_norm=True)  # a seam of the texture is no hole
+    closed = bool(whole.is_watertight)
     if not closed:
         _log.warning('%s: the surface has holes; both of its sides are drawn', path)
-    elif shape.volume < 0:
+    elif whole.volume < 0:
         shape.invert()
     return UserMesh(
         class_name, _as_mesh(shape, both_sides=not closed), _solids(shape), _texture(shape)
