@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,12 @@ def row(
     """All figures of one run: as it was trained to be asked, and asked otherwise."""
     kinds: dict[str, Scores] = {}
     torch.manual_seed(0)  # shuffled tokens
+    before: list[Target] = []
     for frame in islice(frames(test), most):
-        for name, scores in frame_scores(network, frame, config.prompt).items():
+        for name, scores in frame_scores(network, frame, config.prompt, before).items():
             for figure, values in scores.items():
                 kinds.setdefault(name, {}).setdefault(figure, []).extend(values)
+        before = [triplet.target for triplet in triplets(frame) if triplet.kind == 'box'] or before
     return {
         'parameters': sum(parameter.numel() for parameter in network.parameters()),
         'steps': config.steps,
@@ -162,9 +164,12 @@ def row(
     }
 
 
-def frame_scores(network: CompactNetwork, frame: LabelledFrame, prompt: str) -> dict[str, Scores]:
+def frame_scores(
+    network: CompactNetwork, frame: LabelledFrame, prompt: str, before: list[Target]
+) -> dict[str, Scores]:
     """One frame's targets: `asked` as in training, and the study of other prompts.
 
+    Wrong prompts are another picture's, those `before`; without any, none is asked.
     The study's rows are the same targets whatever the prompt: those with a caption, in frames of
     several. Another target is the one before it in the frame.
     """
@@ -179,9 +184,10 @@ def frame_scores(network: CompactNetwork, frame: LabelledFrame, prompt: str) -> 
             named.append(boxes[-1])
             texts.append(triplet)
     own = [triplet.target for triplet in boxes]
-    ways = {'right': own, 'empty': None, 'wrong': own[-1:] + own[:-1]}
+    wrong = [*islice(cycle(before), len(own))]
+    ways = {'right': own, 'empty': None, 'wrong': wrong}
     plans: dict[str, tuple[list[Triplet], list[Target] | None]] = {}
-    if prompt != 'wrong' or len(boxes) > 1:  # alone in its frame a target has no wrong one
+    if prompt != 'wrong' or wrong:
         plans['asked'] = (boxes, ways[prompt])
     if len(texts) > 1:
         with_box, with_words = ([t.target for t in rows] for rows in (named, texts))

@@ -10,6 +10,7 @@ from load_script import load_script
 torch = pytest.importorskip('torch', reason='training needs torch (extra: train)')
 pytest.importorskip('accelerate', reason='training needs accelerate (extra: train)')
 
+from focus_depth_ros.core import Target  # noqa: E402
 from focus_depth_ros.datasets.frame import LabelledFrame  # noqa: E402
 
 
@@ -51,7 +52,7 @@ def test_the_same_targets_are_asked_in_every_way(
         return np.stack(maps), np.full((count, 60, 80), -1.0, np.float32)
 
     monkeypatch.setattr(controls, 'answers', answers)
-    scores = controls.frame_scores(None, frame(), 'right')
+    scores = controls.frame_scores(None, frame(), 'right', [])
     assert set(scores) == {
         'asked',
         'box',
@@ -65,13 +66,14 @@ def test_the_same_targets_are_asked_in_every_way(
     assert scores['asked']['foreground'] == pytest.approx([0, 0], abs=1e-5)
     assert min(scores['other box']['foreground']) > 0.1
     assert scores['empty'] == scores['absent text']
-    blind = controls.frame_scores(None, frame(), 'empty')
+    blind = controls.frame_scores(None, frame(), 'empty', [])
     assert blind['asked'] == scores['empty']
-    misled = controls.frame_scores(None, frame(), 'wrong')
-    assert misled['asked'] == scores['other box']
-    one = frame()
-    one.ids[one.ids != 2] = 0
-    assert 'asked' not in controls.frame_scores(None, one, 'wrong')  # no other target, no wrong one
+    asked.clear()
+    before = Target('', '', box=(1.0, 2.0, 30.0, 40.0))  # of another picture
+    misled = controls.frame_scores(None, frame(), 'wrong', [before])
+    assert asked[2][:2] == [before.box, before.box]
+    assert min(misled['asked']['foreground']) > 0.1
+    assert 'asked' not in controls.frame_scores(None, frame(), 'wrong', [])  # the first picture
 
 
 def test_table_compares_with_the_baseline(controls: ModuleType) -> None:

@@ -33,6 +33,7 @@ from focus_depth_ros.networks.foundation.sam3 import Instances  # noqa: E402
 from focus_depth_ros.networks.foundation.trained_weights import (  # noqa: E402
     TRAINABLE,
     load_trained,
+    read_sides,
     read_trained_shape,
     save_trained,
 )
@@ -179,6 +180,7 @@ def test_trained_weights_travel(network: FocusDepth, tmp_path: Path) -> None:
     save_trained(trained, tmp_path / 'trained.safetensors')
     shape = read_trained_shape(tmp_path / 'trained.safetensors', SIDE)
     assert shape == FocusDepthShape(SIDE, hidden=8)
+    assert read_sides(tmp_path / 'trained.safetensors') == (SIDE, SAM_SIDE)
     other = tiny_focus_depth(shape)
     assert load_trained(other, tmp_path / 'trained.safetensors')
     assert not load_trained(other, tmp_path / 'trained.safetensors')
@@ -215,6 +217,17 @@ def test_controls_travel(change: 'dict[str, object]', tmp_path: Path) -> None:
         torch.manual_seed(5)
         answers.append(network(features, *prompts()).answer)
     assert torch.equal(*answers)
+
+
+def test_unknown_sides_are_refused(network: FocusDepth, tmp_path: Path) -> None:
+    save_trained(network, tmp_path / 'trained.safetensors')
+    tensors = load_file(tmp_path / 'trained.safetensors')
+    for sides in ('[', '[518]', '{"depth": null}'):
+        save_file(tensors, tmp_path / 'other.safetensors', {'sides': sides})
+        with pytest.raises(WeightsError, match=r'other\.safetensors: no known sides'):
+            read_sides(tmp_path / 'other.safetensors')
+    save_file(tensors, tmp_path / 'older.safetensors')
+    assert read_sides(tmp_path / 'older.safetensors') is None
 
 
 def test_an_unknown_control_is_refused(network: FocusDepth, tmp_path: Path) -> None:

@@ -233,5 +233,14 @@ def test_what_the_tensors_do_not_tell_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match='Hypersim 20 m'):
         load_depth_anything(metric)
     assert load_depth_anything(metric, Kind.V2_METRIC, 20.0).shape.max_depth_m == 20.0
+    for folder_name, file_name in (
+        ('weights', metric.name),
+        ('Depth-Anything-V2-Metric-Hypersim-Small', 'model.pth'),
+    ):
+        named = tmp_path / folder_name / file_name
+        named.parent.mkdir()
+        named.write_bytes(metric.read_bytes())
+        with pytest.raises(WeightsError, match='metric weights by their name'):
+            load_depth_anything(named.parent)
     with pytest.raises(WeightsError, match='20 or 80 m'):
         load_depth_anything(depth_folder(tmp_path, 'v2'), Kind.V2_METRIC)

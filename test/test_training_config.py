@@ -97,6 +97,16 @@ def learning(network: torch.nn.Module) -> 'set[str]':
     return {name for name, value in network.named_parameters() if value.requires_grad}
 
 
+def test_what_a_later_stage_freezes_has_no_gradient_left() -> None:
+    """It would count in the norm that is clipped, until a resume forgets it."""
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    stages.freeze_all_but(network, ('0.*',))
+    network(torch.ones(1, 2)).sum().backward()
+    assert network[0].weight.grad is not None
+    stages.freeze_all_but(network, ('1.*',))
+    assert network[0].weight.grad is None
+
+
 def test_freezing_lists_of_the_two_stages() -> None:
     """Stage 1: MSSA alone. Stage 2: also decoder, prompt fusion, mask; encoders never."""
     settings = read_config(CONFIGS / 'focusdepth.yaml')

@@ -19,7 +19,7 @@ focus-depth train "$configs/compact.yaml" --from "$trunk"
 focus-depth train "$configs/compact_continued.yaml"
 
 third=runs/compact_third
-focus-depth train "$configs/compact_continued.yaml" --from runs/compact_continued/checkpoint.pt --output $third
+focus-depth train "$configs/compact_continued.yaml" --from runs/compact_continued/checkpoint.pt --output $third --seed 3
 focus-depth average "$configs/compact_continued.yaml" $third/step500.pt $third/step1500.pt $third/checkpoint.pt \
     --output averaged.pt
 

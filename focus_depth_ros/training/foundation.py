@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from focus_depth_ros.inference.clip_bpe import ClipBytePairs, find_merges
 from focus_depth_ros.networks.blocks import resize
+from focus_depth_ros.networks.foundation.depth_anything import DepthAnything, Kind
 from focus_depth_ros.networks.foundation.depth_weights import load_depth_anything
 from focus_depth_ros.networks.foundation.focus_depth import (
     FocusDepth,
@@ -61,10 +62,16 @@ SHEET_ROWS = 4
 
 @dataclass(frozen=True)
 class FoundationSettings:
-    """The `network` group of a settings file; see the module."""
+    """The `network` group of a settings file; see the module.
+
+    `kind` and `max_depth_m` as `focus-depth export-foundation` has them: where the depth network's
+    weights do not tell.
+    """
 
     depth: Path
     sam3: Path
+    kind: str | None = None
+    max_depth_m: float | None = None
     side_px: int = 518
     sam_side_px: int = 1008
     hidden: int | None = None
@@ -86,7 +93,7 @@ def build(config: TrainConfig) -> FocusDepth:
         paper_literal=settings.paper_literal,
         boundaries=settings.boundaries,
     )
-    depth = load_depth_anything(settings.depth)
+    depth = _depth(settings)
     sam3 = load_sam3(settings.sam3, visual, settings.sam_side_px)
     network = FocusDepth(depth, sam3, shape)
     if settings.paper_literal and config.initial is None and not _adapters_learn(network, config):
@@ -95,6 +102,11 @@ def build(config: TrainConfig) -> FocusDepth:
             'trains them: leave it out, or start from a run that trained them (initial)'
         )
     return network
+
+
+def _depth(settings: FoundationSettings) -> DepthAnything:
+    kind = Kind(settings.kind) if settings.kind else None
+    return load_depth_anything(settings.depth, kind, settings.max_depth_m)
 
 
 def _adapters_learn(network: FocusDepth, config: TrainConfig) -> bool:
@@ -265,7 +277,7 @@ def leave(network: nn.Module, config: TrainConfig) -> None:
     assert isinstance(network, FocusDepth)
     settings = checked(FoundationSettings, config.network, 'network')
     # An earlier run may have tuned the backbone: only the user's own tells whether it has changed.
-    user = load_depth_anything(settings.depth).backbone.state_dict()
+    user = _depth(settings).backbone.state_dict()
     tuned = any(
         not torch.equal(value.cpu(), user[name])
         for name, value in network.depth.backbone.state_dict().items()

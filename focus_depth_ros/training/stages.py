@@ -22,7 +22,8 @@ def freeze_all_but(
 ) -> None:
     """Let only the parameters learn whose name fits a pattern; `!pattern` takes some out again.
 
-    So does a pattern of `frozen`. Raises ValueError naming a pattern that fits nothing.
+    So does a pattern of `frozen`. What is frozen has no gradient left of an earlier stage, which
+    would count in the norm that is clipped. Raises ValueError naming a pattern that fits nothing.
     """
     patterns = (*patterns, *(f'!{pattern}' for pattern in frozen))
     names = [name for name, _ in network.named_parameters()]
@@ -31,6 +32,8 @@ def freeze_all_but(
             raise ValueError(f'no parameter of the network is named like {pattern!r}')
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(learns(name, patterns))
+        if not parameter.requires_grad:
+            parameter.grad = None
 
 
 def learns(name: str, patterns: tuple[str, ...]) -> bool:

@@ -39,7 +39,7 @@ from focus_depth_ros.training.stages import (
 from focus_depth_ros.training.validation import validate
 
 LOG_EVERY = 20
-OVERRIDES = ('steps', 'threads', 'train', 'validation', 'output', 'initial')
+OVERRIDES = ('steps', 'seed', 'threads', 'train', 'validation', 'output', 'initial')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='settings file, e.g. focus_depth_ros/training/configs/compact.yaml',
     )
     parser.add_argument('--steps', type=int, help='steps of all stages together')
+    parser.add_argument('--seed', type=int, help='of all chance: another one sees other examples')
     parser.add_argument('--threads', type=int, help='CPU threads of the network')
     parser.add_argument('--train', type=Path, help='folder of training shards')
     parser.add_argument('--validation', type=Path, help='folder of validation shards')

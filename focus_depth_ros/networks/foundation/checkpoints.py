@@ -34,7 +34,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     A torch file may hold them under 'model' or 'state_dict'. Raises WeightsError.
     """
-    file = _weights_file(path)
+    file = weights_file(path)
     size = file.stat().st_size
     if size > MAX_FILE_BYTES:
         raise WeightsError(f'{file} has {size} bytes, more than the {MAX_FILE_BYTES} accepted')
@@ -61,7 +61,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     Raises WeightsError.
     """
-    file = _weights_file(path)
+    file = weights_file(path)
     if file.suffix != '.safetensors':
         return {}
     try:
@@ -87,7 +87,8 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _weights_file(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
+    """The one file of weights that a path names or a folder holds. Raises WeightsError."""
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise WeightsError(f'{path}: not one of {", ".join(SUFFIXES)}')

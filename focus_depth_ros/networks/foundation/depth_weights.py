@@ -21,6 +21,7 @@ from focus_depth_ros.networks.foundation.checkpoints import (
     read_config,
     read_tensors,
     renamed,
+    weights_file,
 )
 from focus_depth_ros.networks.foundation.depth_anything import DepthAnything, DepthShape, Kind
 
@@ -120,8 +121,8 @@ def licence_of(network: DepthAnything) -> str:
 
 
 def _kind_of_v2(path: Path) -> Kind:
-    """Relative and metric weights of V2 differ in nothing but their published file names."""
-    if 'metric' in path.name:
+    """Relative and metric weights of V2 differ in nothing but their published names."""
+    if any('metric' in name.lower() for name in (path.name, weights_file(path).name)):
         raise WeightsError(
             f'{path}: metric weights by their name; say their kind ({Kind.V2_METRIC.value}) and '
             'maximal depth (Hypersim 20 m, Virtual KITTI 80 m)'

@@ -30,10 +30,15 @@ from focus_depth_ros.networks.foundation.focus_depth import (
 )
 from focus_depth_ros.networks.foundation.sam3_weights import LICENCE as SAM3_LICENCE
 from focus_depth_ros.networks.foundation.sam3_weights import SIDE, load_sam3
-from focus_depth_ros.networks.foundation.trained_weights import load_trained, read_trained_shape
+from focus_depth_ros.networks.foundation.trained_weights import (
+    load_trained,
+    read_sides,
+    read_trained_shape,
+)
 from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, largest_difference, write_graphs
 from focus_depth_ros.networks.mssa import variant_of
 
+DEPTH_SIDE = FocusDepthShape.side_px
 METRIC_FOCAL_PX = 300.0
 """Depth Anything 3 METRIC answers metres times 300 / focal length in px."""
 
@@ -103,8 +108,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--kind', choices=[kind.value for kind in Kind], help='where the weights do not tell'
     )
     parser.add_argument('--max-depth', type=float, metavar='M', help='of metric weights of V2')
-    parser.add_argument('--depth-side', type=int, default=518, help='px, a multiple of 14')
-    parser.add_argument('--sam-side', type=int, default=SIDE, help='px, a multiple of 14')
+    parser.add_argument(
+        '--depth-side',
+        type=int,
+        help=f'px, a multiple of 14 (default: as --weights was trained, else {DEPTH_SIDE})',
+    )
+    parser.add_argument(
+        '--sam-side',
+        type=int,
+        help=f'px, a multiple of 14 (default: as --weights was trained, else {SIDE})',
+    )
     parser.add_argument(
         '--fused-attention',
         action='store_true',
@@ -115,13 +128,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
     pairs = ClipBytePairs(arguments.vocabulary or find_merges(arguments.sam3))
+    trained = read_sides(arguments.weights) if arguments.weights else None
+    depth_side, sam_side = trained or (DEPTH_SIDE, SIDE)
+    depth_side, sam_side = arguments.depth_side or depth_side, arguments.sam_side or sam_side
     kind = Kind(arguments.kind) if arguments.kind else None
     depth = load_depth_anything(arguments.depth, kind, arguments.max_depth)
     visual = tuple(pairs.encode('visual', max_tokens=32))
-    sam3 = load_sam3(arguments.sam3, visual, arguments.sam_side)
-    shape = FocusDepthShape(arguments.depth_side, boundaries=False)
+    sam3 = load_sam3(arguments.sam3, visual, sam_side)
+    shape = FocusDepthShape(depth_side, boundaries=False)
     if arguments.weights:
-        shape = read_trained_shape(arguments.weights, arguments.depth_side)
+        shape = read_trained_shape(arguments.weights, depth_side)
     network = FocusDepth(depth, sam3, shape)
     masks_trained = bool(arguments.weights) and load_trained(network, arguments.weights)
     attention = FUSED if arguments.fused_attention else EXPLICIT

@@ -2,7 +2,8 @@
 
 SAM3's image, text and box encoders are frozen in every stage and never in these files. The depth
 network's backbone is in them only where it was trained, as the baseline does. Which control of
-MSSA they are stands in the file's metadata (`fusion`; absent: FocusDepth itself).
+MSSA they are stands in the file's metadata (`fusion`; absent: FocusDepth itself), and so do the
+sides of both branches' pictures (`sides`).
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ TRAINABLE = (
     'sam3.model.mask_decoder.',
 )
 BACKBONE = 'depth.backbone.'
-FUSION = 'fusion'
+FUSION, SIDES = 'fusion', 'sides'
 
 
 def save_trained(network: FocusDepth, path: Path, backbone: bool = False) -> None:
     """Write everything that some stage trains, as safetensors; `backbone`: the baseline's too."""
     groups = (*TRAINABLE, BACKBONE) if backbone else TRAINABLE
     tensors = {name: value.contiguous() for name, value in _weights(network, groups).items()}
-    save_file(tensors, path, {FUSION: json.dumps(asdict(variant_of(network)))})
+    sides = [network.shape.side_px, network.sam3.side]
+    fusion = asdict(variant_of(network))
+    save_file(tensors, path, {FUSION: json.dumps(fusion), SIDES: json.dumps(sides)})
 
 
 def _weights(network: FocusDepth, groups: tuple[str, ...]) -> dict[str, Tensor]:
@@ -77,6 +80,21 @@ def read_fusion(path: Path) -> FusionVariant:
         return FusionVariant(**json.loads(content))
     except (TypeError, ValueError) as error:
         raise WeightsError(f'{path}: no known fusion: {content}') from error
+
+
+def read_sides(path: Path) -> tuple[int, int] | None:
+    """The sides (px) of the depth branch's and SAM3's picture in training; None: it is not said.
+
+    Raises WeightsError.
+    """
+    content = read_metadata(path).get(SIDES)
+    if content is None:
+        return None
+    try:
+        depth_side, sam_side = map(int, json.loads(content))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f'{path}: no known sides: {content}') from error
+    return depth_side, sam_side
 
 
 def load_trained(network: FocusDepth, path: Path) -> bool:
