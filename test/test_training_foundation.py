@@ -64,7 +64,9 @@ def tiny_sam3(path: Path, visual: 'tuple[int, ...]', side: int) -> Sam3:
     return Sam3(config, visual)
 
 
-def tiny_depth(path: Path) -> DepthAnything:
+def tiny_depth(
+    path: Path, kind: 'Kind | None' = None, max_depth_m: 'float | None' = None
+) -> DepthAnything:
     torch.manual_seed(0)
     network = DepthAnything(DepthShape(Kind.V2, 64, 12, (8, 8, 16, 16), 16, 8))
     *_, last = network.head.parameters()
@@ -123,6 +125,20 @@ def learning(network: FocusDepth) -> 'set[str]':
 
 def within(network: FocusDepth, *beginnings: str) -> 'set[str]':
     return {name for name, _ in network.named_parameters() if name.startswith(beginnings)}
+
+
+def test_what_the_depth_weights_do_not_tell_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(
+        foundation, 'load_depth_anything', lambda path, *rest: told.append(rest) or tiny_depth(path)
+    )
+    settings = config(folder, 'foundation', folder)
+    metric = {'kind': Kind.V2_METRIC.value, 'max_depth_m': 20.0}
+    foundation.build(settings)
+    foundation.build(replace(settings, network={**settings.network, **metric}))
+    assert told == [(None, None), (Kind.V2_METRIC, 20.0)]
 
 
 def test_freezing_lists(folder: Path) -> None:
