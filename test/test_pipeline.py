@@ -422,6 +422,16 @@ class TestTargets:
         with pytest.raises(InvalidInput, match='no kept picture within'):
             targets.detect(10**9 - 200_000_000, [Target('a', 'mug', box=(50, 50, 90, 90))])
 
+    def test_after_a_pause_old_detections_do_not_count(self) -> None:
+        targets, problems = self.make()
+        grey = noise(168, 224)
+        targets.locate(10**9, grey, (224, 168))
+        targets.detect(
+            18 * 10**8, [Target('a', 'mug', box=(50, 50, 90, 90))]
+        )  # then nobody listened
+        assert targets.locate(31 * 10**9, grey, (224, 168)) == []
+        assert 'the nearest is 0.80 s away' in str(problems[0])
+
     def test_appended_targets_have_names_of_their_own(self) -> None:
         problems: list[InvalidInput] = []
         targets = TargetsInView(problems.append, 4, 0.1, 1.0)

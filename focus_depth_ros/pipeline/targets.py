@@ -24,6 +24,9 @@ HISTORY_LENGTH = 60
 PENDING_LENGTH = 8
 FUTURE_NS = 1_000_000_000
 CLOCK_JUMP_NS = 500_000_000
+SKIPPED_NS = 500_000_000
+"""How far a skipped picture may be from those that were taken: a node at 1 Hz still knows where its
+detections were; after a longer pause nobody does."""
 SAME_OBJECT_IOU = 0.3
 
 
@@ -200,6 +203,8 @@ class TargetsInView:
         if detections.stamp_ns < self._accepted_ns:
             return
         self._accepted_ns = detections.stamp_ns
+        if self._is_commanded:  # they would be forgotten with the command
+            return
         # both in the newest picture: what moves is compared where it is, not where it was
         followed = {seen.target.id: seen.target for seen in self._carried(self._detected)}
         accepted: list[Anchored] = []
@@ -238,14 +243,13 @@ class TargetsInView:
     def _view_at(self, stamp_ns: int) -> View:
         """The kept picture nearest to the stamp.
 
-        Pictures that were skipped have none of their own; between two that were taken it is never
-        farther than half of what lies between them. Raises InvalidInput for a stamp before or after
-        all by more than the slop.
+        Pictures that were skipped have none of their own: between two that were taken it may be
+        farther than the slop. Raises InvalidInput when it is too far.
         """
         nearest = min(reversed(self._history), key=lambda view: abs(view.stamp_ns - stamp_ns))
         distance_ns = abs(nearest.stamp_ns - stamp_ns)
         is_between = self._history[0].stamp_ns < stamp_ns < self._history[-1].stamp_ns
-        if distance_ns > self._slop_ns and not is_between:
+        if distance_ns > max(self._slop_ns, SKIPPED_NS if is_between else 0):
             raise InvalidInput(
                 'detections_stamp',
                 f'no kept picture within {self._slop_ns / 1e9:g} s of stamp {stamp_ns / 1e9:.3f}: '
