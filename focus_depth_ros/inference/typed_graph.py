@@ -61,10 +61,32 @@ def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     del half.graph.node[:]  # the converter casts twice, under one name, what two operators share
     half.graph.node.extend(once.values())
     del half.graph.value_info[:]  # it does not keep all of these true
+    _take_constants_directly(half.graph)
     unsorted = onnx_ir.from_proto(half)
     unsorted.graph.sort()  # the converter appends its casts, ONNX wants them before their users
     typed: onnx.ModelProto = onnx_ir.to_proto(unsorted)
     return typed
+
+
+def _take_constants_directly(graph: onnx.GraphProto) -> None:
+    """Leave out casts of constants to what they are: Resize wants its factors as constants.
+
+    ONNX wants those in float32 even in half precision, and the converter casts them to be sure.
+    """
+    import onnx
+
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    float32 = onnx.TensorProto.FLOAT
+    idle = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == 'Cast' and node.attribute[0].i == kinds.get(node.input[0]) == float32
+    }
+    kept = [node for node in graph.node if node.output[0] not in idle]
+    for node in kept:
+        node.input[:] = [idle.get(name, name) for name in node.input]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def serialised(model: onnx.ModelProto) -> bytes:
