@@ -131,6 +131,7 @@ class Robot:
             for name, kind in SERVICES.items()
         }
         self.diagnostics: DiagnosticArray | None = None
+        self._calibration: CameraInfo | None = None
 
     def listen(self, name: str) -> Any:
         """Subscribe to one output."""
@@ -197,6 +198,7 @@ class Robot:
         }
         message = CameraInfo(width=width, height=height, **fields)
         message.header.stamp = self.now()
+        self._calibration = message
         self.camera_infos.publish(message)
         self.spin(0.15)
 
@@ -208,8 +210,15 @@ class Robot:
     def answer(
         self, message: Image | None = None, output: str = 'depth/image', publisher: Any = None
     ) -> Any:
-        """Send a good picture (until one is answered: best effort may lose one); its output."""
-        for _ in range(3):
+        """Send a good picture; its output.
+
+        Best effort may lose the picture, or the calibration before it where the node has yet to
+        find the robot's publisher: both are sent again until there is an answer.
+        """
+        for attempt in range(3):
+            if attempt and self._calibration:
+                self.camera_infos.publish(self._calibration)
+                self.spin(0.15)
             self.send(message or picture(), publisher)
             stamp = self.now()
             try:
