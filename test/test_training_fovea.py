@@ -13,6 +13,7 @@ from block_scene import sample
 torch = pytest.importorskip('torch')
 pytest.importorskip('accelerate')
 
+from focus_depth_ros.networks.blocks import ConvNorm  # noqa: E402
 from focus_depth_ros.networks.compact import CompactShape  # noqa: E402
 from focus_depth_ros.networks.compact_graphs import graphs, load_graph  # noqa: E402
 from focus_depth_ros.training import fovea  # noqa: E402
@@ -80,6 +81,10 @@ class TestUnfolded:
             assert torch.allclose(found, wanted, atol=1e-4)
         stem = network.encoder.trunk.stem
         norm = stem[1]
+        for half in (network.encoder, network.focus):  # the optimisers' steps fit these lengths
+            for block in (part for part in half.modules() if isinstance(part, ConvNorm)):
+                length = block[0].weight.flatten(1).norm(dim=1)
+                assert torch.allclose(length, torch.ones_like(length), rtol=1e-4)
         seen = stem[0](pictures)
         assert torch.allclose(norm.running_mean, seen.mean((0, 2, 3)), atol=1e-3)
         assert torch.allclose(norm.running_var, seen.var((0, 2, 3)), rtol=1e-2)

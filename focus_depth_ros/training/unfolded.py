@@ -85,11 +85,15 @@ def _unfold_adapter(adapter: MSSA, folded: FoldedMSSA) -> None:
 
 @torch.no_grad()
 def settle_norms(network: nn.Module, passes: Iterable[object]) -> None:
-    """Give each normalisation the statistics of its input and what undoes them.
+    """Give each filter norm one, and its normalisation the statistics of its input.
 
     `passes` runs pictures through the network, one batch each time it is asked. In evaluation
     mode every answer stays; in training mode they stay about the same. What no picture went
     through stays as it is.
+
+    Filters are made as long as fresh and published ones are, since the steps of Muon and AdamW
+    do not depend on the gradient's size: a folded filter can be a twentieth of that, and would
+    forget what it knows in a few steps.
     """
     blocks = [block for block in network.modules() if isinstance(block, ConvNorm)]
     sums: dict[ConvNorm, Tensor | float] = dict.fromkeys(blocks, 0.0)
@@ -111,13 +115,20 @@ def settle_norms(network: nn.Module, passes: Iterable[object]) -> None:
     for block, found in sums.items():
         if isinstance(found, Tensor):
             count, total, squares = found
-            _settle(block[1], total / count, squares / count - (total / count).square())
+            _settle(block, total / count, squares / count - (total / count).square())
 
 
-def _settle(norm: nn.Module, mean: Tensor, variance: Tensor) -> None:
-    assert isinstance(norm, nn.BatchNorm2d)
-    statistics = {'running_mean': mean, 'running_var': variance}
-    undone = {'weight': (variance + norm.eps).sqrt(), 'bias': norm.bias.double() + mean}
+def _settle(block: ConvNorm, mean: Tensor, variance: Tensor) -> None:
+    filters, norm = block[0].weight, block[1]
+    assert isinstance(filters, Tensor) and isinstance(norm, nn.BatchNorm2d)
+    length = filters.double().flatten(1).norm(dim=1)
+    length = torch.where(length > 0, length, 1.0)
+    filters.copy_(filters / length[:, None, None, None])
+    statistics = {'running_mean': mean / length, 'running_var': variance / length.square()}
+    undone = {
+        'weight': (statistics['running_var'] + norm.eps).sqrt() * length,
+        'bias': norm.bias.double() + mean,
+    }
     norm.load_state_dict({**norm.state_dict(), **statistics, **undone})
 
 
