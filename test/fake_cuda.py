@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-GPU = 'Fake GPU'
+NAME = 'Fake GPU'
+GPU = f'{NAME}, 16 SMs'
+"""What a device of ours is called."""
 
 
 class Error:
@@ -82,6 +84,7 @@ class FakeGpu:
     def __init__(self) -> None:
         self.present = True
         self.capability = (8, 7)
+        self.multiprocessors = 16
         self.can_capture = True
         self.lost = False
         self.memory_limit = 1 << 40
@@ -140,7 +143,10 @@ class _Runtime:
 
     def cudaGetDeviceProperties(self, device):
         major, minor = self._gpu.capability
-        return SUCCESS, SimpleNamespace(name=GPU.encode(), major=major, minor=minor)
+        count = self._gpu.multiprocessors
+        return SUCCESS, SimpleNamespace(
+            name=NAME.encode(), major=major, minor=minor, multiProcessorCount=count
+        )
 
     def cudaMalloc(self, size):
         address = self._gpu.allocate(size)
@@ -241,7 +247,11 @@ def _driver_of(gpu: FakeGpu) -> dict[str, Any]:
                 raise DriverError('no CUDA-capable device is detected')
 
         def name(self):
-            return GPU
+            return NAME
+
+        def get_attribute(self, attribute):
+            assert attribute == 'multiprocessors'
+            return gpu.multiprocessors
 
         def compute_capability(self):
             return gpu.capability
@@ -306,6 +316,7 @@ def _driver_of(gpu: FakeGpu) -> dict[str, Any]:
         'Stream': DriverStream,
         'Event': DriverEvent,
         'event_flags': SimpleNamespace(DISABLE_TIMING=2),
+        'device_attribute': SimpleNamespace(MULTIPROCESSOR_COUNT='multiprocessors'),
         'mem_alloc': mem_alloc,
         'pagelocked_empty': lambda shape, dtype: np.empty(shape, dtype),
         'memcpy_htod_async': memcpy_htod_async,

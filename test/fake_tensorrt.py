@@ -60,6 +60,7 @@ class Knobs:
     def __init__(self) -> None:
         self.builds: list[dict[str, Any]] = []
         self.step_s = 0.0
+        self.logger: Any = None
         self.build_error = ''
         self.load_error = ''
         self.scratch = 1000
@@ -155,9 +156,15 @@ def _behaviours(trt: Any, gpu: FakeGpu) -> dict[str, type]:
     class IHostMemory(bytes):
         """The real one is a buffer; bytes are the nearest to it."""
 
+    def registered(logger):
+        """The real one takes the first it is given, calls that for ever and warns of others."""
+        trt.fake.logger = trt.fake.logger or logger
+        assert logger is trt.fake.logger, 'one logger a process'
+        return logger
+
     class Builder:
         def __init__(self, logger):
-            self._logger = logger
+            self._logger = registered(logger)
 
         def create_network(self, flags=0):
             strongly_typed = 1 << trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
@@ -262,7 +269,7 @@ def _behaviours(trt: Any, gpu: FakeGpu) -> dict[str, type]:
 
     class Runtime:
         def __init__(self, logger):
-            self._logger = logger
+            self._logger = registered(logger)
 
         def deserialize_cuda_engine(self, serialized_engine):
             if trt.fake.load_error or not serialized_engine.startswith(MAGIC):

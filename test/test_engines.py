@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -273,6 +274,28 @@ def test_other_weights_beside_a_graph_are_another_graph_to_the_provider(
     assert backend.preparation(graph, OPTIONS) is Preparation.READY
     weights_beside(graph).write_bytes(b'trained anew')
     assert backend.preparation(graph, OPTIONS) is Preparation.ABSENT
+
+
+def test_the_provider_is_given_a_profile_where_sizes_are_open(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr(onnxruntime_tensorrt, 'find_cuda', lambda: None)
+    given: dict[str, Any] = {}
+
+    class Recorder(onnxruntime_engine.OnnxRuntimeEngine):
+        def __init__(self, graph: Path, options: LoadOptions, *provider: Any) -> None:
+            super().__init__(graph, options)
+            given[graph.stem] = provider[-1] if provider else given.get(graph.stem)
+
+    monkeypatch.setattr(onnxruntime_tensorrt, 'OnnxRuntimeEngine', Recorder)
+    for name in ('encoder', 'focus'):
+        backend_named('onnxruntime_tensorrt').load(tiny_model / f'{name}.onnx', OPTIONS).close()
+    # the provider refuses an empty text: 'The value for the key ... should be a string of ...'
+    assert not any('profile' in name for name in given['encoder'])
+    ends = ('min', 'opt', 'max')
+    profile = [given['focus'][f'trt_profile_{end}_shapes'] for end in ends]
+    assert [text.split(',')[0] for text in profile] == ['box:1x4', 'box:1x4', 'box:8x4']
 
 
 def test_another_gpu_or_tensorrt_has_engines_of_its_own_with_the_provider(

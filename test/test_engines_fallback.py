@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,11 @@ from fake_engines import FakeBackend, Fault, rounded, scaled
 from focus_depth_ros.inference import backends, onnxruntime_tensorrt, preparation
 from focus_depth_ros.inference.engine import Cancelled, EngineError, LoadOptions, Preparation
 from focus_depth_ros.inference.engine_cache import make_own_folder
-from focus_depth_ros.inference.focus_model import FocusModel, NearLook
+from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel, NearLook
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, read_model_folder
 from focus_depth_ros.inference.onnxruntime_tensorrt import OnnxRuntimeTensorRTBackend
 from focus_depth_ros.inference.preparation import CANCEL_WAIT_S
-from focus_depth_ros.inference.self_check import comparison
+from focus_depth_ros.inference.self_check import compare, comparison
 from focus_depth_ros.inference.tensorrt_backend import TensorRTBackend
 
 PICTURE = np.full((168, 224, 3), 51, np.uint8)
@@ -143,6 +145,13 @@ class TestSelfCheck:
         assert comparison(nothing + 1, nothing).error > 1e3
         assert comparison(want[:5], nothing + 1).error > 0.1
 
+    def test_a_reference_that_is_not_finite_agrees_with_nothing(self) -> None:
+        ones = np.ones((2, 3, 4), np.float32)
+        good = FocusMaps(ones, ones, ones, ones[:, 0, 0], ones[:, 0, :2])
+        pair: Any = SimpleNamespace(precision='fp32', name='any')
+        assert compare(good, good, pair).passed
+        assert not compare(good, replace(good, mask=ones * np.nan), pair).passed
+
 
 class TestChoice:
     """`auto`, and backends that are named."""
@@ -178,7 +187,7 @@ class TestChoice:
         self, tiny_model: Path, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def read_only(*_: object) -> None:
-            raise OSError('read-only file system')
+            raise EngineError('engine cache /engines: Read-only file system')
 
         monkeypatch.setattr(fake, 'remember_check', read_only)
         model = FocusModel(tiny_model, 'tensorrt')

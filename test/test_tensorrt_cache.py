@@ -112,6 +112,7 @@ def test_engines_of_older_versions_of_this_package(cache: EngineCache) -> None:
         {'size': 'large', 'machine': {'gpu': 3}},
         {'machine': []},
         {'notes': []},
+        {'notes': {'self_check': None}},
         {'recipe': recipe | {'calibration': None}},
         {'recipe': recipe | {'settings': []}},
     ):

@@ -41,7 +41,7 @@ def test_both_graphs_are_built_and_checked(
     ]
     assert main(words) == 0
     told = capsys.readouterr().out
-    assert f'TensorRT {rig.trt.__version__} on Fake GPU (SM 8.7)' in told
+    assert f'TensorRT {rig.trt.__version__} on Fake GPU, 16 SMs (SM 8.7)' in told
     encoder, focus = engines(rig)
     assert encoder.name.startswith('encoder-fp32-') and focus.name.startswith('focus-fp32-')
     assert [build['pools'] for build in rig.trt.fake.builds] == [{'WORKSPACE': 9 << 20}] * 2
@@ -68,6 +68,7 @@ def test_int8_from_a_recording(
     [
         (['--targets', '0'], '--targets must be at least 1'),
         (['--workspace', '-5'], '--workspace must be at least 1'),
+        (['--workspace', '0'], '--workspace must be at least 1'),
         (['--precision', 'int8'], 'go together'),
         (['--recording', 'bag'], 'go together'),
     ],

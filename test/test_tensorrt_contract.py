@@ -115,12 +115,12 @@ import sys, threading
 import tensorrt_bindings as trt
 sys.modules['tensorrt'] = trt
 from focus_depth_ros.inference.tensorrt_build import _monitor, _Progress
-from focus_depth_ros.inference.tensorrt_library import load_tensorrt, new_logger
+from focus_depth_ros.inference.tensorrt_library import load_tensorrt, logger_of
 assert load_tensorrt() is trt
-logger = new_logger(trt)
+logger = logger_of(trt)
 assert isinstance(logger, trt.ILogger)
 logger.log(trt.ILogger.ERROR, 'a fault')
-assert logger.errors == ['a fault']
+assert list(logger.errors) == ['a fault']
 heard = []
 off = threading.Event()
 monitor = _monitor(trt, _Progress('x', lambda *told: heard.append(told), off))

@@ -18,9 +18,10 @@ from focus_depth_ros.inference.engine import EngineError
 def real_gpus() -> int:
     try:
         from cuda.bindings import runtime
-    except ImportError:
+
+        error, count = runtime.cudaGetDeviceCount()
+    except (ImportError, RuntimeError):
         return 0
-    error, count = runtime.cudaGetDeviceCount()
     return int(count) if int(error) == 0 else 0
 
 
@@ -105,6 +106,19 @@ def test_no_gpu_and_no_modules(monkeypatch: pytest.MonkeyPatch) -> None:
         open_device()
     install(monkeypatch, fake_tensorrt(VERSIONS[0], gpu), gpu, 'pycuda.driver')
     with pytest.raises(EngineError, match='pycuda: no CUDA-capable device'):
+        open_device()
+
+
+def test_bindings_that_find_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuda-bindings 12.8 raise this themselves, as in a container without the GPU's runtime."""
+    gpu = FakeGpu()
+    install(monkeypatch, fake_tensorrt(VERSIONS[0], gpu), gpu, 'cuda.bindings.runtime')
+
+    def dlopen() -> None:
+        raise RuntimeError('Failed to dlopen libcuda.so.1')
+
+    monkeypatch.setattr(sys.modules['cuda.bindings.runtime'], 'cudaGetDeviceCount', dlopen)
+    with pytest.raises(EngineError, match=r'cuda-bindings: Failed to dlopen libcuda\.so\.1'):
         open_device()
 
 

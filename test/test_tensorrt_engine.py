@@ -340,6 +340,22 @@ def test_an_engine_that_tensorrt_refuses_is_discarded(rig: Rig, tiny_model: Path
     TensorRTEngine(rig.build(tiny_model / 'encoder.onnx')).close()
 
 
+def test_an_engine_that_has_no_room_now_is_kept(rig: Rig, tiny_model: Path) -> None:
+    engine = rig.build(tiny_model / 'encoder.onnx')
+    rig.trt.fake.load_error = 'Error Code 2: OutOfMemory (Requested size was 9000 bytes.)'
+    with pytest.raises(EngineError, match=r'cannot load it now .*OutOfMemory'):
+        TensorRTEngine(engine)
+    rig.trt.fake.load_error = ''
+    TensorRTEngine(engine).close()
+
+
+def test_an_engine_of_a_larger_gpu_of_the_same_name(rig: Rig, tiny_model: Path) -> None:
+    engine = rig.build(tiny_model / 'encoder.onnx')
+    rig.gpu.multiprocessors = 8
+    with pytest.raises(EngineError, match=r'for Fake GPU, 16 SMs .* this is Fake GPU, 8 SMs'):
+        TensorRTEngine(engine)
+
+
 def test_the_backend(rig: Rig, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend, graph = TensorRTBackend(), tiny_model / 'encoder.onnx'
     options = LoadOptions(precision='fp16')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from pathlib import Path
 
@@ -60,6 +62,31 @@ def test_what_is_built_serves_at_once(rig: Rig, tiny_model: Path) -> None:
     assert model.backend_name == 'tensorrt'
     model.close()
     assert len(rig.trt.fake.builds) == 2
+
+
+def test_what_is_built_serves_from_a_full_disk(
+    rig: Rig, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for graph in ('encoder.onnx', 'focus.onnx'):
+        rig.build(tiny_model / graph, precision='fp32')
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    model = FocusModel(tiny_model, 'tensorrt', precision='fp32')
+    assert model.backend_name == 'tensorrt'
+    model.close()
+
+
+def test_the_encoders_time_is_not_the_launchs(rig: Rig, tiny_model: Path) -> None:
+    for graph in ('encoder.onnx', 'focus.onnx'):
+        rig.build(tiny_model / graph, precision='fp32')
+    model = FocusModel(tiny_model, 'tensorrt', precision='fp32')
+    encode = bench.verbs(model)['encoder']
+    encode()
+    assert not any(stream.queue for stream in rig.gpu.streams.values())
+    model.close()
 
 
 def test_it_is_timed_and_not_what_would_replace_it(rig: Rig, tiny_model: Path) -> None:

@@ -103,6 +103,7 @@ def verbs(model: FocusModel) -> Verbs:
     def encode() -> None:
         nonlocal features  # on a GPU they last until the next picture only
         features = model.encode(picture)
+        features.wait()
 
     def focus(targets: int) -> Callable[[], object]:
         return lambda: model.focus(features, boxes[:targets], words[:targets])

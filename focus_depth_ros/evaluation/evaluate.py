@@ -148,6 +148,7 @@ def timing(model: FocusModel) -> dict[str, float]:
     def encode() -> None:
         nonlocal features  # on a GPU they last until the next picture only
         features = model.encode(picture)
+        features.wait()
 
     verbs: dict[str, Callable[[], object]] = {
         'encoder': encode,

@@ -69,7 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = BuildSettings(
         precision=arguments.precision,
         targets=_positive('--targets', arguments.targets),
-        workspace_mib=arguments.workspace and _positive('--workspace', arguments.workspace),
+        workspace_mib=(
+            None if arguments.workspace is None else _positive('--workspace', arguments.workspace)
+        ),
         version_compatible=arguments.version_compatible,
         hardware_compatible=arguments.hardware_compatible,
     )

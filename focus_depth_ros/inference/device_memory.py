@@ -20,7 +20,10 @@ from focus_depth_ros.inference.engine import EngineError
 
 
 class Device(Protocol):
-    """The GPU with one stream of work and the memory that was allocated through it."""
+    """The GPU with one stream of work and the memory that was allocated through it.
+
+    `gpu` names it with its number of multiprocessors: every Orin is called Orin.
+    """
 
     gpu: str
     compute_capability: str
@@ -89,6 +92,10 @@ class DeviceArray:
                 'use or fetch them before the next picture is encoded'
             )
 
+    def wait(self) -> None:
+        """Return when it is computed."""
+        self.device.synchronise()
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         self.check()
         with self.device.active():
@@ -104,9 +111,8 @@ def open_device() -> Device:
     for kind in (CudaBindingsDevice, PycudaDevice):
         try:
             return kind()
-        except ImportError as error:
-            reasons.append(f'{kind.module}: {error}')
-        except EngineError as error:
+        # Some cuda-bindings raise a RuntimeError of their own without a driver; so is EngineError.
+        except (ImportError, RuntimeError) as error:
             reasons.append(f'{kind.module}: {error}')
     raise EngineError(f'no usable CUDA device ({"; ".join(reasons)})')
 
@@ -124,7 +130,8 @@ class CudaBindingsDevice:
             raise EngineError('this machine has no CUDA GPU')
         properties = self._call(runtime.cudaGetDeviceProperties, 0)
         name = properties.name
-        self.gpu = name.decode() if isinstance(name, bytes) else str(name)
+        name = name.decode() if isinstance(name, bytes) else str(name)
+        self.gpu = f'{name}, {properties.multiProcessorCount} SMs'
         self.compute_capability = f'{properties.major}.{properties.minor}'
         self._addresses: list[int] = []
         self._pinned: list[int] = []
@@ -222,7 +229,8 @@ class PycudaDevice:
         try:
             driver.init()
             device = driver.Device(0)
-            self.gpu = str(device.name())
+            processors = device.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT)
+            self.gpu = f'{device.name()}, {processors} SMs'
             self.compute_capability = '.'.join(map(str, device.compute_capability()))
             self._context = device.retain_primary_context()
             with self.active():

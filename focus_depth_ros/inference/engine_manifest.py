@@ -90,6 +90,8 @@ class Manifest:
         recipe, machine, notes = values['recipe'], values['machine'], values['notes']
         if not all(isinstance(part, dict) for part in (recipe, machine, notes)):
             raise TypeError('recipe, machine and notes have to be objects')
+        if not all(isinstance(note, dict) for note in notes.values()):
+            raise TypeError('each note has to be an object')
         if not isinstance(recipe['calibration'], str):
             raise TypeError('the calibration has to be a text')
         settings = BuildSettings(**recipe['settings'])

@@ -139,7 +139,7 @@ def _checked(pair: EnginePair, attempt: Attempt, threads: int) -> CheckReport:
         reference.close()
     for graph in pair.folder.graphs:
         options = LoadOptions(precision=attempt.precision)
-        with suppress(OSError):  # a cache that cannot be written to is no reason not to serve
+        with suppress(EngineError):  # a cache that cannot be written to is no reason not to serve
             attempt.backend.remember_check(graph, options, report.as_dict())
     if not report.passed:
         raise EngineError(f'self-check {report}')

@@ -32,6 +32,12 @@ class Features:
     values: dict[str, Buffer]
     made_by: EnginePair
 
+    def wait(self) -> None:
+        """Return when they are computed: some GPUs still are when `encode` returns."""
+        for value in self.values.values():
+            if hasattr(value, 'wait'):
+                value.wait()
+
 
 class FocusModel:
     """A checked model folder, loaded and warm. Raises ModelError or EngineError.

@@ -76,23 +76,29 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
             'trt_fp16_enable': options.precision == 'fp16',
             'trt_engine_cache_enable': True,
             'trt_engine_cache_path': str(folder),
-            # without a profile every new number of targets would build the engine again
-            'trt_profile_min_shapes': _profile(graph, 1),
-            'trt_profile_opt_shapes': _profile(graph, 1),
-            'trt_profile_max_shapes': _profile(graph, MAX_TARGETS),
+            **_profile(graph),
         }
         find_cuda()
         return OnnxRuntimeEngine(graph, options, TENSORRT, provider_options)
 
 
-def _profile(graph: Path, targets: int) -> str:
-    """Shapes of the inputs that depend on the number of targets, as the provider spells them."""
-    shapes = OnnxRuntimeEngine(graph, LoadOptions()).input_shapes
-    return ','.join(
-        f'{name}:' + 'x'.join(str(targets if size is None else size) for size in shape)
-        for name, shape in shapes.items()
-        if None in shape
-    )
+def _profile(graph: Path) -> dict[str, str]:
+    """One to MAX_TARGETS targets, best at one, for a graph that leaves their number open.
+
+    Without it every new number of targets would build the engine again. A graph of fixed sizes has
+    none, and the provider refuses empty ones.
+    """
+    engine = OnnxRuntimeEngine(graph, LoadOptions())
+    is_open = {name: shape for name, shape in engine.input_shapes.items() if None in shape}
+    engine.close()
+    return {
+        f'trt_profile_{end}_shapes': ','.join(
+            f'{name}:' + 'x'.join(str(targets if size is None else size) for size in shape)
+            for name, shape in is_open.items()
+        )
+        for end, targets in (('min', 1), ('opt', 1), ('max', MAX_TARGETS))
+        if is_open
+    }
 
 
 def _cache_folder(graph: Path, options: LoadOptions) -> Path:

@@ -15,7 +15,7 @@ from focus_depth_ros.inference.engine_cache import EngineCache, read_own, write_
 from focus_depth_ros.inference.engine_manifest import BuildSettings, Recipe
 from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.quantised_graph import Inputs, quantised
-from focus_depth_ros.inference.tensorrt_library import load_tensorrt, new_logger, this_machine
+from focus_depth_ros.inference.tensorrt_library import load_tensorrt, logger_of, this_machine
 from focus_depth_ros.inference.typed_graph import clean_graph, half_precision, serialised
 
 LOG = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ class _Build:
     def plan(self, typed: bytes, timings: bytes) -> Any:
         """The serialised engine (a buffer) of an ONNX graph. Raises EngineError, Cancelled."""
         trt = load_tensorrt()
-        logger = new_logger(trt)
+        logger = logger_of(trt)
+        logger.errors.clear()
         builder = trt.Builder(logger)
         flag = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
         network = builder.create_network(1 << int(flag))

@@ -22,7 +22,7 @@ from focus_depth_ros.inference.device_memory import DeviceArray, open_device
 from focus_depth_ros.inference.engine import Buffer, EngineError
 from focus_depth_ros.inference.engine_cache import discard, read_engine
 from focus_depth_ros.inference.engine_manifest import Machine
-from focus_depth_ros.inference.tensorrt_library import load_tensorrt, new_logger
+from focus_depth_ros.inference.tensorrt_library import load_tensorrt, logger_of
 
 LOG = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class TensorRTEngine:
     """An engine of the cache, deserialised. Not thread-safe: one caller at a time.
 
     Raises EngineError for an engine that this user's builds did not write, that is damaged or was
-    built for something else; one that TensorRT cannot load is discarded, so that the next build
-    replaces it.
+    built for something else; one that TensorRT cannot load, other than for want of memory, is
+    discarded, so that the next build replaces it.
     """
 
     def __init__(self, engine: Path, keep_outputs: bool = False) -> None:
@@ -75,13 +75,16 @@ class TensorRTEngine:
 
     def _load(self, trt: Any, path: Path, plan: bytes, has_host_code: bool) -> None:
         self._trt = trt
-        logger = new_logger(trt)
+        logger = logger_of(trt)
+        logger.errors.clear()
         self._runtime = trt.Runtime(logger)
         self._runtime.engine_host_code_allowed = has_host_code
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            discard(path)
             faults = '; '.join(logger.errors) or 'no reason given'
+            if 'memory' in faults.lower():  # too little of it now says nothing of the engine
+                raise EngineError(f'TensorRT cannot load it now ({faults})')
+            discard(path)
             raise EngineError(f'TensorRT cannot load it ({faults}); it was discarded')
         engine = self._engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]

@@ -6,8 +6,10 @@ bindings by a test.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
+from collections import deque
 from typing import Any
 
 from focus_depth_ros.inference.device_memory import open_device
@@ -17,6 +19,7 @@ from focus_depth_ros.inference.engine_manifest import Machine, version_numbers
 OLDEST = (10, 3)
 """What JetPack 6.1 brings; all that is used of the module is there."""
 
+KEPT_ERRORS = 10
 LOG = logging.getLogger(__name__)
 
 
@@ -46,13 +49,18 @@ def this_machine() -> Machine:
     return machine
 
 
-def new_logger(trt: Any) -> Any:
-    """A TensorRT logger that writes to Python's log and keeps the errors for a message."""
+@functools.cache
+def logger_of(trt: Any) -> Any:
+    """The process's TensorRT logger: writes to Python's log, keeps the last errors for a message.
+
+    TensorRT takes the first one it is given for all that follows, and calls it as long as anything
+    made with it lives: so there is one, and it is never freed.
+    """
 
     class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.errors: list[str] = []
+            self.errors: deque[str] = deque(maxlen=KEPT_ERRORS)
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):

@@ -65,6 +65,10 @@ class DeviceTensor:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
+    def wait(self) -> None:
+        """Return when it is computed."""
+        torch.cuda.current_stream().synchronize()
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """The values in host memory."""
         return np.asarray(self.tensor.cpu().numpy(), dtype)
