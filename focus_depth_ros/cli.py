@@ -49,7 +49,7 @@ COMMANDS = {
     ),
 }
 
-EXTRAS = {'compile': 'tensorrt', 'export-foundation': 'foundation'}
+EXTRAS = {'bench': 'foundation', 'compile': 'tensorrt', 'export-foundation': 'foundation'}
 """What a command needs beyond the node's requirements, where it is not the extra `train`."""
 
 

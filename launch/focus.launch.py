@@ -10,6 +10,8 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.utilities import prefix_namespace
 
 from focus_depth_ros.node.transport import large_message_profile
 
@@ -28,6 +30,7 @@ DISPLAYED = ('target/points', 'overlay/image', 'depth/image', 'boundary/image')
 # the parameters changed most; left empty, the parameter file's value stands
 PARAMETERS = {
     'model': 'model folder',
+    'text': "a text target to begin with: text:='the red mug'",
     'backend': 'what runs the network: auto, tensorrt, onnxruntime, onnxruntime_cuda, '
     'onnxruntime_tensorrt, torch',
     'image_transport': 'raw or compressed',
@@ -52,7 +55,10 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument('namespace', default_value='', description='one for each camera'),
             DeclareLaunchArgument(
-                'use_sim_time', default_value='false', description='true: time is that of /clock'
+                'use_sim_time',
+                default_value='false',
+                choices=['true', 'false', 'True', 'False'],
+                description='true: time is that of /clock',
             ),
             DeclareLaunchArgument(
                 'large_messages',
@@ -77,8 +83,13 @@ def generate_launch_description() -> LaunchDescription:
 def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Describe the node and its environment, once the arguments have their values."""
     value = context.launch_configurations
+    parameter_file = Path(value['params_file']).expanduser()
+    if not parameter_file.is_file():  # launch_ros would only warn and start with the defaults
+        raise FileNotFoundError(f'params_file: there is no file {parameter_file}')
     environment = large_message_profile() if value['large_messages'] == 'true' else {}
-    chosen: dict[str, str | bool] = {name: value[name] for name in PARAMETERS if value[name]}
+    chosen: dict[str, ParameterValue | bool] = {
+        name: ParameterValue(value[name], value_type=str) for name in PARAMETERS if value[name]
+    }
     if value['use_sim_time'].lower() == 'true':  # else the parameter file's value stands
         chosen['use_sim_time'] = True
     return [
@@ -88,7 +99,7 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             executable='focus_depth',
             name='focus_depth',
             namespace=value['namespace'],
-            parameters=[value['params_file'], chosen],
+            parameters=[str(parameter_file), chosen],
             remappings=[(name, value[name]) for name in TOPICS],
             output='screen',
         ),
@@ -100,7 +111,8 @@ def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     value = context.launch_configurations
     if value['rviz'] != 'true':
         return []
-    namespace = value['namespace'].strip('/')
+    namespace = prefix_namespace(value.get('ros_namespace'), value['namespace']) or ''
+    namespace = namespace.strip('/')
     moved = [(f'/focus_depth/{t}', f'/{namespace}/focus_depth/{t}') for t in DISPLAYED]
     return [
         Node(
@@ -113,5 +125,6 @@ def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 value['rviz_frame'],
             ],
             remappings=moved if namespace else [],
+            parameters=[{'use_sim_time': value['use_sim_time'].lower() == 'true'}],
         )
     ]

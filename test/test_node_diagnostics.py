@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
@@ -39,12 +41,17 @@ def test_rates_are_those_since_the_last_time(monkeypatch: pytest.MonkeyPatch) ->
     rates = Rates()
     assert rates.since_last(counts(0, 50, 40)) == {}
     now[0] += 2.0
-    found = rates.since_last(counts(0, 110, 70))
-    assert found == {'rate received Hz': '30.0', 'rate answered Hz': '15.0'}
+    found = rates.since_last(replace(counts(0, 110, 70), camera_infos=90))
+    assert found == {
+        'rate received Hz': '30.0',
+        'rate answered Hz': '15.0',
+        'rate camera_info Hz': '45.0',
+    }
     now[0] += 1.0
     assert rates.since_last(counts(0, 5, 0)) == {}  # activated anew
     now[0] += 1.0
     assert rates.since_last(counts(0, 5, 0)) == {
         'rate received Hz': '0.0',
         'rate answered Hz': '0.0',
+        'rate camera_info Hz': '0.0',
     }

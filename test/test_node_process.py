@@ -261,7 +261,32 @@ def test_wrong_parameters_are_refused_with_a_reason(
     finally:
         status, _ = node.stop()
     assert status == expected
-    assert 'Traceback' not in node.output
+    assert 'Traceback' not in node.output and 'cannot stop' not in node.output
+
+
+def test_a_text_target_to_begin_with(ros: None, tiny_model: Path) -> None:
+    node = NodeProcess('-p', f'model:={tiny_model}', '-p', 'text:=the red mug')
+    robot = Robot()
+    try:
+        node.wait_for_output('active; pictures')
+        robot.connect()
+        robot.send_camera_info()
+        (target,) = robot.answer(output='targets').targets
+        assert target.label == 'the red mug'
+        assert robot.call('clear_targets').success
+        assert not robot.answer(output='targets').targets
+    finally:
+        robot.close()
+        assert node.stop()[0] == 0
+
+
+def test_a_text_without_a_known_word_is_refused(ros: None, tiny_model: Path) -> None:
+    node = NodeProcess('-p', f'model:={tiny_model}', '-p', 'text:=gargoyle')
+    try:
+        node.wait_for_output('cannot configure: ')
+        assert 'gargoyle' in node.output and 'mug' in node.output  # what it knows
+    finally:
+        assert node.stop()[0] == 0
 
 
 def test_a_parameter_that_is_none_is_named(ros: None, tiny_model: Path) -> None:

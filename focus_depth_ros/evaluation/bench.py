@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import shlex
 import time
@@ -21,7 +22,7 @@ import cv2
 import numpy as np
 
 from focus_depth_ros.core import Camera, Frame, Target
-from focus_depth_ros.evaluation.depth_anything_graph import export_depth_anything_small
+from focus_depth_ros.evaluation.depth_anything_graph import NEEDED, export_depth_anything_small
 from focus_depth_ros.evaluation.measured_on import (
     clocks,
     identity,
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--compare',
         action='store_true',
         help='with Depth Anything V2 Small (random weights) in the same rounds; needs the extra '
-        'train',
+        'foundation',
     )
     parser.add_argument('--output', type=Path, help='write every figure as JSON here')
 
@@ -66,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
     if arguments.rounds < 1 or arguments.threads < 1:
         raise ValueError('--rounds and --threads are at least 1')
+    for module in NEEDED if arguments.compare else ():
+        importlib.import_module(module)  # before minutes go into the rest
     try:
         model = FocusModel(
             arguments.model, arguments.backend, arguments.threads, arguments.precision
@@ -153,7 +156,7 @@ def compare(model: FocusModel, arguments: argparse.Namespace) -> dict[str, Any]:
         try:
             graph, (width, height) = export_depth_anything_small(Path(folder))
             other = _load(graph, model, arguments)
-        except (ModuleNotFoundError, EngineError) as error:
+        except EngineError as error:
             return {'not measured': str(error)}
         picture = np.random.default_rng(0).random((1, 3, height, width), np.float32)
         ours = verbs(model)['encoder + focus, 1 target']

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+NEEDED = ('torch', 'transformers', 'onnx')
+"""Modules that the export takes."""
 SIZE = (336, 252)
 """Width and height of a small 4:3 picture in whole patches of 14 px."""
 

@@ -28,6 +28,7 @@ from focus_depth_ros.evaluation.measured_on import identity, when_and_where
 from focus_depth_ros.evaluation.regions import EDGE_RADIUS_PX
 from focus_depth_ros.evaluation.scoring import Extra, Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.inference.model_folder import BUILT_IN
 from focus_depth_ros.pipeline.settings import Settings
 
 SWITCHES = ('fovea', 'mirror', 'thorough')
@@ -54,7 +55,7 @@ REGIONS = ('boundary', 'foreground', 'global')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth evaluate`."""
-    parser.add_argument('--model', type=Path, required=True, help='model folder')
+    parser.add_argument('--model', type=Path, default=BUILT_IN, help='model folder')
     parser.add_argument(
         '--dataset',
         nargs=2,

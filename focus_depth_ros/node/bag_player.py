@@ -27,8 +27,7 @@ from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 
 from focus_depth_ros.node.bag_reader import open_bag
 from focus_depth_ros.node.bag_types import message_class
-from focus_depth_ros.node.process import add_arguments as add_arguments
-from focus_depth_ros.node.process import run_command, run_in_ros
+from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
 
 BUNDLED_RECORDING = Path(__file__).resolve().parent.parent / 'demo' / 'recording'
 TRUTH = '/truth/'
@@ -96,7 +95,7 @@ class BagPlayer(Node):
         self._rate = float(self.declare_parameter('rate', 1.0).value)
         self._loop = bool(self.declare_parameter('loop', False).value)
         self._report = str(self.declare_parameter('report', '').value)
-        bag = Path(str(self.declare_parameter('bag', '').value) or BUNDLED_RECORDING)
+        bag = Path(str(self.declare_parameter('bag', '').value) or BUNDLED_RECORDING).expanduser()
         if self._rate <= 0:
             raise ValueError(f'parameter rate is {self._rate:g}; it must be above 0')
         self._reader = open_bag(bag)
@@ -183,6 +182,11 @@ def _work(stack: ExitStack) -> None:
     player = BagPlayer()
     stack.callback(player.close)
     player.play()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `focus-depth play`."""
+    add_ros_arguments(parser, '-p bag:=FOLDER -p rate:=0.5 -p loop:=true')
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -33,6 +33,8 @@ CALIBRATION_FOLLOWS_S = 0.1
 class FrameCounts:
     """Pictures that arrived, were answered, gave way to a newer one, or could not be used.
 
+    `camera_infos` came beside them: where there are more, pictures were lost on their way.
+
     `newest_s`: when the newest one came (before that, when they were first waited for), on
     `time.monotonic`.
     """
@@ -42,6 +44,7 @@ class FrameCounts:
     answered: int = 0
     dropped: int = 0
     refused: int = 0
+    camera_infos: int = 0
 
 
 def camera_from_info(info: CameraInfo, is_rectified: bool) -> Camera:
@@ -129,6 +132,7 @@ class CameraInput:
         self.counts.dropped += self.pictures.put(message)
 
     def _on_camera_info(self, info: CameraInfo) -> None:
+        self.counts.camera_infos += 1
         known = self._calibration
         if known is not None and _same_calibration(info, known.info):
             return

@@ -61,6 +61,15 @@ class Commands:
         """Take no targets until the next `open`."""
         self._targets = self._prompts = self._last_text = None
 
+    def look_at_text(self, text: str) -> None:
+        """Look at what a text names, as `text_target` does; empty: at nothing yet.
+
+        Raises InvalidInput for a text without a known word.
+        """
+        if text.strip():
+            self._node.get_logger().info(self._look_at_text(text, append=False))
+            self._last_text = text
+
     def listen(self) -> None:
         """Subscribe to detections and texts."""
         for kind, topic, callback in (

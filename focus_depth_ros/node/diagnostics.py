@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.time import Time
@@ -14,25 +13,31 @@ SILENCE_S = 3.0
 """A camera that gives no picture for so long has stopped."""
 
 
-@dataclass
 class Rates:
-    """Pictures a second since the last time one asked."""
+    """Messages a second since the last time one asked."""
 
-    _seen_s: float = 0.0
-    _received: int = 0
-    _answered: int = 0
+    def __init__(self) -> None:
+        self._seen_s = 0.0
+        self._counts: dict[str, int] = {}
 
     def since_last(self, counts: FrameCounts) -> dict[str, str]:
         """For the diagnostics; nothing the first time and after the counts began anew."""
-        now_s = time.monotonic()
-        passed_s, began_anew = now_s - self._seen_s, counts.received < self._received
-        rates = {
-            'rate received Hz': (counts.received - self._received) / passed_s,
-            'rate answered Hz': (counts.answered - self._answered) / passed_s,
+        now_s, then_s = time.monotonic(), self._seen_s
+        now, then = _counted(counts), self._counts
+        self._seen_s, self._counts = now_s, now
+        if not then or any(now[name] < then[name] for name in now):
+            return {}
+        return {
+            f'rate {name} Hz': f'{(now[name] - then[name]) / (now_s - then_s):.1f}' for name in now
         }
-        is_first = not self._seen_s
-        self._seen_s, self._received, self._answered = now_s, counts.received, counts.answered
-        return {} if is_first or began_anew else {k: f'{rate:.1f}' for k, rate in rates.items()}
+
+
+def _counted(counts: FrameCounts) -> dict[str, int]:
+    return {
+        'received': counts.received,
+        'answered': counts.answered,
+        'camera_info': counts.camera_infos,
+    }
 
 
 def diagnostic_array(

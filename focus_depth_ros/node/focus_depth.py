@@ -32,8 +32,7 @@ from focus_depth_ros.node.parameters import (
     read_parameters,
     unknown_parameters,
 )
-from focus_depth_ros.node.process import add_arguments as add_arguments
-from focus_depth_ros.node.process import run_command, run_in_ros
+from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
 from focus_depth_ros.node.worker import Worker
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.targets import TargetsInView
@@ -53,6 +52,9 @@ class FocusDepth(LifecycleNode):
         self._targets: TargetsInView | None = None
         self._outputs: Outputs | None = None
         self._worker: Worker | None = None
+        self._commands = Commands(
+            self, self._complaints, parameters=lambda: self._options, state=lambda: self._state
+        )
         declare_parameters(self)
         if unknown := unknown_parameters(self):
             self.get_logger().warning(f'no such parameter, left out: {", ".join(unknown)}')
@@ -62,9 +64,6 @@ class FocusDepth(LifecycleNode):
         # a clock of its own: diagnostics must come when simulated time stands still
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
-        self._commands = Commands(
-            self, self._complaints, parameters=lambda: self._options, state=lambda: self._state
-        )
 
     def start(self) -> None:
         """Configure and activate, when the parameter `autostart` says so."""
@@ -108,6 +107,7 @@ class FocusDepth(LifecycleNode):
             parameters.detection_timeout_s,
         )
         self._commands.open(self._targets, self._pipeline.prompts)
+        self._commands.look_at_text(parameters.text)
         self._outputs = Outputs(self)
         self.get_logger().info(
             f'model {model.folder.name} {model.folder.version} ({model.folder.licence}) from '
@@ -283,6 +283,12 @@ def _work(stack: ExitStack) -> None:
     stack.callback(node.destroy_node)
     node.start()
     rclpy.spin(node)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `focus-depth run`."""
+    topics = '-r image:=/camera/image_raw -r camera_info:=/camera/camera_info'
+    add_ros_arguments(parser, f'{topics} -p fovea:=true')
 
 
 def run(arguments: argparse.Namespace) -> int:

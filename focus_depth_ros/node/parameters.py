@@ -75,6 +75,9 @@ SPECIFICATIONS: dict[str, Specification] = {
     'autostart': Specification(
         True, 'Configure and activate at start, without a lifecycle manager.'
     ),
+    'text': Specification(
+        '', "A text target to begin with, such as 'the red mug'; empty: none, detections count."
+    ),
     'scale_source': Specification(
         'auto',
         'Where metres come from; auto prefers reference_depth, then the model.',
@@ -137,6 +140,7 @@ class Parameters:
     image_transport: str
     image_is_rectified: bool
     autostart: bool
+    text: str
     scale_source: str
     max_depth_m: float
     min_confidence: float

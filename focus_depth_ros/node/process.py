@@ -59,8 +59,14 @@ def _initialise(arguments: Sequence[str] | None) -> None:
         raise ValueError(str(error)) from error
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of a command that is a ROS process: what follows `--ros-args` goes to ROS."""
+def add_ros_arguments(parser: argparse.ArgumentParser, example: str) -> None:
+    """Arguments of a command that is a ROS process: what follows `--ros-args` goes to ROS.
+
+    `example` shows what may follow.
+    """
+    parser.epilog = (
+        f'parameters and remappings follow --ros-args: {parser.prog} --ros-args {example}'
+    )
     parser.add_argument(
         '--default-transport',
         action='store_true',

@@ -14,8 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from focus_depth_ros.node.bag_types import message_class, typestore_for
-from focus_depth_ros.node.process import add_arguments as add_arguments
-from focus_depth_ros.node.process import run_command, run_in_ros
+from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
 
 DEFAULT_TOPICS = [
     '/focus_depth/depth/image=sensor_msgs/msg/Image',
@@ -109,6 +108,11 @@ def _work(stack: ExitStack) -> None:
     recorder = Recorder()
     stack.callback(recorder.close)
     rclpy.spin(recorder)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `focus-depth record`."""
+    add_ros_arguments(parser, '-p output:=FOLDER')
 
 
 def run(arguments: argparse.Namespace) -> int:

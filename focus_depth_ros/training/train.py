@@ -152,7 +152,12 @@ def checkpoint_of(config: TrainConfig) -> Path:
 
 
 def begin(config: TrainConfig) -> RunState:
-    """A run before its first step, or before `resume`, which needs no initial weights."""
+    """A run before its first step, or before `resume`, which needs no initial weights.
+
+    Raises ValueError for folders without shards, and for weights that do not fit.
+    """
+    for folder in (config.train, config.validation):
+        list_shards(folder)
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(
         log_with='tensorboard', project_dir=config.output, kwargs_handlers=[unused]
