@@ -37,14 +37,16 @@ def read(name: str, path: Path) -> list[LabelledFrame]:
     return list(open_dataset(name, path))
 
 
-def check_scene(frame: LabelledFrame) -> None:
-    """The frame is the one above, whatever it was stored as."""
+def check_scene(frame: LabelledFrame, camera: np.ndarray | None = K) -> None:
+    """The frame is the one above, whatever it was stored as; None: its camera is its own."""
     np.testing.assert_allclose(frame.depth_m, DEPTH_M, atol=1e-4)
     first, second = sorted(frame.captions)
     np.testing.assert_array_equal(frame.ids == first, LABELS == 1)
     np.testing.assert_array_equal(frame.ids == second, LABELS == 2)
     assert np.abs(frame.rgb.astype(int) - RGB).mean() < 12  # JPEG
     assert frame.rgb[2, 30, 0] > 150  # red stayed red
+    if camera is not None:
+        np.testing.assert_allclose(frame.K, camera, atol=1e-3)
 
 
 # --- the common form
@@ -153,6 +155,27 @@ def test_rgbd_folder(rgbd_folder: Path) -> None:
     assert glass.sensor_depth_m is not None and np.isnan(glass.sensor_depth_m[LABELS == 2]).all()
 
 
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'depth_unit_m': 0}, 'above 0'),
+        ({'depth_unit_m': -1e-4}, 'above 0'),
+        ({'depth_unit_m': float('nan')}, 'above 0'),
+        ({'K': [0] * 9}, 'above 0'),
+        ({'objects': {'0': 'table'}}, 'labels of objects begin at 1'),
+    ],
+)
+def test_nonsense_of_an_rgbd_frame_is_said(rgbd_folder: Path, changes: dict, said: str) -> None:
+    listing = rgbd_folder / 'frames.json'
+    (row, *_) = json.loads(listing.read_text())
+    listing.write_text(json.dumps([row | changes]))
+    with pytest.raises(DatasetError, match=said):
+        read('rgbd_folder', rgbd_folder)
+    listing.write_text('5')
+    with pytest.raises(DatasetError, match=r'frames\.json: holds no list'):
+        read('rgbd_folder', rgbd_folder)
+
+
 def test_wrong_rgbd_folders_are_said(rgbd_folder: Path) -> None:
     listing = rgbd_folder / 'frames.json'
     rows = json.loads(listing.read_text())
@@ -217,8 +240,8 @@ def test_nyu(nyu_folder: Path) -> None:
     assert (first.rgb[first.ids == mug] == (255, 0, 0)).all()
     assert np.isnan(first.depth_m[60 - 45, 300 - 41])
     assert (first.depth_m[first.ids == mug] == 1.0).all()
-    assert first.classes is not None and first.classes.max() == 2
-    assert first.K is not None and first.K[0, 2] == pytest.approx(325.5824 - 41, abs=1e-3)
+    wanted = [[518.8579, 0, 325.5824 - 41], [0, 519.4696, 253.7362 - 45], [0, 0, 1]]
+    np.testing.assert_allclose(first.K, wanted, atol=1e-3)
     (nyu_folder / 'splits.mat').unlink()
     alone = read('nyu', nyu_folder / 'nyu_depth_v2_labeled.mat')
     assert [frame.group for frame in alone] == ['nyu', 'nyu']
@@ -284,6 +307,9 @@ def test_wrong_ycb_files_are_said(ycb_folder: Path) -> None:
     import scipy.io
 
     meta = ycb_folder / 'data' / '0048' / '000001-meta.mat'
+    scipy.io.savemat(meta, {'factor_depth': np.array([[0]]), 'intrinsic_matrix': K})
+    with pytest.raises(DatasetError, match=r'000001-meta\.mat: factor_depth is 0'):
+        read('ycb_video', ycb_folder)
     scipy.io.savemat(meta, {'factor_depth': np.array([[10000]])})
     with pytest.raises(DatasetError, match=r'000001-meta\.mat: lacks intrinsic_matrix'):
         read('ycb_video', ycb_folder)
@@ -312,10 +338,11 @@ def tum_folder(tmp_path: Path) -> Path:
 
 def test_tum_rgbd(tum_folder: Path) -> None:
     first, second = read('tum_rgbd', tum_folder)  # 10.066 has no depth of its own
-    check_scene(first)
+    check_scene(first, camera=None)
     assert second.name.endswith('/10.033000')
     assert not second.captions and not second.ids.any()  # no mask lies there
-    assert first.K is not None and first.K[0, 0] == 520.9
+    wanted = [[520.9, 0, 325.1], [0, 521.0, 249.7], [0, 0, 1]]
+    np.testing.assert_allclose(first.K, wanted)
 
 
 def test_wrong_tum_listings_are_said(tum_folder: Path) -> None:
@@ -457,12 +484,45 @@ def test_hypersim_distance_becomes_depth(hypersim_folder: Path) -> None:
     np.testing.assert_allclose(frame.depth_m, DEPTH_M, rtol=1e-3)  # stored as 16-bit floats
     assert frame.group == 'hypersim val'
     assert frame.captions == {10: ['chair'], 20: []}  # "otherprop" is no name
-    assert frame.classes is not None and set(np.unique(frame.classes)) == {2, 5, 40}
     assert frame.K is not None and frame.K[0, 0] == pytest.approx(WIDTH * 886.81 / 1024, abs=1e-2)
     edges = frame.boundary
     assert edges is not None
     inner = cv2.erode((LABELS > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     np.testing.assert_array_equal(edges[2:], ((LABELS > 0) & ~inner)[2:])  # outlines, nearer side
+
+
+@pytest.mark.parametrize('tilt', [0.0, 0.1])
+def test_a_hypersim_scene_with_a_camera_of_its_own(hypersim_folder: Path, tilt: float) -> None:
+    import h5py
+
+    ray_of = np.array([[0.4, 0, 0.02], [0, 0.3, -0.05], [tilt, 0, -1]])
+    u = (np.arange(WIDTH) + 0.5) / WIDTH * 2 - 1
+    v = 1 - (np.arange(HEIGHT) + 0.5) / HEIGHT * 2
+    rays = np.stack([*np.meshgrid(u, v), np.ones((HEIGHT, WIDTH))], 2) @ ray_of.T
+    geometry = hypersim_folder / 'ai_001_002' / 'images' / 'scene_cam_00_geometry_hdf5'
+    with h5py.File(geometry / 'frame.0003.depth_meters.hdf5', 'w') as file:
+        file['dataset'] = np.linalg.norm(rays, axis=2) / -rays[..., 2] * DEPTH_M
+    names = [f'M_cam_from_uv_{i}{j}' for i in range(3) for j in range(3)]
+    row = ','.join(map(str, ray_of.ravel()))
+    cameras = hypersim_folder / 'metadata_camera_parameters.csv'
+    cameras.write_text(f'scene_name,{",".join(names)}\nai_001_002,{row}\n')
+    (frame,) = read('hypersim', hypersim_folder)
+    np.testing.assert_allclose(frame.depth_m, DEPTH_M, rtol=1e-5)
+    if tilt:
+        assert frame.K is None
+    else:
+        points = rays / -rays[..., 2:] * (1, -1, -1)  # x right, y down, z forward
+        assert frame.K is not None
+        pixels = points @ frame.K.T
+        rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+        np.testing.assert_allclose(pixels[..., 0], columns, atol=1e-6)
+        np.testing.assert_allclose(pixels[..., 1], rows, atol=1e-6)
+    cameras.write_text(f'scene_name,{",".join(names)}\nai_009_009,{row}\n')
+    with pytest.raises(DatasetError, match='ai_001_002 is not in metadata_camera'):
+        read('hypersim', hypersim_folder)
+    cameras.write_text('scene_name\nai_001_002\n')
+    with pytest.raises(DatasetError, match='not the official cameras'):
+        read('hypersim', hypersim_folder)
 
 
 def test_wrong_hypersim_files_are_said(hypersim_folder: Path) -> None:

@@ -63,6 +63,22 @@ def test_look_alikes_get_no_caption():
     assert captions_of(RED_MUG, [RED_MUG, twin]) == []
 
 
+def test_size_is_a_things_own_whatever_its_pose():
+    """A box turned by 45 degrees has a larger box along the world's axes, and is no bigger."""
+    lying = Described(1, 'book', 'red', 'paper', (0.2, 0.2, 0.05), own_extent_m=(0.2, 0.2, 0.05))
+    turned = Described(2, 'book', 'red', 'paper', (0.28, 0.28, 0.05), own_extent_m=(0.2, 0.2, 0.05))
+    for item in (lying, turned):
+        assert captions_of(item, [lying, turned]) == []
+
+
+def test_what_has_no_noun_may_be_any():
+    gizmo = Described(1, 'gizmo', 'red', '', (0.1, 0.1, 0.1))
+    absent = absent_captions([gizmo], np.random.default_rng(0), 200)
+    assert absent and all(read(caption).colour not in ('', 'red') for caption in absent)
+    assert 'the mug' not in captions_of(BLUE_MUG, [gizmo, BLUE_MUG])
+    assert 'the blue mug' in captions_of(BLUE_MUG, [gizmo, BLUE_MUG])
+
+
 def test_what_prints_hide_is_called_by_no_colour():
     printed = Described(7, 'carton', '', 'paper', (0.1, 0.1, 0.1), ('white', 'red'))
     captions = captions_of(printed, [printed, RED_MUG])

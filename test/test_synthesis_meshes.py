@@ -86,6 +86,29 @@ def test_separate_pieces_are_separate_solids(tmp_path):
     assert len(read_mesh(tmp_path / 'apart.stl', 'apart').solids) == 3
 
 
+@pytest.mark.parametrize('extras', [(), ((0.1, 0.1, 0.1),)])
+def test_a_tilted_card_is_a_thin_board(tmp_path, extras):
+    """Along the world's axes it is not thin at all; a physics engine takes no flat hull."""
+    card = trimesh.Trimesh(
+        [[0, 0, 0], [0.1, 0, 0], [0.1, 0.1, 0], [0, 0.1, 0]], [[0, 1, 2], [0, 2, 3]]
+    )
+    card.apply_transform(trimesh.transformations.rotation_matrix(0.7, [1, 2, 0]))
+    boxes = [trimesh.creation.box(size).apply_translation([0.3, 0, 0]) for size in extras]
+    trimesh.util.concatenate([card, *boxes]).export(tmp_path / 'card.stl')
+    solids = read_mesh(tmp_path / 'card.stl', 'card').solids
+    assert len(solids) == 1
+    for solid in solids:
+        points = np.asarray(solid.points)
+        assert np.linalg.svd(points - points.mean(0), compute_uv=False).min() > 5e-4
+
+
+def test_a_link_that_leads_nowhere_leaves_the_others(tmp_path, caplog):
+    trimesh.creation.box((0.1, 0.1, 0.1)).export(tmp_path / 'cube.stl')
+    (tmp_path / 'gone.stl').symlink_to(tmp_path / 'nowhere.stl')
+    assert [mesh.class_name for mesh in read_folder(tmp_path)] == ['cube']
+    assert 'gone.stl' in caplog.text
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
@@ -131,6 +154,8 @@ def test_a_folder_names_its_classes_and_leaves_broken_ones_out(tmp_path, caplog)
 
 def test_only_words_of_the_vocabulary_are_spoken():
     assert nouns_of('old_mug-3') == ('mug',)
+    assert nouns_of('mugs') == nouns_of('CoffeeMug') == ('mug',)
+    assert nouns_of('glasses') == ('glass',) and nouns_of('pliers') == ('pliers', 'tool')
     assert nouns_of('gizmo') == ()
     gizmo = Described(1, 'gizmo', 'red', '', (0.1, 0.1, 0.1))
     cup = Described(2, 'cup', 'red', 'paper', (0.1, 0.1, 0.1))

@@ -36,4 +36,5 @@ def test_a_cluster_makes_the_same_bytes_and_names_what_fails(tmp_path: Path) -> 
     for one, other in zip(alone, jobs, strict=True):
         assert one.path.read_bytes() == other.path.read_bytes()
     names = sorted(path.name for path in (tmp_path / 'cluster').iterdir())
-    assert names == ['test-000000.tar', 'test-000001.tar']  # and nothing half-written
+    ends = ('job.json', 'tar')  # and nothing half-written
+    assert names == [f'test-00000{number}.{end}' for number in (0, 1) for end in ends]

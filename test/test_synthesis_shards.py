@@ -23,11 +23,19 @@ from focus_depth_ros.synthesis.sample import (
     Sample,
     SceneObject,
     decode_sample,
+    encode_image,
     encode_sample,
     read_shard,
     write_sample,
 )
-from focus_depth_ros.synthesis.shards import Job, missing, plan, remove_abandoned, render_shard
+from focus_depth_ros.synthesis.shards import (
+    Job,
+    missing,
+    plan,
+    remove_abandoned,
+    render_shard,
+    store_shard,
+)
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.stock import Stock
 
@@ -96,12 +104,46 @@ def test_broken_shards_are_named(sample, tmp_path):
         decode_sample(files, 'k7')
 
 
+@pytest.mark.parametrize(
+    ('ending', 'content', 'said'),
+    [
+        ('json', b'{', 'json is not of this format'),
+        ('json', b'{"objects": []}', "KeyError\\('K'\\)"),
+        ('json', b'[]', 'json is not of this format'),
+        ('depth.png', encode_image('.png', np.ones((240, 320), np.uint8)), 'depth.png is uint8'),
+        ('ids.png', encode_image('.png', np.ones((24, 32), np.uint8)), 'ids.png is uint8'),
+    ],
+)
+def test_broken_frames_are_named(sample, ending, content, said):
+    with pytest.raises(ValueError, match=f'k7: .*{said}'):
+        decode_sample(encode_sample(sample) | {ending: content}, 'k7')
+
+
 def test_plan_covers_every_scene_once(tmp_path):
     jobs = plan(tmp_path, 'train', 4, 120)
     assert [(job.first_scene, job.last_scene) for job in jobs] == [(0, 50), (50, 100), (100, 120)]
     assert sum(job.frames for job in jobs) == 600
     jobs[1].path.touch()
     assert [job.number for job in missing(jobs)] == [0, 2]
+
+
+def test_a_shard_that_others_asked_for_is_not_taken(tmp_path):
+    few = plan(tmp_path, 'train', 4, 60)
+    for job in few:
+        store_shard(job, b'frames')
+    assert not missing(few)
+    assert not missing(plan(tmp_path, 'train', 4, 55))
+    assert [job.number for job in missing(plan(tmp_path, 'train', 4, 100))] == [1]
+    for other in (
+        plan(tmp_path, 'train', 5, 60),
+        plan(tmp_path, 'train', 4, 60, themes=('tote',)),
+        plan(tmp_path, 'train', 4, 60, extras=True, width=480),
+        plan(tmp_path, 'train', 4, 60, scenes_per_shard=5),
+    ):
+        with pytest.raises(ValueError, match=r'train-00000\d\.tar is another shard'):
+            missing(other)
+    few[0].note_path.write_text('broken')
+    assert not missing(few)
 
 
 def test_cameras_come_from_25_cm_to_3_m() -> None:

@@ -87,3 +87,18 @@ def test_without_rerun_the_sheets_still_come(
     shown(tmp_path)
     assert not (tmp_path / 'scenes.rrd').exists()
     assert 'rerun is not installed' in capsys.readouterr().out
+
+
+def test_frames_of_several_sizes_share_a_sheet(tmp_path: Path) -> None:
+    wide = frame()
+    larger = {
+        name: cv2.resize(getattr(wide, name), (480, 360), interpolation=cv2.INTER_NEAREST)
+        for name in ('rgb', 'depth_m', 'ids', 'boundary')
+    }
+    sheet = view.contact_sheet([wide, replace(wide, **larger)])
+    assert sheet.shape == (256, 2 * 1280, 3) and sheet[:, 1280:].std() > 10
+
+
+def test_no_frames_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='--frames must be at least 1'):
+        view.run(argparse.Namespace(folder=tmp_path, out=None, frames=0))

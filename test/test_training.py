@@ -10,6 +10,7 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from block_scene import sample
@@ -31,6 +32,7 @@ from focus_depth_ros.training import average, compact_losses, muon, train  # noq
 from focus_depth_ros.training.augmentation import (  # noqa: E402
     View,
     apply_view,
+    degrade,
     draw_near_view,
     draw_view,
 )
@@ -101,9 +103,39 @@ def test_relations_are_mirrored_with_the_picture_and_need_their_anchor_in_view()
     mirror = apply_view(frame, View(0, 0, width, height, True))
     captions = [row.caption for row in mirror.objects[0].relation_captions]
     assert captions == ['the mug right of the box', 'the right mug']
-    assert _relations_in_view(frame, frame.objects[0]) == [row.caption for row in said]
+    assert _relations_in_view(frame, frame.objects[0], False) == [row.caption for row in said]
     gone = replace(frame, ids=np.where(frame.ids == anchor.id, 0, frame.ids).astype(np.uint8))
-    assert _relations_in_view(gone, gone.objects[0]) == []
+    assert _relations_in_view(gone, gone.objects[0], boxed=False) == []
+    # in a second look words come with a box, and the first look has seen the anchor
+    shares = PromptShares(
+        box=0.0, text=1.0, absent_of_text=0.5, relation_of_text=1.0, box_of_text=1.0
+    )
+    gone = replace(gone, absent_relation_captions=['the mug right of the box'])
+    made = example(gone, SHAPE, np.random.default_rng(0), 60, shares, augment=False)
+    told = [tuple(caption_words(row.caption)) for row in said]
+    for kind, words in zip(made['kind'], made['words'], strict=True):
+        fits = tuple(words) in told
+        assert fits == (kind == TEXT_PROMPT)
+        plain = [tuple(caption_words(text)) for text in ('the blue mug', 'the box')]
+        assert fits or tuple(words) in plain  # no relation, which the window cannot refute
+    assert set(made['kind']) == {TEXT_PROMPT, ABSENT_PROMPT}
+
+
+def test_a_box_round_what_holds_the_target_is_no_wrong_box() -> None:
+    frame = sample()
+    rows, columns = np.nonzero(frame.ids == 4)
+    frame.ids[rows.min() : rows.min() + 3, columns.min() : columns.max() + 1] = 5
+    frame.ids[rows.max() - 2 : rows.max() + 1, columns.min() : columns.max() + 1] = 5
+    bowl = replace(frame.objects[0], id=5, class_name='bowl', visible_px=600, captions=[])
+    frame = replace(frame, objects=[frame.objects[0], bowl])
+    shares = PromptShares(
+        box=0.0, text=1.0, absent_of_text=0.0, relation_of_text=0.0, box_of_text=1.0
+    )
+    made = example(frame, SHAPE, np.random.default_rng(0), 200, shares, augment=False)
+    fits = made['kind'] == TEXT_PROMPT
+    assert fits.mean() > 0.9
+    for x0, y0, x1, y1 in np.rint(made['box'][~fits] * (320, 240, 320, 240)).astype(int):
+        assert (frame.ids[y0:y1, x0:x1] == 4).sum() < 0.5 * (frame.ids == 4).sum()
 
 
 def test_example_answers_each_kind_of_prompt() -> None:
@@ -274,7 +306,7 @@ def test_words_with_a_box_hold_only_where_both_are() -> None:
 
 def test_what_a_window_leaves_out_is_not_in_view() -> None:
     frame = sample()
-    gone = replace(frame.objects[0], id=9, captions=['the white pitcher'])
+    gone = replace(frame.objects[0], id=9, captions=['the white pitcher', 'the small pitcher'])
     frame = replace(frame, objects=[*frame.objects, gone], absent_captions=['the blue mug'])
     shares = PromptShares(box=0.0, text=1.0, absent_of_text=1.0, relation_of_text=0.0)
     made = example(frame, SHAPE, np.random.default_rng(0), 60, shares, augment=False)
@@ -581,3 +613,23 @@ def test_a_batch_that_cannot_be_shared_is_refused(shards: Path) -> None:
     order = DrawOrder(shards, 0, batch=4)
     first, second = (next(iter(RankShare(order, rank, 2))) for rank in (0, 1))
     assert first + second == next(iter(DrawOrder(shards, 0, batch=4)))
+
+
+def test_jpeg_weighs_colours_as_a_camera_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV's order goes into its encoder, and the picture's own order comes back."""
+    rgb = np.full((64, 64, 3), (200, 60, 40), np.uint8)
+    written: list[np.ndarray] = []
+    encode = cv2.imencode
+
+    def noted(ending: str, image: np.ndarray, options: list[int]) -> tuple[bool, np.ndarray]:
+        written.append(image.copy())
+        return encode(ending, image, options)
+
+    monkeypatch.setattr(cv2, 'imencode', noted)
+    for seed in range(30):
+        found = degrade(rgb, np.random.default_rng(seed))
+        if written:
+            break
+    (bgr,) = written
+    assert bgr[..., 2].mean() > bgr[..., 0].mean() + 50
+    assert found[..., 0].mean() > found[..., 2].mean() + 50

@@ -32,7 +32,7 @@ class LabelledFrame:
     targets: id -> texts that fit this target alone (often none); `relations` likewise with texts
     that name it by what stands round it. absent_captions and absent_relations fit nothing in view.
     boundary and contact bool (H,W): true occlusion boundaries, and edges that are not to
-    count; None = not known. classes uint16 (H,W): semantic class a pixel, 0 = none.
+    count; None = not known.
     sensor_depth_m float32 (H,W): what a depth camera saw, where that is not the truth.
     `group`: what the frame is summed up with.
     """
@@ -49,7 +49,6 @@ class LabelledFrame:
     absent_relations: list[str] = field(default_factory=list)
     boundary: NDArray[np.bool_] | None = None
     contact: NDArray[np.bool_] | None = None
-    classes: NDArray[np.uint16] | None = None
     sensor_depth_m: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
@@ -61,7 +60,6 @@ class LabelledFrame:
         self._check('K', self.K, np.float64, (3, 3))
         self._check('boundary', self.boundary, np.bool_, size)
         self._check('contact', self.contact, np.bool_, size)
-        self._check('classes', self.classes, np.uint16, size)
         self._check('sensor_depth_m', self.sensor_depth_m, np.float32, size)
 
     def _check(

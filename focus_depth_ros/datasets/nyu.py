@@ -56,7 +56,6 @@ def frames(path: Path) -> Iterator[LabelledFrame]:
                 ids=ids,
                 K=np.array([[FX, 0, CX - LEFT], [0, FY, CY - TOP], [0, 0, 1]], np.float64),
                 captions=nameless(ids) | unique_names(by_id, ids),
-                classes=classes,
             )
 
 

@@ -13,6 +13,7 @@ part of its name does, and frames with a sensor's depth stand apart.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def frames(folder: Path) -> Iterator[LabelledFrame]:
         rows = json.loads(listing.read_text(encoding='utf-8'))
     except json.JSONDecodeError as error:
         raise DatasetError(f'{listing}: not JSON ({error})') from error
+    if not isinstance(rows, list):
+        raise DatasetError(f'{listing}: holds no list of frames')
     for row in rows:
         yield _frame(folder, row, listing)
 
@@ -45,6 +48,10 @@ def _frame(folder: Path, row: dict[str, Any], listing: Path) -> LabelledFrame:
         name, unit_m = str(row['name']), float(row['depth_unit_m'])
         K = np.array(row['K'], np.float64).reshape(3, 3)
         names = {int(label): str(name) for label, name in row['objects'].items()}
+        if not (math.isfinite(unit_m) and unit_m > 0) or K[0, 0] <= 0 or K[1, 1] <= 0:
+            raise ValueError('depth_unit_m and focal lengths have to be above 0')
+        if min(names, default=1) < 1:
+            raise ValueError('labels of objects begin at 1; 0 is what belongs to none')
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(
             f'{listing}: a frame needs name, depth_unit_m, K (9 numbers) and objects; '

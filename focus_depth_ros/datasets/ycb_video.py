@@ -9,6 +9,7 @@ The meta file's `factor_depth` divides depth into metres, `intrinsic_matrix` is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,12 +35,15 @@ def frames(folder: Path) -> Iterator[LabelledFrame]:
         meta = read_mat(data / f'{key}-meta.mat', ('factor_depth', 'intrinsic_matrix'))
         if meta['factor_depth'].size != 1 or meta['intrinsic_matrix'].shape != (3, 3):
             raise DatasetError(f'{data / key}-meta.mat: no single depth factor and 3x3 matrix')
+        factor = float(meta['factor_depth'].item())
+        if not (math.isfinite(factor) and factor > 0):
+            raise DatasetError(f'{data / key}-meta.mat: factor_depth is {factor:g}')
         ids = read_plane(data / f'{key}-label.png').astype(np.int32)
         yield LabelledFrame(
             name=f'ycb_video/{key}',
             group='ycb_video',
             rgb=read_rgb(data / f'{key}-color.png'),
-            depth_m=read_depth(data / f'{key}-depth.png', 1 / float(meta['factor_depth'].item())),
+            depth_m=read_depth(data / f'{key}-depth.png', 1 / factor),
             ids=ids,
             K=meta['intrinsic_matrix'].astype(np.float64),
             captions=nameless(ids) | unique_names(names, ids),

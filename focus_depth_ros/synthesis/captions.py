@@ -23,8 +23,9 @@ _MOST_CAPTIONS = 8
 
 @dataclass(frozen=True)
 class Described:
-    """What a caption may speak of. extent_m: (3,) size in the world, z up.
+    """What a caption may speak of. extent_m: (3,) size in the world, z up, as it lies.
 
+    own_extent_m: (3,) in its own frame, the same in every pose; without it, extent_m.
     colour: what everyone would call it, empty where there is no such word; other_colours: what
     someone might call it (seen_colours.py).
     """
@@ -35,6 +36,12 @@ class Described:
     material: str
     extent_m: tuple[float, float, float]
     other_colours: tuple[str, ...] = ()
+    own_extent_m: tuple[float, ...] = ()
+
+    @property
+    def size_m(self) -> float:
+        """Its diagonal, by which it is big or small, however it is turned."""
+        return math.hypot(*(self.own_extent_m or self.extent_m))
 
 
 @dataclass(frozen=True)
@@ -80,16 +87,16 @@ def may_fit(phrase: Phrase, item: Described, visible: list[Described]) -> bool:
         return upright and all(
             item.extent_m[2] > _CLEARLY_LARGER * other.extent_m[2] for other in others
         )
-    size = math.hypot(*item.extent_m)
-    sizes = [math.hypot(*other.extent_m) for other in others]
+    sizes = [other.size_m for other in others]
     if phrase.size == 'big':
-        return size > _CLEARLY_LARGER * max(sizes)
-    return size * _CLEARLY_LARGER < min(sizes)
+        return item.size_m > _CLEARLY_LARGER * max(sizes)
+    return item.size_m * _CLEARLY_LARGER < min(sizes)
 
 
 def _may_fit_plainly(phrase: Phrase, item: Described) -> bool:
+    known = nouns_of(item.class_name)  # without any, it may be whatever someone takes it for
     return (
-        phrase.noun in nouns(item.class_name)
+        (not known or phrase.noun in (*known, GENERIC_NOUN))
         and phrase.colour in ('', item.colour, *item.other_colours)
         and phrase.material in ('', item.material)
     )

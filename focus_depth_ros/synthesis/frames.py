@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 MIN_VISIBLE_SHARE = 100 / (WIDTH_PX * HEIGHT_PX)
 """Of the picture, that an object must cover to have captions."""
 FIRST_FIXTURE_PART = 256
+TOTE_NOUN = 'box'
+"""What the tote may be taken for. It is no object, so in its scenes nobody says the word."""
 _TRIES = 6
 _SENSOR_STREAM = (77, 1)
 _WORDS_STREAM = (78, 1)
@@ -62,7 +64,14 @@ def described(number: int, placed: Placed) -> Described:
     """What captions may say of a placed object."""
     thing = placed.thing
     x, y, z = (round(float(value), 4) for value in placed.mesh.extent_m)
-    return Described(number, thing.class_name, thing.colour, thing.material, (x, y, z))
+    return Described(
+        number,
+        thing.class_name,
+        thing.colour,
+        thing.material,
+        (x, y, z),
+        own_extent_m=tuple(thing.mesh.extent_m),
+    )
 
 
 def object_ids(labels: Labels) -> NDArray[np.uint8]:
@@ -79,10 +88,8 @@ class Spoken:
     absent_relations: list[str]
 
 
-def as_seen(item: Described, placed: Placed, shares: Mapping[str, float]) -> Described:
+def as_seen(item: Described, shares: Mapping[str, float]) -> Described:
     """The object with the colours it is called by; a transparent one shows those behind it."""
-    if placed.thing.look.alpha < 1:
-        return item
     colour, others = called(item.colour, shares)
     return replace(item, colour=colour, other_colours=others)
 
@@ -99,8 +106,7 @@ def describe(
     seen = {n: placed for n, placed in enumerate(scene.placed, 1) if counts[n] > 0}
     shares = colour_shares(unlit, ids, seen)
     present = [
-        as_seen(described(number, placed), placed, shares[number])
-        for number, placed in seen.items()
+        as_seen(described(number, placed), shares[number]) for number, placed in seen.items()
     ]
     named = [item for item in present if counts[item.id] >= MIN_VISIBLE_SHARE * ids.size]
     speaker = Speaker(named, graph, rng)
@@ -120,7 +126,27 @@ def describe(
                 other_colours=item.other_colours,
             )
         )
-    return Spoken(objects, absent_captions(present, rng), speaker.absent(present))
+    spoken = Spoken(objects, absent_captions(present, rng), speaker.absent(present))
+    return without(TOTE_NOUN, spoken) if scene.theme == 'tote' else spoken
+
+
+def without(word: str, spoken: Spoken) -> Spoken:
+    """What is said without the word."""
+
+    def kept(captions: list[str]) -> list[str]:
+        return [caption for caption in captions if word not in caption.split()]
+
+    objects = [
+        replace(
+            item,
+            captions=kept(item.captions),
+            relation_captions=[
+                row for row in item.relation_captions if word not in row.caption.split()
+            ],
+        )
+        for item in spoken.objects
+    ]
+    return Spoken(objects, kept(spoken.absent), kept(spoken.absent_relations))
 
 
 def make_frame(

@@ -91,10 +91,10 @@ _LIES = {
 }
 
 
-def resting(thing: Thing, rng: np.random.Generator, may_lie: bool = True) -> Mesh:
+def resting(thing: Thing, rng: np.random.Generator) -> Mesh:
     """The thing in a pose it may rest in, turned at random about the vertical."""
     mesh = thing.mesh
-    if may_lie and rng.random() < _LIES.get(thing.class_name, 0.0):
+    if rng.random() < _LIES.get(thing.class_name, 0.0):
         if thing.class_name in ('bowl', 'pot', 'basket'):
             mesh = mesh.transformed(rotation('x', np.pi))
         else:

@@ -224,22 +224,38 @@ def decode_sample(files: dict[str, bytes], where: str = 'sample') -> Sample:
             amodal=outlines.reshape(-1, height, outlines.shape[1])[:count],
         )
 
-    row = json.loads(files['json'])
     ids = image('ids.png', cv2.IMREAD_UNCHANGED)
-    return Sample(
-        rgb=np.ascontiguousarray(image('rgb.jpg', cv2.IMREAD_COLOR)[:, :, ::-1]),
-        depth_m=counts_to_depth(image('depth.png', cv2.IMREAD_UNCHANGED)),
-        ids=ids,
-        boundary=image('boundary.png', cv2.IMREAD_UNCHANGED),
-        K=np.array(row['K'], np.float64),
-        objects=[_object_from_json(item) for item in row['objects']],
-        absent_captions=list(row['absent_captions']),
-        absent_relation_captions=list(row.get('absent_relation_captions', [])),
-        theme=row['theme'],
-        seed=int(row['seed']),
-        camera_pose=np.array(row['camera_pose'], np.float64),
-        extras=extras(ids.shape[0], len(row['objects'])),
-    )
+    depth_counts = image('depth.png', cv2.IMREAD_UNCHANGED)
+    boundary = image('boundary.png', cv2.IMREAD_UNCHANGED)
+    rgb = np.ascontiguousarray(image('rgb.jpg', cv2.IMREAD_COLOR)[:, :, ::-1])
+    for ending, plane, kind in (
+        ('ids.png', ids, np.uint8),
+        ('depth.png', depth_counts, np.uint16),
+        ('boundary.png', boundary, np.uint8),
+    ):
+        if plane.dtype != kind or plane.shape != rgb.shape[:2]:
+            raise ValueError(
+                f'{where}: {ending} is {plane.dtype} {plane.shape}, '
+                f'it should be {np.dtype(kind)} {rgb.shape[:2]}'
+            )
+    try:
+        row = json.loads(files['json'])
+        return Sample(
+            rgb=rgb,
+            depth_m=counts_to_depth(depth_counts),
+            ids=ids,
+            boundary=boundary,
+            K=np.array(row['K'], np.float64),
+            objects=[_object_from_json(item) for item in row['objects']],
+            absent_captions=list(row['absent_captions']),
+            absent_relation_captions=list(row.get('absent_relation_captions', [])),
+            theme=row['theme'],
+            seed=int(row['seed']),
+            camera_pose=np.array(row['camera_pose'], np.float64),
+            extras=extras(ids.shape[0], len(row['objects'])),
+        )
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f'{where}: json is not of this format ({error!r})') from error
 
 
 def write_sample(shard: tarfile.TarFile, key: str, sample: Sample) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from focus_depth_ros.synthesis.cameras import WIDTH_PX
 from focus_depth_ros.synthesis.frames import scene_frames
@@ -53,6 +54,20 @@ class Job:
         return self.folder / f'{self.split}-{self.number:06d}.tar'
 
     @property
+    def note(self) -> dict[str, Any]:
+        """What it was asked for: written beside the shard, so that no other one passes for it."""
+        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        del asked['folder'], asked['number']
+        for name in ('meshes', 'photographs'):
+            asked[name] = str(asked[name].resolve()) if asked[name] else None
+        return asked | {'themes': list(self.themes)}
+
+    @property
+    def note_path(self) -> Path:
+        """Where the note lies."""
+        return self.path.with_suffix('.job.json')
+
+    @property
     def frames(self) -> int:
         """How many frames it holds."""
         return (self.last_scene - self.first_scene) * VIEWS_PER_SCENE
@@ -94,8 +109,24 @@ def plan(
 
 
 def missing(jobs: Iterator[Job] | list[Job]) -> list[Job]:
-    """Those whose shard is not there yet."""
-    return [job for job in jobs if not job.path.exists()]
+    """Those whose shard is not there yet, or holds the first of its scenes only.
+
+    Raises ValueError where a shard of other scenes lies in its place. One without a note is taken
+    for what it is called.
+    """
+    return [job for job in jobs if not (job.path.exists() and _holds_all(job))]
+
+
+def _holds_all(job: Job) -> bool:
+    try:
+        found = json.loads(job.note_path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return True
+    other = {name for name, value in job.note.items() if found.get(name) != value}
+    if other - {'last_scene'}:
+        said = ', '.join(f'{name} {found.get(name)} for {job.note[name]}' for name in sorted(other))
+        raise ValueError(f'{job.path} is another shard ({said}): render into another folder')
+    return not other or found['last_scene'] > job.last_scene
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -149,7 +180,9 @@ def _placed(job: Job) -> Iterator[BinaryIO]:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
+    job.note_path.unlink(missing_ok=True)  # of a shorter shard, which goes now
     temporary.rename(job.path)
+    job.note_path.write_text(json.dumps(job.note) + '\n', encoding='utf-8')
 
 
 def draw_shard(job: Job, stream: BinaryIO, renderer: Renderer) -> None:

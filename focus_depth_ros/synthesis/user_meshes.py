@@ -14,8 +14,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from focus_depth_ros.synthesis.collision import Solid, cuboid
+from focus_depth_ros.synthesis.collision import Solid
 from focus_depth_ros.synthesis.materials import OBJECT_TEXTURE_PX, Texture
 from focus_depth_ros.synthesis.meshes import Mesh, rotation
 
@@ -91,9 +92,13 @@ def _load(path: Path) -> Any:
     """The file as one triangle mesh whose numbers are finite."""
     import trimesh
 
-    if path.stat().st_size > MOST_BYTES:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise MeshError(f'{path}: cannot be read ({error.strerror})') from error
+    if size > MOST_BYTES:
         raise MeshError(
-            f'{path}: {path.stat().st_size / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB. '
+            f'{path}: {size / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB. '
             'Simplify the mesh, for example in Blender or MeshLab'
         )
     try:
@@ -152,15 +157,32 @@ def _as_mesh(shape: Any, both_sides: bool) -> Mesh:
 
 
 def _solids(shape: Any) -> tuple[Solid, ...]:
-    """A hull of each separate piece; things as flat as paper become a thin board."""
-    low, high = np.array(shape.bounds)
-    if (high - low).min() < _THINNEST_M:
-        return (cuboid(low - _THINNEST_M / 2, high + _THINNEST_M / 2),)
+    """A hull of each separate piece; things as flat as paper, or as a wire, get some thickness."""
     pieces = shape.split(only_watertight=False) if shape.body_count > 1 else [shape]
-    solid = [piece for piece in pieces if np.min(piece.extents) > _THINNEST_M]
+    solid = [piece for piece in pieces if _spreads(piece.vertices)[0].min() > _THINNEST_M]
     if not 0 < len(solid) <= _MOST_PIECES:
         solid = [shape]
-    return tuple(Solid(points=np.array(piece.convex_hull.vertices)) for piece in solid)
+    return tuple(Solid(points=_hull(_thickened(piece.vertices))) for piece in solid)
+
+
+def _spreads(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far points (N, 3) spread along their own three axes, m, and those axes as rows."""
+    axes = np.linalg.eigh(np.cov(points.T))[1].T
+    return np.ptp(points @ axes.T, axis=0), axes
+
+
+def _thickened(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    for spread, axis in zip(*_spreads(points), strict=True):
+        if spread < _THINNEST_M:
+            off = axis * _THINNEST_M / 2
+            points = np.concatenate([points - off, points + off])
+    return points
+
+
+def _hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.spatial import ConvexHull
+
+    return np.asarray(points[ConvexHull(points).vertices], np.float64)
 
 
 def _texture(shape: Any) -> Texture | None:

@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write a sheet a theme, and the recording. Returns 0; ValueError when nothing is to see."""
+    if arguments.frames < 1:
+        raise ValueError('--frames must be at least 1')
     shards = sorted(arguments.folder.glob('*.tar'))
     if not shards:
         raise ValueError(f'{arguments.folder} holds no shards (*.tar); render some first')
@@ -87,6 +89,8 @@ def _all_samples(shards: Iterable[Path]) -> Iterator[Sample]:
 def contact_sheet(samples: list[Sample]) -> NDArray[np.uint8]:
     """All frames, two side by side, RGB."""
     panels = [panel(sample) for sample in samples]
+    height, width = panels[0].shape[:2]
+    panels = [np.asarray(cv2.resize(one, (width, height)), np.uint8) for one in panels]
     blank = np.zeros_like(panels[0])
     panels += [blank] * (len(panels) % 2)
     rows = [np.hstack(panels[k : k + 2]) for k in range(0, len(panels), 2)]

@@ -88,12 +88,19 @@ NOUNS = frozenset(word for words in CLASS_WORDS.values() for word in words)
 def nouns_of(class_name: str) -> tuple[str, ...]:
     """The nouns that fit a class, without the generic one.
 
-    A user's own class has those nouns that its name holds: `old_mug_3` is a mug, a `gizmo` has
-    none and is only spoken of as an object.
+    A user's own class has those nouns that its name holds, in the plural too: `old_mug_3`,
+    `CoffeeMugs` are mugs, a `gizmo` has none and is only spoken of as an object.
     """
     if class_name in CLASS_WORDS:
         return CLASS_WORDS[class_name]
-    return tuple(word for word in re.findall('[a-z]+', class_name.lower()) if word in NOUNS)
+    words = [word.lower() for word in re.findall('[A-Z]?[a-z]+|[A-Z]+', class_name)]
+    singular = (
+        next((form for form in (word, word[:-1], word[:-2]) if form in NOUNS), '')
+        if word.endswith('s')
+        else word
+        for word in words
+    )
+    return tuple(dict.fromkeys(word for word in singular if word in NOUNS))
 
 
 RELATIONS: tuple[str, ...] = ('left of', 'right of', 'behind', 'in front of', 'on', 'in')

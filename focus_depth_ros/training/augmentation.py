@@ -141,10 +141,10 @@ def degrade(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     result = (np.clip(picture, 0, 1) * 255.0 + 0.5).astype(np.uint8)
     if rng.random() < 0.4:
         quality = int(rng.integers(35, 95))
-        done, data = cv2.imencode('.jpg', result, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        done, data = cv2.imencode('.jpg', result[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if done else None
         if decoded is not None:
-            result = decoded.astype(np.uint8)
+            result = decoded[..., ::-1].astype(np.uint8)
     return np.asarray(result)
 
 

@@ -53,6 +53,8 @@ ROUGH_JITTER = 0.35
 """How far a side of the box that comes with words may be off, as a share of the box."""
 WRONG_BOX_SHARE = 0.3
 """Of the boxes that come with words: round another thing, so that nothing is what both say."""
+AGREES = 0.5
+"""Of a thing's pixels: a box round another one that holds so many is no wrong box for it."""
 LEFT_OUT_SHARE = 0.5
 """Of the plain captions that fit nothing: of a thing that the window leaves out, where one is."""
 SMALLEST_TARGET = 0.001
@@ -197,23 +199,25 @@ def _said(
     """A caption, with a rough box at times; None when nothing in view has one."""
     nothing = np.zeros(grid, np.float32)
     by_relation = rng.random() < shares.relation_of_text
-    absent = _absent_captions(seen, by_relation, rng)
+    boxed = rng.random() < shares.box_of_text
+    absent = _absent_captions(seen, by_relation and not (boxed and _left_out(seen)), rng)
     answers = ((item.id, _target_mask(seen, item, grid)) for item in seen.objects)
     masks = {key: mask for key, mask in answers if mask is not None}
     in_view = [item for item in _classes_shuffled(seen.objects, rng) if item.id in masks]
-    boxed = rng.random() < shares.box_of_text
     if absent and rng.random() < shares.absent_of_text:
         box = _rough_box(seen, in_view if boxed else [], rng)
         return Question(ABSENT_PROMPT, box, caption_words(_one_of(absent, rng)), nothing)
     for item in in_view:
-        captions = _relations_in_view(seen, item) if by_relation else item.captions
+        captions = _relations_in_view(seen, item, boxed) if by_relation else item.captions
         captions = captions or item.captions
         if not captions:
             continue
         words = caption_words(_one_of(captions, rng))
         others = [other for other in in_view if other is not item]
         if boxed and others and rng.random() < WRONG_BOX_SHARE:
-            return Question(ABSENT_PROMPT, _rough_box(seen, others, rng), words, nothing)
+            box = _rough_box(seen, others, rng)
+            if _share_within(seen.ids == item.id, box) < AGREES:
+                return Question(ABSENT_PROMPT, box, words, nothing)
         box = _rough_box(seen, [item] if boxed else [], rng)
         return Question(TEXT_PROMPT, box, words, masks[item.id], item.id)
     return None
@@ -229,16 +233,30 @@ def _rough_box(
     return jittered(normalised_box(seen.ids == item.id), rng, ROUGH_JITTER)
 
 
+def _share_within(mask: NDArray[np.bool_], box: NDArray[np.float32]) -> float:
+    """Which part of a mask's pixels a box xyxy / picture size holds."""
+    height, width = mask.shape
+    x0, y0, x1, y1 = np.rint(box * (width, height, width, height)).astype(int)
+    return float(mask[y0:y1, x0:x1].sum() / max(int(mask.sum()), 1))
+
+
+def _left_out(seen: Sample) -> list[SceneObject]:
+    """What the frame shows and this window of it does not."""
+    return [item for item in seen.objects if not (seen.ids == item.id).any()]
+
+
 def _absent_captions(seen: Sample, by_relation: bool, rng: np.random.Generator) -> list[str]:
     """Captions that fit nothing in view: of nothing in the frame, or of what the window leaves out.
 
-    A caption singles out one object of the whole frame. A combination that is kept from train is
-    never there: said to be absent, it would be learned so.
+    A caption singles out one object of the whole frame; one by size says nothing of a window that
+    lacks what it was compared with. A combination that is kept from train is never there: said to
+    be absent, it would be learned so.
     """
     absent = (by_relation and seen.absent_relation_captions) or seen.absent_captions
-    left_out = [item for item in seen.objects if not (seen.ids == item.id).any()]
+    left_out = _left_out(seen)
     if left_out and not by_relation and rng.random() < LEFT_OUT_SHARE:
-        absent = [caption for item in left_out for caption in item.captions] or absent
+        captions = [caption for item in left_out for caption in item.captions]
+        absent = [said for said in captions if not set(said.split()) & set(SIZES)] or absent
     return [caption for caption in absent if not names_kept_combination(caption)]
 
 
@@ -246,11 +264,14 @@ def _one_of(captions: Sequence[str], rng: np.random.Generator) -> str:
     return captions[int(rng.integers(len(captions)))]
 
 
-def _relations_in_view(seen: Sample, item: SceneObject) -> list[str]:
+def _relations_in_view(seen: Sample, item: SceneObject, boxed: bool) -> list[str]:
     """The item's captions by relation of which the window has cut nothing off.
 
-    A window may hide an anchor, or the one can that is farther left.
+    A window may hide an anchor, or the one can that is farther left. Where a box comes with the
+    words, as in a second look, the first one has seen all that, and the window need not.
     """
+    if boxed:
+        return [said.caption for said in item.relation_captions]
     whole = {other.id for other in seen.objects if _visible_share(seen, other) > WHOLE_SHARE}
     if len(whole) == len(seen.objects):
         return [said.caption for said in item.relation_captions]
