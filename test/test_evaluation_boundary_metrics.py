@@ -171,7 +171,12 @@ def test_scale_invariant_boundary_f1() -> None:
     square = np.full((60, 80), 2.0, np.float32)
     square[20:40, 30:50] = 1.0
     assert depth_edges.boundary_f1(7 * square, square, EVERYWHERE) == pytest.approx(1.0)
-    assert depth_edges.boundary_f1(7 * step(40), step(40), EVERYWHERE) == pytest.approx(0.25)
+    assert depth_edges.boundary_f1(7 * step(40), step(40), EVERYWHERE) == pytest.approx(1.0)
+    # A step that is not there, to the left, beside the true ones: half of the directions is wrong.
+    doubled = step(40).copy()
+    doubled[:, :10] = 4.0
+    found = depth_edges.boundary_f1(doubled, step(40), EVERYWHERE)
+    assert found == pytest.approx(2 * 0.5 * 0.5 / (0.5 + 0.5))
     assert depth_edges.boundary_f1(np.ones_like(square), square, EVERYWHERE) == 0
     # Right up to a ratio of 1.15 only: 5 of the 10 ratios, weighted by themselves.
     soft = np.where(square == 1, 1.0, 1.15).astype(np.float32)
@@ -180,4 +185,4 @@ def test_scale_invariant_boundary_f1() -> None:
     assert depth_edges.boundary_f1(soft, square, EVERYWHERE) == pytest.approx(expected)
     hidden = EVERYWHERE.copy()
     hidden[18:42, 28:52] = False
-    assert depth_edges.boundary_f1(square, square, hidden) == 0
+    assert np.isnan(depth_edges.boundary_f1(square, square, hidden))

@@ -136,6 +136,26 @@ def test_metres_are_lost_in_training() -> None:
         assert metric.tolist() == [[scale, 0.0]]
 
 
+@torch.no_grad()
+def test_a_trained_networks_confidence_is_its_masks() -> None:
+    """SAM3's scores read the tokens that have learned on, and nothing trains them."""
+    network = tiny_focus_depth(FocusDepthShape(56, boundaries=False))
+    features = network.encode(torch.rand(1, 3, 112, 112))
+    words = torch.zeros(1, 8, dtype=torch.int32)
+    words[0, :3] = torch.tensor([98, 7, 99])
+    inputs = (*features.values(), torch.tensor([[0.2, 0.2, 0.7, 0.8]]), words)
+    given = {}
+    for trained in (False, True):
+        graph = export.FocusGraph(network, by_instance=False, trained=trained)
+        before = graph(*inputs)[3]
+        for parameter in network.sam3.model.detr_decoder.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        given[trained] = before, graph(*inputs)[3]
+    assert not torch.equal(*given[False]) and torch.equal(*given[True])
+    assert export.certainty(torch.tensor([[[0.6, 0.8, 0.2]]])).item() == pytest.approx(0.7)
+    assert export.certainty(torch.zeros(1, 2, 2)).item() == 0
+
+
 def test_controls_are_exported_as_what_they_are_or_not_at_all(
     pairs: ClipBytePairs, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ torch.set_num_threads(1)
 from foundation_cases import SAM_SIDE, picture, tiny_depth, tiny_focus_depth  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from focus_depth_ros import training  # noqa: E402
 from focus_depth_ros.networks.foundation.attention import (  # noqa: E402
     EXPLICIT,
     FUSED,
@@ -24,6 +25,7 @@ from focus_depth_ros.networks.foundation.depth_anything import (  # noqa: E402
     Kind,
 )
 from focus_depth_ros.networks.foundation.focus_depth import (  # noqa: E402
+    SHARE_RATE,
     FocusDepth,
     FocusDepthShape,
     area_weights,
@@ -38,6 +40,8 @@ from focus_depth_ros.networks.foundation.trained_weights import (  # noqa: E402
     save_trained,
 )
 from focus_depth_ros.networks.mssa import FusionVariant, variant_of, vary  # noqa: E402
+from focus_depth_ros.training.config import read_config  # noqa: E402
+from focus_depth_ros.training.stages import learning_rate_share, stage_bounds  # noqa: E402
 
 SIDE = 56
 BOXES = [[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
@@ -154,6 +158,21 @@ def test_published_sizes_of_depth_anything(
     idle = 2 * (9 * features**2 + features)  # a layer of the coarsest fusion that is never asked
     count = idle + sum(value.numel() for value in network.parameters())
     assert count / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+def test_the_boundaries_share_can_get_somewhere() -> None:
+    """At the published rate and the settings' own steps, pushed one way."""
+    config = read_config(Path(training.__file__).parent / 'configs/foundation_boundaries.yaml')
+    share = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([share], lr=config.stages[0].adam_lr, weight_decay=0.0)
+    ends = stage_bounds(config.stages, config.steps)
+    for stage, (first, last) in zip(config.stages[:2], ends, strict=False):
+        for step in range(first, last):
+            share.grad = -torch.ones(1)
+            at = learning_rate_share(step - first, last - first, stage)
+            optimizer.param_groups[0]['lr'] = stage.adam_lr * at
+            optimizer.step()
+    assert SHARE_RATE * share.item() > 0.5
 
 
 def test_training_reaches_every_trainable_part() -> None:

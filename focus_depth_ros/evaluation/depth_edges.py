@@ -88,23 +88,32 @@ def boundary_f1(prediction: Image, depth: Image, valid: Mask) -> float:
     """Depth Pro's scale-invariant boundary F1, over neighbours of which one is much farther.
 
     For each ratio t, precision and recall of `d(neighbour) / d > t` are averaged over the four
-    directions; their F1s are averaged with weights t. Scale cancels out; both are depths.
+    directions; their F1s are averaged with weights t. Scale cancels out; both are depths. Named
+    deviation: the paper scores whole pictures, which have steps of each kind; in the band round one
+    target a direction without any step, true or predicted, does not count, nor a ratio without a
+    true one. NaN: nothing to find.
     """
-    scores = [_f1_at(prediction, depth, valid, float(ratio)) for ratio in RATIOS]
-    return float(np.average(scores, weights=RATIOS))
+    scores = np.array([_f1_at(prediction, depth, valid, float(ratio)) for ratio in RATIOS])
+    known = np.isfinite(scores)
+    return float(np.average(scores[known], weights=RATIOS[known])) if known.any() else float('nan')
 
 
 def _f1_at(prediction: Image, depth: Image, valid: Mask, ratio: float) -> float:
-    precisions, recalls = [], []
+    precisions, recalls, is_there = [], [], False
     for axis in (0, 1):
         for step in (1, -1):
             both = _pairs(valid, axis, step)
             known = both[0] & both[1]
             guess = _steps(prediction, axis, step, ratio) & known
             truth = _steps(depth, axis, step, ratio) & known
-            right = int(np.count_nonzero(guess & truth))
-            precisions.append(right / max(int(np.count_nonzero(guess)), 1))
-            recalls.append(right / max(int(np.count_nonzero(truth)), 1))
+            guessed, true = int(np.count_nonzero(guess)), int(np.count_nonzero(truth))
+            if guessed or true:
+                right = int(np.count_nonzero(guess & truth))
+                precisions.append(right / max(guessed, 1))
+                recalls.append(right / max(true, 1))
+            is_there = is_there or true > 0
+    if not is_there:
+        return float('nan')
     precision, recall = float(np.mean(precisions)), float(np.mean(recalls))
     return 2 * precision * recall / max(precision + recall, 1e-9)
 

@@ -21,7 +21,7 @@ from focus_depth_ros.training.losses import dice, gradient_loss, masked_mean
 
 OBJECT_WEIGHT = 3.0
 BAND_CELLS = 9
-"""Window of the boundary band: 4.5 cells either side, about 10 px of a 320x240 frame."""
+"""Window of the boundary band: 4 cells either side, about 10 px of a 320x240 frame."""
 
 
 def centred(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,8 @@
 
 FocusDepth (arXiv 2605.11756). The prediction is aligned to the truth by closed-form least squares
 over all valid pixels of the picture (detached); a region's loss is the mean squared error plus
-the gradient term over the region's own valid pixels; a picture's region of fewer than 10 valid
+the gradient term over the region's own valid pixels (which the paper does not write out: here the
+sum over x and y of the mean over four strides); a picture's region of fewer than 10 valid
 pixels is skipped. Shapes: T predictions of (h, w), one a prompt; floats.
 
 A network that answers with depth is compared in depth, divided by the picture's mean true depth;

@@ -63,7 +63,9 @@ class FocusGraph(nn.Module):
     box is that of the one instance that fits it best; a trained FocusDepth's own mask is the target
     already. Without a boundary branch there is no boundary anywhere. `metric` is (1, 0) where the
     depth network speaks of metres, else (0, 0): no metres of its own. `trained`: its depth has
-    learned on; all losses here leave scale and shift free, so that it speaks of metres no more.
+    learned on; all losses here leave scale and shift free, so that it speaks of metres no more. Its
+    tokens have learned on too, which SAM3's scores were not made for: its confidence is how sure
+    the trained mask is inside, 0 without one.
     """
 
     def __init__(self, network: FocusDepth, by_instance: bool, trained: bool) -> None:
@@ -71,6 +73,7 @@ class FocusGraph(nn.Module):
         self.network, self.by_instance = network, by_instance
         metric = not trained and network.depth.shape.kind in (Kind.V2_METRIC, Kind.V3_METRIC)
         self.scale = 1.0 if metric else 0.0
+        self.trained = trained
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
@@ -83,6 +86,8 @@ class FocusGraph(nn.Module):
             present = (box[:, 2:] > box[:, :2]).all(1).reshape(-1, 1, 1)
             instance = self.network.sam3.instance_mask(output.pixels, query)
             mask = torch.where(present, instance, mask)
+        if self.trained:
+            confidence = certainty(torch.sigmoid(mask))
         side = self.network.shape.side_px
         mask = resize(mask.unsqueeze(1), (side, side))[:, 0]
         boundary = torch.zeros_like(output.inverse_depth)
@@ -91,6 +96,12 @@ class FocusGraph(nn.Module):
         scale = torch.full_like(confidence, self.scale)
         metric = torch.stack([scale, torch.zeros_like(scale)], dim=1)
         return output.inverse_depth, torch.sigmoid(mask), boundary, confidence, metric
+
+
+def certainty(probability: Tensor) -> Tensor:
+    """Mean probability of each mask (T, h, w) where it is over one half, 0 where it never is."""
+    inside = (probability > 0.5).float()
+    return (probability * inside).sum((1, 2)) / inside.sum((1, 2)).clamp(min=1.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -32,6 +32,12 @@ from focus_depth_ros.networks.ssr import SSRRefiner
 
 GEOMETRY_NAMES = ('geometry0', 'geometry1', 'geometry2', 'geometry3')
 BOUNDARY_CHANNELS = 16
+SHARE_RATE = 100.0
+"""Share of CASM's features in the depth decoder for each unit of its parameter.
+
+AdamW moves a parameter by its rate in a step, whatever the gradient: at 3e-5 the share itself would
+end at a few per cent.
+"""
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,7 @@ class FocusDepth(nn.Module):
         def mixed(refined: Tensor) -> Tensor:
             if len(merged) == 1:
                 return merged[-1]
-            share = self.boundary_share[len(merged) - 2]
+            share = SHARE_RATE * self.boundary_share[len(merged) - 2]
             return merged[-1] + share * (refined - merged[-1])
 
         maps = branch(picture, laterals[::-1], depth_step)
