@@ -13,7 +13,7 @@ torch.set_num_threads(1)
 
 from compact_model import SMALL_TRUNK  # noqa: E402
 
-from focus_depth_ros.networks.blocks import resize  # noqa: E402
+from focus_depth_ros.networks.blocks import enlarge, resize  # noqa: E402
 from focus_depth_ros.networks.compact import (  # noqa: E402
     FEATURE_NAMES,
     CompactNetwork,
@@ -319,3 +319,15 @@ def test_sizes_come_back_from_a_manifest_and_older_encoders_do_not() -> None:
     older = manifest | {'version': '0.7.0', 'shape': {'stages': [32, 64, 128, 256]}}
     with pytest.raises(ValueError, match=r'model 0\.7\.0: its encoder is none'):
         manifest_shape(older)
+
+
+@pytest.mark.parametrize('height', [216, 168])
+@pytest.mark.parametrize(('coarse', 'fine'), [(16, 8), (32, 8), (32, 16)])
+def test_a_coarse_cell_stays_where_it_looked(height: int, coarse: int, fine: int) -> None:
+    """Also where the picture's height is no multiple of the stride, and the last cell overhangs."""
+    cells, wanted = (-(-height // stride) for stride in (coarse, fine))
+    place = ((torch.arange(cells) + 0.5) * coarse).reshape(1, 1, cells, 1)
+    factor = coarse // fine
+    found = enlarge(place, (wanted, factor), factor)[0, 0, :, 0]
+    inner = slice(factor // 2, wanted - factor)  # nothing lies beyond the outermost middles
+    assert torch.allclose(found[inner], ((torch.arange(wanted) + 0.5) * fine)[inner])

@@ -10,11 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip('accelerate', reason='training needs accelerate (extra: train)')
 
 from focus_depth_ros.cli import COMMANDS
+from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.inference.self_check import check_picture, check_prompts
 from focus_depth_ros.training.config import read_config
 
 SCRIPT = Path(__file__).parent.parent / 'tools' / 'train_model.sh'
@@ -31,7 +34,8 @@ def commands(folder: Path) -> list[list[str]]:
     stand_ins = {
         'focus-depth': f'{begin}said = sys.argv[1:]\n{end}',
         'sha256sum': f"{begin}said = ['sha256sum', sys.stdin.read().split()[1]]\n{end}",
-        **dict.fromkeys(('pip', 'python'), '#!/bin/sh\n'),
+        'python': f"{begin}said = ['python', *sys.argv[1:]]\n{end}",
+        'pip': '#!/bin/sh\n',
     }
     for name, script in stand_ins.items():
         stand_in = folder / name
@@ -54,6 +58,11 @@ def test_every_command_finds_what_it_needs(tmp_path: Path) -> None:
         if words[0] == 'sha256sum':
             there.add(words[1])
             continue
+        if words[0] == 'python':
+            if words[1].endswith('mean_of_models.py'):
+                assert set(words[2:4]) <= there, words
+                there.add(words[4])
+            continue
         arguments = parsed(words)
         if words[0] == 'render':
             there.add(str(arguments.out))
@@ -74,3 +83,18 @@ def test_every_command_finds_what_it_needs(tmp_path: Path) -> None:
             assert str(arguments.model) in there, words
             assert words[words.index('--dataset') + 2] in there, words
     assert 'model' in there
+
+
+def test_the_mean_of_a_model_and_itself_answers_as_it(compact_model: Path, tmp_path: Path) -> None:
+    tool = SCRIPT.with_name('mean_of_models.py')
+    command = [sys.executable, str(tool), str(compact_model), str(compact_model), str(tmp_path)]
+    subprocess.run(command, check=True)
+    found = []
+    for folder in (compact_model, tmp_path):
+        model = FocusModel(folder, 'onnxruntime', precision='fp32')
+        boxes, words = check_prompts(model.folder)
+        found.append(model.focus(model.encode(check_picture(model.folder)), boxes, words))
+        assert model.folder.fovea is None or folder == compact_model
+        model.close()
+    for name in ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric'):
+        assert np.allclose(*(getattr(maps, name) for maps in found), atol=1e-4), name

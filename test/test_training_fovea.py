@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from block_scene import sample
 
+onnx = pytest.importorskip('onnx')
 torch = pytest.importorskip('torch')
 pytest.importorskip('accelerate')
 
@@ -92,6 +93,19 @@ class TestUnfolded:
         first = stem(pictures)
         network.eval()
         assert torch.allclose(first, stem(pictures), atol=1e-2)
+
+    def test_graphs_that_squeeze_coarse_maps_are_refused(
+        self, compact_model: Path, tmp_path: Path
+    ) -> None:
+        """As models up to 0.9.1 did where the sides are no multiples of the strides."""
+        shape = unfolded_network(compact_model).shape
+        model = onnx.load(compact_model / 'focus.onnx')
+        resizes = [node for node in model.graph.node if node.op_type == 'Resize']
+        assert all(len(node.input) == 3 for node in resizes)
+        resizes[0].input.append('sizes')
+        (tmp_path / 'focus.onnx').write_bytes(model.SerializeToString())
+        with pytest.raises(ValueError, match=r'focus\.onnx: of a model up to 0\.9\.1'):
+            load_graph(tmp_path / 'focus.onnx', 'focus', shape, 0.8, -1.5)
 
     def test_another_familys_folder_is_refused(self, compact_model: Path, tmp_path: Path) -> None:
         for file in compact_model.iterdir():

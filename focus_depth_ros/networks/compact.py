@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, resize
+from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, enlarge
 from focus_depth_ros.networks.efficientnet_lite import (
     LITE1,
     LITE1_STEM,
@@ -100,7 +100,8 @@ class CompactEncoder(nn.Module):
         finest = functional.avg_pool2d(levels[0], 2)
         views = [finest, *levels[1:]]
         words = sum(
-            resize(view(level), grid) for view, level in zip(self.word_views, views, strict=True)
+            enlarge(view(level), grid, factor)
+            for view, level, factor in zip(self.word_views, views, (1, 1, 2, 4), strict=True)
         )
         pyramid = [lateral(level) for lateral, level in zip(self.laterals, levels, strict=True)]
         context = functional.relu(self.context(levels[3].mean((2, 3))))
@@ -169,19 +170,19 @@ class CompactFocus(nn.Module):
         level8 = fuse_maps(self.fusion8, features['stride8'], tokens)
         level4 = fuse_maps(self.fusion4, features['stride4'], tokens4)
 
-        depth16 = self.refine16(level16 + resize(level32, self.shape.grid(16)))
+        depth16 = self.refine16(level16 + enlarge(level32, self.shape.grid(16), 2))
         boundary16, depth16, side16 = self.boundary16(None, depth16)
-        depth8 = self.refine8(level8 + resize(depth16, self.shape.grid(8)))
+        depth8 = self.refine8(level8 + enlarge(depth16, self.shape.grid(8), 2))
         boundary8, depth8, side8 = self.boundary8(boundary16, depth8)
-        depth4 = self.refine4(level4 + resize(depth8, self.shape.grid(4)))
+        depth4 = self.refine4(level4 + enlarge(depth8, self.shape.grid(4), 2))
         boundary4, depth4, side4 = self.boundary4(boundary8, depth4)
 
-        fine = resize(self.widen(depth4), self.shape.grid(2)) + self.detail(features['detail'])
+        fine = enlarge(self.widen(depth4), self.shape.grid(2), 2) + self.detail(features['detail'])
         bumps, mask = self.depth_and_mask(self.refine2(functional.relu(fine))).chunk(2, dim=1)
-        mask = mask + resize(coarse_mask, self.shape.grid(2))
-        edges = resize(self.boundary_widen(boundary4), self.shape.grid(2)) + self.boundary_detail(
-            features['detail']
-        )
+        mask = mask + enlarge(coarse_mask, self.shape.grid(2), 4)
+        edges = enlarge(
+            self.boundary_widen(boundary4), self.shape.grid(2), 2
+        ) + self.boundary_detail(features['detail'])
         boundary = self.boundary_head(self.boundary2(functional.relu(edges)))
 
         context = features['context'].flatten(1).expand(box.shape[0], -1)

@@ -50,6 +50,10 @@ TRAINING_ONLY = '.side_output.'
 """Heads that no exported output depends on, which are therefore in no graph."""
 
 
+GIVEN_SIZES = 4
+"""Inputs of a Resize that enlarges to a size; `enlarge` does so by factors, which are the third."""
+
+
 class EncoderGraph(nn.Module):
     """uint8 RGB (1, H, W, 3) -> the encoder's features, normalisation included."""
 
@@ -196,6 +200,11 @@ def _weights(path: Path) -> dict[str, Tensor]:
         graph = onnx.load(path, load_external_data=False).graph
     except DecodeError as error:
         raise ValueError(f'{path}: no ONNX graph ({error})') from error
+    if any(node.op_type == 'Resize' and len(node.input) == GIVEN_SIZES for node in graph.node):
+        raise ValueError(
+            f'{path}: of a model up to 0.9.1, which squeezed coarse maps into the picture: none '
+            "that this version has in torch; take another engine, or that version's package"
+        )
     tensors = {
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
         for tensor in graph.initializer

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from focus_depth_ros.networks.blocks import ConvNorm, ConvNormReLU, resize
+from focus_depth_ros.networks.blocks import ConvNorm, ConvNormReLU, enlarge, resize
 
 
 class ChannelAttention(nn.Module):
@@ -124,7 +124,8 @@ class BoundaryLevel(nn.Module):
     def forward(self, coarser: Tensor | None, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Coarser boundary features (or None), depth features -> (O', D', side-output logits)."""
         reduced = self.reduce(depth)
-        above = reduced if coarser is None else resize(coarser, reduced.shape[-2:])
+        height, width = reduced.shape[-2:]
+        above = reduced if coarser is None else enlarge(coarser, (height, width), 2)
         boundary = self.mix(torch.cat([above, reduced], dim=1))
         if self.exchange is not None:
             boundary, refined = self.exchange(boundary, reduced)

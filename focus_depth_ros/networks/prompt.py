@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, resize
+from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, enlarge
 from focus_depth_ros.networks.text import DIVIDING, PLAIN
 
 BOX_CHANNELS = 6
@@ -211,7 +211,7 @@ class FinerEvidence(nn.Module):
         self, grounding: WordGrounding, said: Grounded, finer: Tensor, box: Tensor, words: Tensor
     ) -> Tensor:
         """`finer` (T or 1, C, h, w), and what was said at the tokens' grid -> (T, C, h, w)."""
-        scores = resize(said.scores, self.size).flatten(2)
+        scores = enlarge(said.scores, self.size, 2).flatten(2)
         scores = scores + grounding.scores(words, self.view(finer))
         maps = torch.stack(_conjunction(_log_sigmoid(scores), said.own), dim=1)
         maps = maps.reshape(words.shape[0], OWN_CHANNELS, *self.size)
@@ -236,6 +236,7 @@ class PromptBranch(nn.Module):
         finer_size: tuple[int, int],
     ) -> None:
         super().__init__()
+        self.size = size
         self.boxes = BoxMaps(*size)
         self.finer = FinerEvidence(channels, grounding_channels, finer_size)
         self.words = WordGrounding(roles, grounding_channels, max_words)
@@ -274,8 +275,8 @@ class PromptBranch(nn.Module):
         # nothing at all.
         rivals = self.context(coarse.amax((2, 3))).unsqueeze(-1).unsqueeze(-1)
         coarse = self.coarse(coarse + rivals)
-        tokens = self.fine(tokens + resize(coarse, tokens.shape[-2:]))
-        finer_tokens = resize(tokens, self.finer.size) + self.finer(
+        tokens = self.fine(tokens + enlarge(coarse, self.size, 2))
+        finer_tokens = enlarge(tokens, self.finer.size, 2) + self.finer(
             self.words, said, finer, box, words
         )
         return tokens, finer_tokens, self.mask(tokens)

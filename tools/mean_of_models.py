@@ -1,0 +1,82 @@
+"""One model folder with the mean weights of two: `python tools/mean_of_models.py MODEL OTHER OUT`.
+
+Both are of the compact family and of one shape. In exported weights the normalisations are folded,
+so that no statistics are taken anew as `focus-depth average` does: those of rendered pictures made
+depth of real ones worse (docs/built_in_model.md). `focus-depth quantise` adds int8 graphs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from focus_depth_ros.inference.model_folder import file_entry, read_model_folder
+from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactShape
+from focus_depth_ros.networks.compact_graphs import load_graph, manifest_shape
+from focus_depth_ros.networks.graph_pair import GraphPair, write_graphs
+
+PARTS = ('encoder', 'focus')
+
+
+def main() -> int:
+    """Write the folder. Raises ValueError for models that do not go together."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ('model', 'other', 'output'):
+        parser.add_argument(name, type=Path)
+    parser.add_argument('--version', default='mean')
+    arguments = parser.parse_args()
+    models = [arguments.model, arguments.other]
+    manifests = [manifest_of(folder) for folder in models]
+    shape = manifest_shape(manifests[0])
+    if manifest_shape(manifests[1]) != shape:
+        raise ValueError(f'{models[0]} and {models[1]} are of different shapes')
+    modules = []
+    for part in PARTS:
+        one, other = (
+            load_graph(folder / f'{part}.onnx', part, shape, **manifest['boundary_calibration'])
+            for folder, manifest in zip(models, manifests, strict=True)
+        )
+        modules.append(with_mean(one, other))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    pair = GraphPair(*modules, FEATURE_NAMES)
+    paths = write_graphs(pair, arguments.output, example_inputs(shape))
+    files = {part: file_entry(path) for part, path in paths.items()}
+    told = {'version': arguments.version, 'files': files, 'measured': {}}
+    text = json.dumps({**manifests[1], **told}, indent=1) + '\n'
+    (arguments.output / 'model.json').write_text(text, encoding='utf-8')
+    return 0
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """A checked model's manifest. Raises ModelError, ValueError for another family's."""
+    read_model_folder(folder)
+    manifest: dict[str, Any] = json.loads((folder / 'model.json').read_text(encoding='utf-8'))
+    if manifest['family'] != 'compact':
+        raise ValueError(f'{folder}: the family is {manifest["family"]!r}, only compact is known')
+    return manifest
+
+
+def with_mean(one: nn.Module, other: nn.Module) -> nn.Module:
+    """`other` with the mean of both's weights; the boundary's calibration is its own."""
+    given = one.state_dict()
+    mean = {name: (value + given[name]) / 2 for name, value in other.state_dict().items()}
+    other.load_state_dict(mean)
+    return other
+
+
+def example_inputs(shape: CompactShape) -> tuple[Tensor, Tensor, Tensor]:
+    """A picture and two prompts to trace with."""
+    generator = torch.Generator().manual_seed(0)
+    size = (1, shape.height, shape.width, 3)
+    picture = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+    words = torch.ones(2, shape.max_words, dtype=torch.int32)
+    return picture, torch.rand(2, 4, generator=generator), words
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
