@@ -122,6 +122,8 @@ def _holds_all(job: Job) -> bool:
         found = json.loads(job.note_path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return True
+    if not isinstance(found, dict):
+        return True
     other = {name for name, value in job.note.items() if found.get(name) != value}
     if other - {'last_scene'}:
         said = ', '.join(f'{name} {found.get(name)} for {job.note[name]}' for name in sorted(other))
