@@ -12,13 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from focus_depth_ros.inference.model_folder import file_entry, read_model_folder
-from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactShape
+from focus_depth_ros.inference.model_folder import read_model_folder
+from focus_depth_ros.networks.compact import FEATURE_NAMES
 from focus_depth_ros.networks.compact_graphs import load_graph, manifest_shape
-from focus_depth_ros.networks.graph_pair import GraphPair, write_graphs
+from focus_depth_ros.networks.graph_pair import GraphPair
+from focus_depth_ros.training.export import write_checked
 
 PARTS = ('encoder', 'focus')
 
@@ -42,13 +42,11 @@ def main() -> int:
             for folder, manifest in zip(models, manifests, strict=True)
         )
         modules.append(with_mean(one, other))
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    pair = GraphPair(*modules, FEATURE_NAMES)
-    paths = write_graphs(pair, arguments.output, example_inputs(shape))
-    files = {part: file_entry(path) for part, path in paths.items()}
+    files, worst = write_checked(GraphPair(*modules, FEATURE_NAMES), shape, arguments.output)
     told = {'version': arguments.version, 'files': files, 'measured': {}}
     text = json.dumps({**manifests[1], **told}, indent=1) + '\n'
     (arguments.output / 'model.json').write_text(text, encoding='utf-8')
+    print(f'{arguments.output}: written; largest difference from torch {worst:.1e}')
     return 0
 
 
@@ -67,15 +65,6 @@ def with_mean(one: nn.Module, other: nn.Module) -> nn.Module:
     mean = {name: (value + given[name]) / 2 for name, value in other.state_dict().items()}
     other.load_state_dict(mean)
     return other
-
-
-def example_inputs(shape: CompactShape) -> tuple[Tensor, Tensor, Tensor]:
-    """A picture and two prompts to trace with."""
-    generator = torch.Generator().manual_seed(0)
-    size = (1, shape.height, shape.width, 3)
-    picture = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
-    words = torch.ones(2, shape.max_words, dtype=torch.int32)
-    return picture, torch.rand(2, 4, generator=generator), words
 
 
 if __name__ == '__main__':

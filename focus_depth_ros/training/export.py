@@ -22,7 +22,12 @@ from focus_depth_ros.inference.model_folder import file_entry
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork, CompactShape
 from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.fovea import FoveaNetwork
-from focus_depth_ros.networks.graph_pair import Inputs, largest_difference, write_graphs
+from focus_depth_ros.networks.graph_pair import (
+    GraphPair,
+    Inputs,
+    largest_difference,
+    write_graphs,
+)
 from focus_depth_ros.networks.mssa import FusionVariant, vary
 from focus_depth_ros.training.calibration import (
     BoundaryCalibration,
@@ -98,15 +103,9 @@ def export_model(
 
     Raises ValueError where they differ too much.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    pair = graphs(network, calibration.slope, calibration.bias)
     shape = network.shape
-    with TemporaryDirectory(dir=folder) as scratch:  # graphs in use give way to sound ones only
-        paths = write_graphs(pair, Path(scratch), _inputs(shape, seed=0, targets=2))
-        worst = largest_difference(pair, paths, _inputs(shape, seed=1, targets=3))
-        files = {part: file_entry(path) for part, path in paths.items()}
-        for path in paths.values():
-            path.replace(folder / path.name)
+    pair = graphs(network, calibration.slope, calibration.bias)
+    files, worst = write_checked(pair, shape, folder)
     output_height, output_width = shape.grid(2)
     manifest = {
         'format': 1,
@@ -130,6 +129,20 @@ def export_model(
     return worst
 
 
+def write_checked(
+    pair: GraphPair, shape: CompactShape, folder: Path
+) -> tuple[dict[str, Any], float]:
+    """Write a pair's graphs into a folder; the manifest's `files`, and as `export_model`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as scratch:  # graphs in use give way to sound ones only
+        paths = write_graphs(pair, Path(scratch), _inputs(shape, seed=0, targets=2))
+        worst = largest_difference(pair, paths, _inputs(shape, seed=1, targets=3))
+        files = {part: file_entry(path) for part, path in paths.items()}
+        for path in paths.values():
+            path.replace(folder / path.name)
+    return files, worst
+
+
 def _inputs(shape: CompactShape, seed: int, targets: int) -> Inputs:
     """A random picture of smooth patches, boxes (the last one absent) and words."""
     rng = np.random.default_rng(seed)
@@ -139,7 +152,8 @@ def _inputs(shape: CompactShape, seed: int, targets: int) -> Inputs:
     box = np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (targets, 2))], 1).astype(
         np.float32
     )
-    words = rng.integers(0, len(VOCABULARY), (targets, MAX_WORDS), dtype=np.int32)
+    size = (targets, shape.max_words)
+    words = rng.integers(0, len(shape.word_roles), size, dtype=np.int32)
     words[:, 4:] = 0
     box[-1], words[0] = 0, 0
     return torch.from_numpy(picture), torch.from_numpy(box), torch.from_numpy(words)
