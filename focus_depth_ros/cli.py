@@ -91,6 +91,8 @@ def _fault_of_the_user(error: Exception, command: str) -> str:
         )
     if not (isinstance(error, (ValueError, OSError)) or _is_own(error)):
         raise error
+    if isinstance(error, FileExistsError) and error.filename:
+        return f'{error.filename} is no folder; name one to write into'
     return str(error)
 
 
@@ -105,10 +107,7 @@ def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
     if rest and not hasattr(arguments, 'ros_arguments'):
         parser.error(f'unknown argument: {" ".join(rest)}')
     if rest and rest[0] != '--ros-args':  # ROS ignores such words in silence
-        parser.error(
-            f'unknown argument: {" ".join(rest)}; remappings and parameters follow --ros-args: '
-            '--ros-args -r image:=/camera/image_raw -p max_depth_m:=5.0'
-        )
+        parser.error(f'unknown argument: {" ".join(rest)}; {parser.epilog}')
     if rest:
         arguments.ros_arguments = rest
     return arguments

@@ -62,5 +62,10 @@ def test_another_network_without_an_int8_graph_is_not_called_int8(tiny_model: Pa
 
 def test_wrong_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['bench', '--rounds', '0']) == 2
+    for command in (['bench'], ['evaluate', '--dataset', 'shards', str(tmp_path)]):
+        assert main([*command, '--output', str(tmp_path / 'nowhere' / 'a.json')]) == 2
+        assert 'nowhere, which does not exist' in capsys.readouterr().err
+        assert main([*command, '--output', str(tmp_path)]) == 2
+        assert 'is a folder' in capsys.readouterr().err
     assert main(['bench', '--model', str(tmp_path / 'nothing')]) == 2
     assert 'does not exist' in capsys.readouterr().err

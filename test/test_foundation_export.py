@@ -27,6 +27,7 @@ from focus_depth_ros.networks.foundation.depth_anything import Kind  # noqa: E40
 from focus_depth_ros.networks.foundation.focus_depth import FocusDepthShape  # noqa: E402
 from focus_depth_ros.networks.mssa import FusionVariant, vary  # noqa: E402
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline  # noqa: E402
+from focus_depth_ros.pipeline.prompts import ClipPromptEncoder  # noqa: E402
 from focus_depth_ros.pipeline.settings import Settings  # noqa: E402
 
 VOCABULARY = 600
@@ -194,6 +195,16 @@ def test_byte_pairs(pairs: ClipBytePairs) -> None:
     assert pairs.encode('red mug red mug', 4) == [516, 513, 515, 517]
     assert pairs.encode("it's &amp; 2é", 32)[1:-1] == pairs.encode("IT 's & 2 é", 32)[1:-1]
     assert pairs.encode('', 8) == [516, 517]
+
+
+def test_a_text_for_byte_pairs_is_asked_as_it_is_written(pairs: ClipBytePairs) -> None:
+    encoder = ClipPromptEncoder(pairs, 8)
+    words = encoder.read('the RED-mug')
+    assert words.text == 'the RED-mug' and words.known == ('the', 'red', 'mug')
+    assert words.remarks == ''
+    words = encoder.read('red mug red mug red mug red')  # start and end are two of eight
+    assert words.known == ('red', 'mug', 'red', 'mug', 'red', 'mug')
+    assert words.remarks == 'too long, left out: red'
 
 
 def test_byte_pairs_are_those_of_transformers(pairs: ClipBytePairs) -> None:

@@ -158,6 +158,23 @@ def test_compressed(ending: str, tolerance: int) -> None:
     assert np.abs(read.astype(int) - smooth_rgb()).max() <= tolerance
 
 
+@pytest.mark.parametrize('encoding', ['bayer_rggb8', 'bayer_gbrg8'])
+def test_a_bayer_picture_is_compressed_as_it_is(encoding: str) -> None:
+    wall = np.full((HEIGHT, WIDTH, 3), (220, 30, 10), np.uint8)
+    mosaic = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for place, letter in enumerate(encoding[6:10]):
+        row, column = divmod(place, 2)
+        mosaic[row::2, column::2] = wall[row::2, column::2, 'rgb'.index(letter)]
+    data = cv2.imencode('.png', mosaic)[1].tobytes()
+    read = rgb_from_compressed(CompressedImage(format=f'{encoding}; png compressed ', data=data))
+    assert np.array_equal(read[2:-2, 2:-2], wall[2:-2, 2:-2])
+    data = cv2.imencode('.png', wall[..., ::-1])[1].tobytes()
+    made = rgb_from_compressed(
+        CompressedImage(format=f'{encoding}; png compressed bgr8', data=data)
+    )
+    assert np.array_equal(made, wall)
+
+
 @pytest.mark.parametrize('ending', ['.png', '.jpg'])
 def test_no_truncation_of_a_compressed_picture_goes_through(ending: str) -> None:
     data = cv2.imencode(ending, smooth_rgb())[1].tobytes()

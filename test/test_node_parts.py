@@ -169,10 +169,16 @@ def test_a_complaint_quotes_no_megabytes() -> None:
 def test_stamps_move_inside_the_bytes_of_a_message() -> None:
     info = CameraInfo(width=7, distortion_model='plumb_bob')
     info.header.stamp, info.header.frame_id = Time(sec=5, nanosec=900_000_000), 'camera'
-    moved = deserialize_message(moved_stamp(serialize_message(info), 300_000_000), CameraInfo)
-    assert moved.header.stamp == Time(sec=6, nanosec=200_000_000)
-    moved.header.stamp = info.header.stamp
-    assert moved == info
+    data = serialize_message(info)
+    for rate, nanosec in (
+        (1.0, 200_000_000),
+        (0.5, 500_000_000),
+    ):  # 0.3 s after the recording's begin
+        again = moved_stamp(data, first_ns=5_600_000_000, start_ns=5_900_000_000, rate=rate)
+        moved = deserialize_message(again, CameraInfo)
+        assert moved.header.stamp == Time(sec=6, nanosec=nanosec)
+        moved.header.stamp = info.header.stamp
+        assert moved == info
     assert begins_with_header(Image)
     assert not begins_with_header(String)
 

@@ -38,7 +38,7 @@ from focus_depth_ros.pipeline.scale import (
     scale_from_reference,
 )
 from focus_depth_ros.pipeline.targets import TargetsInView
-from focus_depth_ros.pipeline.tracking import Patch
+from focus_depth_ros.pipeline.tracking import Patch, _moved
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 
@@ -105,10 +105,22 @@ class TestPrompts:
 
     @pytest.mark.parametrize(
         ('word', 'reading'),
-        [('mugs', 'mug'), ('boxes', 'box'), ('bottels', 'bottle'), ('gray', 'grey'), ('boot', '')],
+        [
+            ('mugs', 'mug'),
+            ('boxes', 'box'),
+            ('bottels', 'bottle'),
+            ('botle', 'bottle'),
+            ('screwdirverr', 'screwdriver'),
+            ('gray', 'grey'),
+            ('boot', ''),
+            ('kettle', ''),
+            ('rattle', ''),
+            ('throttle', ''),
+        ],
     )
     def test_forms_of_known_words_are_read_and_said(self, word: str, reading: str) -> None:
-        known = ['<pad>', '<unknown>', 'the', 'red', 'mug', 'box', 'bottle', 'book', 'grey']
+        things = ['mug', 'box', 'bottle', 'book', 'screwdriver']
+        known = ['<pad>', '<unknown>', 'the', 'red', 'grey', *things]
         words = PromptEncoder(known, 4).read(f'the red {word}')
         if reading:
             assert words.known == ('the', 'red', reading) and words.unknown == ()
@@ -268,6 +280,16 @@ class TestClouds:
             < 1e-3
         )
 
+    def test_pixels_whose_distortion_has_no_way_back_become_no_points(self) -> None:
+        coefficients = (-0.3, 0.0, 0.0, 0.0, 0.0)  # r (1 - 0.3 r^2) grows up to r = 1.05 only
+        camera = Camera(64, 48, 33.0, 33.0, 31.5, 23.5, 'plumb_bob', coefficients)
+        rays = viewing_rays(camera)
+        rows, columns = np.mgrid[0:48, 0:64]
+        radius = np.hypot(columns - 31.5, rows - 23.5) / 33.0
+        farthest = 1.054 * (1 - 0.3 * 1.054**2)
+        seen = np.isfinite(rays).all(-1)
+        assert seen[radius < farthest - 0.02].all() and not seen[radius > farthest + 0.03].any()
+
     def test_what_a_fisheye_sees_beside_and_behind_it_becomes_no_points(self) -> None:
         camera = Camera(64, 48, 15.0, 15.0, 31.5, 23.5, 'equidistant', (0.0, 0.0, 0.0, 0.0))
         rays, everywhere = viewing_rays(camera), np.ones((48, 64), np.bool_)
@@ -332,6 +354,14 @@ class TestTracking:
         half = 30 * growth
         wanted = (110 + dx - half, 80 + dy - half, 110 + dx + half, 80 + dy + half)
         assert box == pytest.approx(wanted, abs=1.5)
+
+    def test_as_many_votes_to_each_side_move_no_box(self) -> None:
+        start = np.array([(90, 60), (130, 60), (90, 100), (130, 100), (110, 70), (110, 90)])
+        votes = 0.1 * np.array([(1, 1), (-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1)])
+        box = (80.0, 50.0, 140.0, 110.0)
+        moved = _moved(box, start.astype(np.float32), (start + votes).astype(np.float32))
+        assert (moved[0] + moved[2]) / 2 == pytest.approx(110, abs=1e-4)
+        assert (moved[1] + moved[3]) / 2 == pytest.approx(80, abs=1e-4)
 
     def test_what_cannot_be_seen_is_lost(self) -> None:
         before = noise(168, 224)
@@ -482,7 +512,90 @@ class TestTargets:
             targets.detect(stamp_ns, [Target('mug', 'mug', box=box) for box in boxes])
             seen = targets.locate(stamp_ns + 50_000_000, grey, (224, 168))
             names.add(tuple(target.id for target in seen))
-        assert names == {('mug', 'mug_1')}
+        assert names == {('mug_1', 'mug_2')}
+
+    def test_ids_that_are_shared_do_not_change_hands_with_the_scores(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        left, right = (20.0, 50.0, 60.0, 90.0), (120.0, 50.0, 160.0, 90.0)
+        names = set()
+        for index in range(6):
+            targets.locate(10**9 + index, grey, (224, 168))
+            boxes = [left, right][:: 1 if index % 2 else -1]  # the surer one first
+            targets.detect(10**9 + index, [Target('0', 'cup', box=box) for box in boxes])
+            seen = targets.locate(10**9 + index, grey, (224, 168))
+            names.add(tuple(sorted((t.box[0] < 100, t.id) for t in seen if t.box)))
+        assert len(names) == 1
+        own = [Target('cup_3', 'cup', box=left), Target('', 'cup', box=right)]
+        for box in ((70.0, 50.0, 110.0, 90.0), (165.0, 50.0, 200.0, 90.0)):  # new things beside
+            targets.detect(10**9 + 5, [own[0], Target('', 'cup', box=box)])
+            seen = targets.locate(10**9 + 5, grey, (224, 168))
+            assert len({target.id for target in seen}) == 2
+
+    def test_boxes_that_cannot_be_used_take_nobodys_place(self) -> None:
+        targets, problems = self.make()
+        grey = noise(168, 224)
+        targets.locate(10**9, grey, (224, 168))
+        bad = [Target('', 'cup', box=(900.0 + x, 0.0, 950.0, 20.0)) for x in range(4)]
+        good = [Target(name, 'cup', box=(50, 50, 90, 90)) for name in 'abc']
+        targets.detect(10**9, [*bad, *good])
+        seen = targets.locate(10**9 + 1, grey, (224, 168))
+        assert [target.id for target in seen] == ['a', 'b']  # two at most
+        assert len(problems) == 4
+
+    def test_a_new_box_is_not_put_where_the_old_ones_mask_is(self) -> None:
+        targets, _ = self.make()
+        plain = np.full((168, 224), 99, np.uint8)
+        for index in range(6):
+            stamp_ns = 10**9 + index * 33_000_000
+            seen = targets.locate(stamp_ns, plain, (224, 168))
+            left = 20.0 if index < 3 else 100.0
+            late_ns = stamp_ns - min(index, 1) * 33_000_000  # the detector is a picture behind
+            targets.detect(late_ns, [Target('7', 'cup', box=(left, 50, left + 40, 90))])
+            targets.settle({target.id: target.box for target in seen if target.box})
+        (target,) = targets.locate(10**9 + 2 * 10**8, plain, (224, 168))
+        assert target.box == (100, 50, 140, 90)
+
+    @pytest.mark.parametrize('unusable', [1, 3])
+    def test_a_target_is_found_again_after_unusable_pictures(self, unusable: int) -> None:
+        targets, problems = self.make()
+        targets.locate(10**9, self.pan(0), (224, 168))
+        targets.command(Target('box', 'mug', box=(40, 60, 90, 110)), append=False)
+        for index in range(1, 6):
+            bad = index <= unusable
+            picture = np.full((168, 224), 3, np.uint8) if bad else self.pan(4 * index)
+            (target,) = targets.locate(10**9 + index * 33_000_000, picture, (224, 168))
+            if bad:
+                assert target.box == pytest.approx((40, 60, 90, 110))
+        assert target.box == pytest.approx((60, 60, 110, 110), abs=2)
+        assert not problems
+
+    def test_detections_of_now_are_no_future_for_a_slow_node(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        targets, problems = self.make()
+        now_ns = [0]
+        monkeypatch.setattr('time.monotonic_ns', lambda: now_ns[0])
+        grey = noise(168, 224)
+        for index in range(3):
+            stamp_ns = 10**9 + index * 2_500_000_000
+            seen = targets.locate(stamp_ns, grey, (224, 168))
+            assert len(seen) == min(index, 1)
+            for _ in range(25):  # a picture takes 2.5 s, a detection comes every 0.1 s
+                now_ns[0] += 100_000_000
+                stamp_ns += 100_000_000
+                targets.detect(stamp_ns, [Target('a', 'mug', box=(50, 50, 90, 90))])
+        assert not problems
+        with pytest.raises(InvalidInput, match='share a clock'):
+            targets.detect(stamp_ns + 1_100_000_000, [Target('a', 'mug', box=(50, 50, 90, 90))])
+
+    def test_a_stamped_box_needs_a_picture(self) -> None:
+        targets, _ = self.make()
+        target = Target('box', 'mug', box=(50, 50, 90, 90))
+        with pytest.raises(InvalidInput, match='no picture has come'):
+            targets.command(target, append=False, stamp_ns=10**9)
+        targets.command(target, append=False)
+        assert len(targets.locate(10**9, noise(168, 224), (224, 168))) == 1
 
     def test_detections_expire(self) -> None:
         targets, _ = self.make()

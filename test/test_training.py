@@ -51,6 +51,7 @@ from focus_depth_ros.training.example import (  # noqa: E402
     caption_words,
     example,
     jittered,
+    more_captions,
     normalised_box,
 )
 from focus_depth_ros.training.families import family_named  # noqa: E402
@@ -212,6 +213,48 @@ def test_words_ask_for_rare_classes_as_often() -> None:
     made = example(frame, SHAPE, np.random.default_rng(0), 300, shares, augment=False)
     asked_for_mug = (made['words'] == caption_words('the mug')).all(1)
     assert 0.4 < asked_for_mug.mean() < 0.6
+
+
+def test_more_captions_take_turns_among_things_in_view() -> None:
+    frame = sample()
+    red = frame.objects[0]
+    frame.ids[:40, :60] = 5
+    said = [RelationCaption('the mug left of the red block', 'left of', red.id)]
+    mug = replace(red, id=5, visible_px=2400, captions=['the mug'], relation_captions=said)
+    tiny = replace(red, id=6, visible_px=4, captions=['the bowl'])
+    frame.ids[200:202, :2] = tiny.id
+    frame = replace(frame, objects=[red, mug, tiny])
+    grid = SHAPE.grid(2)
+
+    def means(captions: int, relations: float) -> list[tuple[str, int]]:
+        shares = PromptShares(relation_of_text=relations, captions=captions)
+        asked = more_captions(frame, grid, np.random.default_rng(0), shares)
+        return [(' '.join(VOCABULARY[i] for i in words if i), about) for words, about in asked]
+
+    assert means(0, 0.0) == []
+    assert sorted(means(4, 0.0)) == 2 * [('the mug', 5)] + 2 * [('the red block', red.id)]
+    assert sorted(means(2, 1.0)) == [('the mug left of the red block', 5), ('the red block', 4)]
+    frame = replace(frame, objects=[tiny])  # too little to be asked for
+    assert means(3, 0.0) == 3 * [('', 0)]
+
+
+def test_a_caption_chooses_among_things_by_their_mean_score() -> None:
+    """Hand-computed: two things of 4 and 2 cells, logits 1 and -1 on their halves."""
+    ids = torch.zeros(1, 2, 4, dtype=torch.uint8)
+    ids[0, :, :2], ids[0, 0, 2:] = 3, 1
+    logits = torch.full((1, 2, 2, 4), -2.0)
+    logits[0, 0, 0, :3] = 1.0  # half of thing 3, half of thing 1
+    means = torch.tensor([[3, 0]])  # the second caption is none
+    terms = compact_losses.caption_terms(logits, ids, means)
+    of_3, of_1 = (1.0 + 1.0 - 2.0 - 2.0) / 4, (1.0 - 2.0) / 2
+    expected = -np.log(np.exp(of_3) / (np.exp(of_3) + np.exp(of_1)))
+    assert terms['choice'].item() == pytest.approx(0.3 * expected, rel=1e-5)
+    alone = compact_losses.caption_terms(logits[:, :1], ids, means[:, :1])
+    assert alone['captions'].item() == pytest.approx(terms['captions'].item(), rel=1e-5)
+    none = compact_losses.caption_terms(logits, ids, torch.zeros(1, 2, dtype=torch.int64))
+    assert [term.item() for term in none.values()] == [0.0, 0.0]
+    empty = compact_losses.caption_terms(logits, torch.zeros_like(ids), 0 * means)
+    assert [term.item() for term in empty.values()] == [0.0, 0.0]
 
 
 def test_words_are_learned_apart_from_how_often_they_hold() -> None:

@@ -9,6 +9,8 @@ torch.set_num_threads(1)
 
 from compact_model import SMALL_TRUNK  # noqa: E402
 
+from focus_depth_ros.cli import main  # noqa: E402
+from focus_depth_ros.networks.efficientnet_lite import is_published  # noqa: E402
 from focus_depth_ros.networks.mssa import MSSA, FusionVariant, vary  # noqa: E402
 from focus_depth_ros.training import compact, config, stages  # noqa: E402
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial, plain  # noqa: E402
@@ -235,9 +237,17 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     path = checkpoint(torch.nn.Linear(3, 3), tmp_path / 'checkpoint.pt')
     with pytest.raises(ValueError, match='most other initial weights do not fit the network'):
         load_initial(network, averaged_weights(path))
-    (tmp_path / 'text.pt').write_text('nothing')
-    with pytest.raises(ValueError, match='not a checkpoint'):
-        averaged_weights(tmp_path / 'text.pt')
+    for text in ('nothing', 'hello', 'seed: 1\n', 'runs/a\n'):  # each fails elsewhere in torch
+        (tmp_path / 'text.pt').write_text(text)
+        assert not is_published(tmp_path / 'text.pt')
+        with pytest.raises(ValueError, match='not a checkpoint'):
+            averaged_weights(tmp_path / 'text.pt')
+
+
+def test_numbers_no_run_can_have_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (('threads', '0'), ('steps', '0'), ('seed', '-1')):
+        assert main(['train', str(CONFIGS / 'compact.yaml'), f'--{name}', value]) == 2
+        assert f'{name} is {value}; it must be' in capsys.readouterr().err
 
 
 def test_settings_are_kept_in_a_form_that_weights_only_loading_reads(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
-import json
 import shlex
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from focus_depth_ros.evaluation.measured_on import (
     when_and_where,
 )
 from focus_depth_ros.evaluation.percentiles import PERCENTILES, percentiles
+from focus_depth_ros.evaluation.report_file import check_report_path, write_report
 from focus_depth_ros.inference.backends import BACKENDS, backend_named
 from focus_depth_ros.inference.engine import MAX_TARGETS, Engine, EngineError, LoadOptions
 from focus_depth_ros.inference.fallback import PRECISIONS
@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
+    check_report_path(arguments.output)
     if arguments.rounds < 1 or arguments.threads < 1:
         raise ValueError('--rounds and --threads are at least 1')
     for module in NEEDED if arguments.compare else ():
@@ -81,14 +82,15 @@ def run(arguments: argparse.Namespace) -> int:
     if model.engine_name != engine:
         raise ValueError(f'nothing was measured: {model.trouble}')
     print(table(report))
+    if arguments.precision not in ('auto', model.precision):
+        print(model.choice)
     if arguments.compare:
         report['compared'] = compare(model, arguments)
         print(comparison_line(report['compared']))
     report['memory'] = memory()
     report['clocks'] |= {'after': clocks()}
     model.close()
-    if arguments.output is not None:
-        arguments.output.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    write_report(arguments.output, report)
     return 0
 
 

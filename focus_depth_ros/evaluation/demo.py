@@ -23,6 +23,7 @@ from focus_depth_ros.evaluation.percentiles import percentiles
 from focus_depth_ros.evaluation.recording import Answers, read_answers, read_recording
 from focus_depth_ros.evaluation.recording_overview import draw_results
 from focus_depth_ros.evaluation.recording_score import TargetScore, median, score
+from focus_depth_ros.inference.model_folder import read_model_folder
 from focus_depth_ros.node.bag_player import BUNDLED_RECORDING
 from focus_depth_ros.node.transport import use_large_message_profile
 
@@ -53,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     use_large_message_profile()
     os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
     recording = read_recording(arguments.bag)
+    if arguments.model is not None:
+        read_model_folder(arguments.model)  # before the node waits for one that works
     console.print(
         f'Three processes over ROS 2 topics: a camera ({len(recording.pictures)} pictures of '
         f'{arguments.bag.name}), the node focus_depth, a recorder.'

@@ -8,7 +8,6 @@ table, and writes every figure as JSON with what it was measured on.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shlex
 import time
@@ -26,6 +25,7 @@ from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX
 from focus_depth_ros.evaluation.depth_edges import CANNY_HIGH, CANNY_LOW, THRESHOLDS
 from focus_depth_ros.evaluation.measured_on import identity, when_and_where
 from focus_depth_ros.evaluation.regions import EDGE_RADIUS_PX
+from focus_depth_ros.evaluation.report_file import check_report_path, write_report
 from focus_depth_ros.evaluation.scoring import Extra, Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN
@@ -80,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
+    check_report_path(arguments.output)
+    if arguments.frames is not None and arguments.frames < 1:
+        raise ValueError(f'--frames is {arguments.frames}; it must be 1 or more')
     extra = _thorough_scores() if arguments.thorough else None
     chosen = [open_dataset(name, Path(path)) for name, path in arguments.dataset]
     model = FocusModel(arguments.model, 'auto', arguments.threads)
@@ -105,8 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     model.close()
     print(table(summaries))
     print('ms:', result['timing_ms'])
-    if arguments.output is not None:
-        arguments.output.write_text(json.dumps(_rounded(result), indent=1) + '\n', encoding='utf-8')
+    write_report(arguments.output, _rounded(result))
     return 0
 
 

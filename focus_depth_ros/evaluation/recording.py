@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
 
 from focus_depth_ros.core import Camera
+from focus_depth_ros.node.bag_reader import open_bag
 
 DEPTH_UNIT_M = 1e-4
 """Unit of /truth/depth."""
@@ -75,7 +76,7 @@ def read_recording(path: Path) -> Recording:
     depths: dict[int, NDArray[np.float32]] = {}
     ids: dict[int, NDArray[np.uint8]] = {}
     delays_ms = []
-    with AnyReader([path]) as reader:
+    with closing(open_bag(path)) as reader:
         for connection, time_ns, data in reader.messages():
             message: Any = reader.deserialize(data, connection.msgtype)
             if connection.topic.endswith('/compressed'):
@@ -107,7 +108,7 @@ def read_recording(path: Path) -> Recording:
 def read_answers(path: Path, offset_ns: int) -> Answers:
     """Read what the recorder wrote; stamps are moved back by the player's `offset_ns`."""
     answers = Answers()
-    with AnyReader([path]) as reader:
+    with closing(open_bag(path)) as reader:
         for connection, arrival_ns, data in reader.messages():
             message: Any = reader.deserialize(data, connection.msgtype)
             name = connection.topic.removeprefix('/focus_depth/')

@@ -68,6 +68,8 @@ class ClipBytePairs:
 
 def find_merges(path: Path) -> Path:
     """The merges file in a folder, or beside a file. Raises ValueError."""
+    if not path.exists():
+        raise ValueError(f'{path} does not exist')
     folder = path if path.is_dir() else path.parent
     for name in FILE_NAMES:
         if (folder / name).is_file():

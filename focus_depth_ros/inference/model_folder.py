@@ -77,7 +77,8 @@ def read_model_folder(path: Path) -> ModelFolder:
     """
     manifest_path = path / 'model.json'
     if not path.is_dir():
-        raise ModelError(f'model folder {path} does not exist')
+        fault = 'is a file; name the folder it is in' if path.exists() else 'does not exist'
+        raise ModelError(f'model folder {path} {fault}')
     if not manifest_path.is_file():
         raise ModelError(f'{path} is no model folder: it has no model.json')
     _check_size(manifest_path, MAX_MANIFEST_BYTES)

@@ -30,7 +30,8 @@ def load_tensorrt() -> Any:
     except (ImportError, OSError) as error:  # the second where its libraries are half there
         raise EngineError(
             f'TensorRT is not there ({error}); on a Jetson it comes with JetPack '
-            '(python3-libnvinfer), elsewhere: pip install tensorrt; see docs/tensorrt.md'
+            '(python3-libnvinfer), elsewhere: pip install tensorrt-cu12 or tensorrt-cu13, by the '
+            'driver; see docs/tensorrt.md'
         ) from error
     if version_numbers(trt.__version__) < OLDEST:
         raise EngineError(

@@ -265,6 +265,16 @@ class PromptBranch(nn.Module):
 
         `grounding` (T or 1, C, H, W), `finer` (T or 1, C_p, h, w), `box` (T, 4), `words` (T, L).
         """
+        said, tokens, mask = self.at_tokens(grounding, box, words)
+        finer_tokens = enlarge(tokens, self.finer.size, 2) + self.finer(
+            self.words, said, finer, box, words
+        )
+        return tokens, finer_tokens, mask
+
+    def at_tokens(
+        self, grounding: Tensor, box: Tensor, words: Tensor
+    ) -> tuple[Grounded, Tensor, Tensor]:
+        """What the words say, tokens (T, C_p, H, W) and mask logits (T, 1, H, W): see `forward`."""
         said = self.words(words, grounding)
         prompt = self.prompt_entry(torch.cat([self.boxes(box), said.maps], dim=1))
         prompt = _modulated(prompt, self.relation(said.relation))
@@ -276,10 +286,7 @@ class PromptBranch(nn.Module):
         rivals = self.context(coarse.amax((2, 3))).unsqueeze(-1).unsqueeze(-1)
         coarse = self.coarse(coarse + rivals)
         tokens = self.fine(tokens + enlarge(coarse, self.size, 2))
-        finer_tokens = enlarge(tokens, self.finer.size, 2) + self.finer(
-            self.words, said, finer, box, words
-        )
-        return tokens, finer_tokens, self.mask(tokens)
+        return said, tokens, self.mask(tokens)
 
 
 def _modulated(features: Tensor, film: Tensor) -> Tensor:

@@ -57,11 +57,16 @@ def quality_of(connection: Connection) -> QoSProfile:
     return QoSProfile(depth=10)
 
 
-def moved_stamp(data: bytes, offset_ns: int) -> bytes:
-    """The same CDR message with its header's stamp later by `offset_ns`."""
+def moved_stamp(data: bytes, first_ns: int, start_ns: int, rate: float) -> bytes:
+    """The same CDR message with its header's stamp as of a recording that began at `start_ns`.
+
+    `first_ns` is when it did begin. The header's own time alone counts, not when the message was
+    logged: a picture, its depth and its detections keep a stamp in common at any rate.
+    """
     seconds, nanoseconds = STAMP.unpack_from(data, STAMP_OFFSET)
-    seconds, nanoseconds = divmod(seconds * 1_000_000_000 + nanoseconds + offset_ns, 1_000_000_000)
-    stamp = STAMP.pack(seconds, nanoseconds)
+    since_ns = seconds * 1_000_000_000 + nanoseconds - first_ns
+    moved_ns = start_ns + (since_ns if rate == 1 else int(since_ns / rate))
+    stamp = STAMP.pack(*divmod(moved_ns, 1_000_000_000))
     return data[:STAMP_OFFSET] + stamp + data[STAMP_OFFSET + STAMP.size :]
 
 
@@ -146,8 +151,8 @@ class BagPlayer(Node):
         wanted = [c for c in self._reader.connections if c.topic in self._channels]
         total = sum(connection.msgcount for connection in wanted)
         first_ns = self._reader.start_time
-        self._offset_ns = self.get_clock().now().nanoseconds - first_ns
-        start = time.monotonic()
+        start_ns, start = self.get_clock().now().nanoseconds, time.monotonic()
+        self._offset_ns = start_ns - first_ns
         messages = self._reader.messages(wanted)
         for connection, time_ns, data in track(
             messages,
@@ -163,7 +168,7 @@ class BagPlayer(Node):
             channel = self._channels[connection.topic]
             message = bytes(data)
             if channel.is_stamped:
-                message = moved_stamp(message, self._offset_ns + elapsed_ns - (time_ns - first_ns))
+                message = moved_stamp(message, first_ns, start_ns, self._rate)
             channel.publisher.publish(message)
             self._sent[connection.topic] += 1
 

@@ -118,7 +118,7 @@ class Commands:
         assert self._prompts is not None
         words = self._prompts.read(text)
         label = ' '.join(words.known)
-        targets.command(Target(id=label.replace(' ', '_'), label=label, text=label), append)
+        targets.command(Target(id=label.replace(' ', '_'), label=label, text=words.text), append)
         return f'looking at: {label}' + (f' ({words.remarks})' if words.remarks else '')
 
     def _look_at_box(self, request: SetBoxTarget.Request) -> str:

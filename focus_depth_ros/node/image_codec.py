@@ -89,10 +89,17 @@ def rgb_from_image(message: Image | SerialisedImage) -> NDArray[np.uint8]:
 def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
     """uint8 RGB (H, W, 3) of a JPEG or PNG as the sensor has it: no orientation is applied.
 
-    Raises InvalidInput when it is truncated, neither, or of a size that no camera has.
+    `format` begins with the encoding before compression. A Bayer picture lies within as it is,
+    unless `format` ends with what it was made, bgr8. Raises InvalidInput when it is truncated,
+    neither, or of a size that no camera has.
     """
     mode = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return decode_jpeg_or_png(bytes(message.data), mode)
+    pixels = decode_jpeg_or_png(bytes(message.data), mode)
+    raw, _, compressed = message.format.partition(';')
+    layout = COLOUR_LAYOUTS.get(raw.strip().replace('16', '8'))
+    if layout is None or not raw.startswith('bayer_') or 'bgr8' in compressed:
+        return pixels
+    return layout.to_rgb(np.ascontiguousarray(pixels[..., 0]))
 
 
 def _pixels(

@@ -46,10 +46,18 @@ class Outputs:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        self._results = {name: self._advertise(name, kind) for name, kind in TOPICS.items()}
+        self._results: dict[str, LifecyclePublisher] = {}
+        self._timings: dict[str, LifecyclePublisher] = {}
         self._cloud: OrganisedCloud | None = None
         self._images: dict[str, ImageMemory] = {}
-        self._timings = {name: self._advertise(f'debug/{name}', Float64) for name in TIMINGS}
+        try:
+            for name, kind in TOPICS.items():
+                self._results[name] = self._advertise(name, kind)
+            for name in TIMINGS:
+                self._timings[name] = self._advertise(f'debug/{name}', Float64)
+        except Exception:
+            self.close()
+            raise
 
     def _advertise(self, name: str, kind: type) -> LifecyclePublisher:
         return self._node.create_lifecycle_publisher(

@@ -34,7 +34,8 @@ class Anchored:
     `target.box` is what lies in the picture of `whole`, which may reach out of it, so that a target
     that comes back has all of its box again. `confirmed_ns` is the newest picture's stamp when it
     was last detected; `is_untracked` says that the box stayed where it was because nothing in it
-    could be followed.
+    could be followed. `seen_in` is then the view in which it last was seen: later pictures are
+    compared with that one, not with a blurred or black one between. None: that is `view` itself.
     """
 
     target: Target
@@ -42,6 +43,7 @@ class Anchored:
     whole: Box | None
     confirmed_ns: int = 0
     is_untracked: bool = False
+    seen_in: View | None = None
 
     def carried(self, later: Sequence[View]) -> Anchored:
         """The target in the last of some later views (oldest first, one at least).
@@ -54,15 +56,18 @@ class Anchored:
         for view in later:
             box = seen._followed(view)
             if box is not None:
-                seen = replace(seen, view=view, whole=box)
+                seen = replace(seen, view=view, whole=box, seen_in=None)
         if seen.whole is None:
             return replace(self, view=newest)
+        is_lost = self.view is not None and seen.view is not newest
+        can_be_found = is_lost and seen.patch is not None and seen.patch.corners is not None
         return Anchored(
             self.target.with_box(clip_box(seen.whole, *newest.size)),
             newest,
             seen.whole,
             self.confirmed_ns,
-            is_untracked=self.view is not None and seen.view is not newest,
+            is_untracked=is_lost,
+            seen_in=(seen.seen_in or seen.view) if can_be_found else None,
         )
 
     def corrected(self, boxes: Mapping[str, Box]) -> Anchored:
@@ -70,16 +75,17 @@ class Anchored:
         box = boxes.get(self.target.id)
         if not self.is_untracked or box is None:
             return self
-        return replace(self, target=self.target.with_box(box), whole=box)
+        return replace(self, target=self.target.with_box(box), whole=box, seen_in=None)
 
     @cached_property
     def patch(self) -> Patch | None:
         """What can be followed from here, in the small grey picture; None without box and view."""
-        if self.view is None or self.whole is None:
+        view, box = self.seen_in or self.view, self.whole
+        if view is None or box is None:
             return None
-        (across, down), box = self.view.to_grey, self.whole
+        across, down = view.to_grey
         small = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-        return Patch(self.view.grey, small)
+        return Patch(view.grey, small)
 
     def _followed(self, view: View) -> Box | None:
         """Where the box is in a view, px of its full size; None when it is lost."""

@@ -17,6 +17,9 @@ MAX_RAY = 10.0
 says nothing of where a thing is."""
 UNDISTORTED = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
 """When the search for a ray ends: after so many turns, or at so many pixels of error."""
+MAX_RETURN_ERROR_PX = 0.5
+"""How far from its pixel a ray may come out again. Towards the corners a distortion may have no way
+back; OpenCV then hands out about the ray of a lens without any."""
 
 
 @lru_cache(maxsize=2)
@@ -24,7 +27,8 @@ def viewing_rays(camera: Camera) -> NDArray[np.float32]:
     """x/z and y/z of every pixel, float32 (H, W, 2), in the optical frame (REP-103).
 
     For a picture with lens distortion the pixels are undistorted first, so that the points are
-    right although the picture is not rectified; NaN where that leads beyond `MAX_RAY`.
+    right although the picture is not rectified; NaN where that leads beyond `MAX_RAY`, and where
+    the distortion cannot be undone.
     """
     columns, rows = np.meshgrid(
         np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32)
@@ -38,11 +42,15 @@ def viewing_rays(camera: Camera) -> NDArray[np.float32]:
     coefficients = np.asarray(camera.distortion, np.float64)
     if camera.distortion_model in FISHEYE_MODELS:
         found = cv2.fisheye.undistortPoints(pixels, matrix, coefficients[:4])
+        back = cv2.fisheye.distortPoints(found, matrix, coefficients[:4])
     else:
         found = cv2.undistortPointsIter(pixels, matrix, coefficients, None, None, UNDISTORTED)
-    rays = np.asarray(found.reshape(camera.height, camera.width, 2), np.float32)
-    rays[~(np.abs(rays).max(axis=-1) <= MAX_RAY)] = np.nan
-    return rays
+        ahead = cv2.convertPointsToHomogeneous(found.reshape(-1, 2))
+        back, _ = cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), matrix, coefficients)
+    returns = np.abs(back - pixels).max(axis=(1, 2)) <= MAX_RETURN_ERROR_PX
+    rays = np.asarray(found.reshape(-1, 2), np.float32)
+    rays[~(returns & (np.abs(rays).max(axis=-1) <= MAX_RAY))] = np.nan
+    return np.asarray(rays.reshape(camera.height, camera.width, 2))
 
 
 @lru_cache(maxsize=2)

@@ -1,14 +1,15 @@
 """Targets become the numbers that the focus graph reads: boxes in [0, 1] and word indices.
 
-Words outside the vocabulary are read as the known word they are a form of: its plural, or, from
-six letters on, one that is spelt much like it (character n-grams). What is read so is said, and
-what cannot be read is said too.
+Words outside the vocabulary are read as the known word they are a form of: its plural, or, if that
+has six letters or more, one that begins alike and is a slip of the keys away. What is read so is
+said, and what cannot be read is said too.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,21 +28,32 @@ MAX_TEXT_CHARACTERS = 200
 ARTICLES = frozenset({'a', 'an', 'the'})
 BEFORE_A_THING = frozenset({'of', 'behind', 'on', 'in'})
 """Last words of what stands between two things: left of, in front of."""
-OTHER_SPELLINGS = {'gray': 'grey', 'wood': 'wooden', 'metallic': 'metal', 'large': 'big'}
-SHORTEST_MISSPELT, LEAST_LIKENESS = 6, 0.5
-"""Below six letters a single other letter often makes another word: book, boot."""
+OTHER_SPELLINGS = {
+    'gray': 'grey',
+    'wood': 'wooden',
+    'metallic': 'metal',
+    'large': 'big',
+    'huge': 'big',
+    'little': 'small',
+    'tiny': 'small',
+    'knives': 'knife',
+}
+SHORTEST_MISSPELT, SHORTEST_TWICE = 6, 9
+"""Letters of a known word from which it is read with one slip, and with two: in a shorter one a
+single other letter often makes another word (book, boot)."""
 
 
 @dataclass(frozen=True)
 class Words:
     """A text as the network sees it: the words it knows, in order, and those it does not.
 
-    `read_as` holds (word of the text, known word it was read as); `beyond` are known words that
-    came after as many as the model reads.
+    `text` asks the same again. `read_as` holds (word of the text, known word it was read as);
+    `beyond` are known words that came after as many as the model reads.
     """
 
+    text: str
     known: tuple[str, ...]
-    unknown: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
     read_as: tuple[tuple[str, str], ...] = ()
     beyond: tuple[str, ...] = ()
 
@@ -81,7 +93,7 @@ class PromptEncoder:
                 f'no known word in {text!r}; this model knows: {", ".join(self.content_words)}',
             )
         read_as = tuple((word, form) for word, form in readings if form and form != word)
-        return Words(known, unknown, read_as, beyond)
+        return Words(' '.join(known), known, unknown, read_as, beyond)
 
     def _asked(self, known: tuple[str, ...]) -> tuple[str, ...]:
         """Known words as the captions are written that the network learnt from.
@@ -101,19 +113,17 @@ class PromptEncoder:
 
     def _reading(self, word: str) -> str:
         """The known word that a word is, or is a form of; empty when there is none."""
-        forms = (
-            word,
-            OTHER_SPELLINGS.get(word, ''),
-            word.removesuffix('s'),
-            word.removesuffix('es'),
-        )
-        for form in forms:
+        plurals = (word, word.removesuffix('s'), word.removesuffix('es'))
+        for form in (*plurals, OTHER_SPELLINGS.get(word, '')):
             if form in self._index:
                 return form
-        if len(word) < SHORTEST_MISSPELT:
-            return ''
-        best = max(self._index, key=lambda known: _likeness(word, known), default='')
-        return best if best and _likeness(word, best) >= LEAST_LIKENESS else ''
+        slips = {
+            known: min(_slips(form, known) for form in plurals)
+            for known in self._index
+            if known[0] == word[0] and len(known) >= SHORTEST_MISSPELT
+        }
+        best = min(slips, key=lambda known: slips[known], default='')
+        return best if best and slips[best] <= 1 + (len(best) >= SHORTEST_TWICE) else ''
 
     @property
     def content_words(self) -> list[str]:
@@ -176,7 +186,12 @@ class ClipPromptEncoder(PromptEncoder):
 
     def read(self, text: str) -> Words:
         """All words of a text. Raises InvalidInput when it is empty or over 200 characters."""
-        return Words(tuple(_words(text)), ())
+        every = tuple(_words(text))
+        known, asked = every, text
+        while len(self._pairs.encode(asked, sys.maxsize)) > self._max_words:
+            known = known[:-1]
+            asked = ' '.join(known)
+        return Words(text, known, beyond=every[len(known) :])
 
     @cached_property
     def _sides(self) -> list[tuple[int, int]]:
@@ -215,12 +230,18 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _likeness(one: str, other: str) -> float:
-    """Dice coefficient of the words' character pairs and triples, their ends marked."""
-    first, second = _pieces(one), _pieces(other)
-    return 2 * len(first & second) / (len(first) + len(second))
+def _slips(one: str, other: str) -> int:
+    """Letters too many, missing, wrong or swapped with the next, none touched twice.
 
-
-def _pieces(word: str) -> set[str]:
-    marked = f'^{word}$'
-    return {marked[at : at + length] for length in (2, 3) for at in range(len(marked) - length + 1)}
+    Damerau and Levenshtein's distance, restricted.
+    """
+    rows = [list(range(len(other) + 1))]
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            least = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and (letter, one[i - 2]) == (other[j - 2], wanted):
+                least = min(least, rows[-2][j - 2] + 1)
+            row.append(least)
+        rows.append(row)
+    return rows[-1][-1]

@@ -9,7 +9,8 @@ then follows the network's mask. Commands (a box, words) stand above detections 
 from __future__ import annotations
 
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
@@ -55,6 +56,7 @@ class TargetsInView:
         self._timeout_ns = int(detection_timeout_s * 1e9)
         self._lock = threading.Lock()
         self._history: deque[View] = deque(maxlen=HISTORY_LENGTH)
+        self._newest_at_ns = 0
         self._is_commanded = False
         self._commanded: list[Anchored] = []
         self._detected: list[Anchored] = []
@@ -76,6 +78,8 @@ class TargetsInView:
         """
         with self._lock:
             view = None
+            if target.box is not None and stamp_ns and not self._history:
+                raise InvalidInput('box', 'no picture has come yet: leave the stamp empty')
             if target.box is not None and self._history:
                 view = self._view_at(stamp_ns) if stamp_ns else self._history[-1]
                 target = target.with_box(clip_box(target.box, *view.size))
@@ -94,14 +98,16 @@ class TargetsInView:
     def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
         """Take a detector's targets for the picture of `stamp_ns`, best score first.
 
-        Targets without an id of their own get that of the followed one they lie on, or a new one.
+        Targets without an id of their own get that of the followed one they lie on, or a new one;
+        so do those that share theirs. The best that can be used are taken, up to the maximum.
         Detections older than those already taken are left out. Raises InvalidInput when that
         picture is not, and will not be, among the kept ones.
         """
-        detections = _Detections(stamp_ns, tuple(targets[: self._max_targets]))
+        detections = _Detections(stamp_ns, tuple(targets))
         with self._lock:
             newest = self._history[-1].stamp_ns if self._history else None
-            if newest is not None and stamp_ns > newest + FUTURE_NS:
+            at_hand_ns = time.monotonic_ns() - self._newest_at_ns  # a slow node's may be old
+            if newest is not None and stamp_ns > newest + FUTURE_NS + at_hand_ns:
                 raise InvalidInput(
                     'detections_stamp',
                     f'detections are stamped {(stamp_ns - newest) / 1e9:.1f} s after the newest '
@@ -130,6 +136,7 @@ class TargetsInView:
         with self._lock:
             self._notice_breaks(stamp_ns, size)
             self._history.append(View(stamp_ns, grey, size))
+            self._newest_at_ns = time.monotonic_ns()
             self._accept_due(stamp_ns)
             if self._is_commanded:
                 self._commanded = self._carried(self._commanded)
@@ -205,11 +212,15 @@ class TargetsInView:
         self._accepted_ns = detections.stamp_ns
         if self._is_commanded:  # they would be forgotten with the command
             return
+        # some detectors give all the same id
+        ids = Counter(target.id for target in detections.targets)
         # both in the newest picture: what moves is compared where it is, not where it was
-        followed = {seen.target.id: seen.target for seen in self._carried(self._detected)}
+        carried = [seen.target for seen in self._carried(self._detected)]
+        followed = {target.id: target for target in carried if ids[target.id] != 1}
         accepted: list[Anchored] = []
-        taken: set[str] = set()
         for target in detections.targets:
+            if len(accepted) == self._max_targets:
+                break
             assert target.box is not None, 'detections are boxes'
             try:
                 target = target.with_box(clip_box(target.box, *view.size))
@@ -219,16 +230,18 @@ class TargetsInView:
             now = self._carry(Anchored(target, view, target.box, self._history[-1].stamp_ns))
             if now is None:
                 continue
-            if not target.id or target.id in taken:  # some detectors give all the same
-                name = self._identify(now.target, followed)
+            if not target.id or ids[target.id] > 1:
+                name = self._identify(now.target, followed, ids)
                 now = replace(now, target=replace(now.target, id=name))
             followed.pop(now.target.id, None)
-            taken.add(now.target.id)
-            accepted.append(now)
+            # masks so far are of what was asked before: they say nothing of this box
+            accepted.append(replace(now, is_untracked=False))
         self._detected = accepted
 
-    def _identify(self, target: Target, followed: dict[str, Target]) -> str:
-        """The id of the followed target that this one lies on, or a new one."""
+    def _identify(
+        self, target: Target, followed: Mapping[str, Target], given: Mapping[str, int]
+    ) -> str:
+        """The id of the followed target that this one lies on, or a new one that none is given."""
         overlaps = {
             other.id: _iou(target.box, other.box)
             for other in followed.values()
@@ -237,8 +250,11 @@ class TargetsInView:
         best = max(overlaps, key=lambda name: overlaps[name], default=None)
         if best is not None and overlaps[best] > SAME_OBJECT_IOU:
             return best
-        self._named += 1
-        return f'{target.label or "detection"}_{self._named}'
+        name = ''
+        while not name or name in given:
+            self._named += 1
+            name = f'{target.label or "detection"}_{self._named}'
+        return name
 
     def _view_at(self, stamp_ns: int) -> View:
         """The kept picture nearest to the stamp.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,9 @@ def averaged_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, weights_only=True, map_location='cpu')
         weights = state['average']
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # bytes of another kind may be taken for any instruction of pickle's
         raise ValueError(f'{path}: not a checkpoint of `focus-depth train`') from error
     prefix = 'module.'
     return {

@@ -23,7 +23,7 @@ from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.networks.text import word_roles
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial
-from focus_depth_ros.training.compact_losses import compact_terms
+from focus_depth_ros.training.compact_losses import caption_terms, compact_terms
 from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.draws import DrawOrder
 from focus_depth_ros.training.example import (
@@ -113,13 +113,29 @@ def predict(
     network: CompactNetwork | FoveaNetwork, batch: Batch, bfloat16: bool
 ) -> tuple[FocusOutput, Tensor]:
     """Float32 outputs for the batch's B x P prompts, and word logits (B, V, H/8, W/8)."""
-    prompts = batch['box'].shape[1]
     with torch.autocast(batch['box'].device.type, torch.bfloat16, enabled=bfloat16):
         features = network.encoder(normalised(batch['picture']))
-        word_logits = network.focus.prompt.words.all_words(features['grounding'])
-        repeated = {name: value.repeat_interleave(prompts, 0) for name, value in features.items()}
-        output = network.focus(repeated, batch['box'].flatten(0, 1), batch['words'].flatten(0, 1))
+        return answer(network, features, batch)
+
+
+def answer(
+    network: CompactNetwork | FoveaNetwork, features: dict[str, Tensor], batch: Batch
+) -> tuple[FocusOutput, Tensor]:
+    """As `predict`, of pictures that are encoded."""
+    prompts = batch['box'].shape[1]
+    word_logits = network.focus.prompt.words.all_words(features['grounding'])
+    repeated = {name: value.repeat_interleave(prompts, 0) for name, value in features.items()}
+    output = network.focus(repeated, batch['box'].flatten(0, 1), batch['words'].flatten(0, 1))
     return in_float32(output), word_logits.float()
+
+
+def caption_masks(network: CompactNetwork, grounding: Tensor, words: Tensor) -> Tensor:
+    """Coarse mask logits (B, C, H/8, W/8), float32, of C captions a picture, words (B, C, L)."""
+    captions = words.shape[1]
+    repeated = grounding.repeat_interleave(captions, 0)
+    no_box = torch.zeros(len(repeated), 4, dtype=repeated.dtype, device=repeated.device)
+    _, _, logits = network.focus.prompt.at_tokens(repeated, no_box, words.flatten(0, 1))
+    return logits.float().reshape(len(words), captions, *logits.shape[-2:])
 
 
 def in_float32(output: FocusOutput) -> FocusOutput:
@@ -170,9 +186,15 @@ class CompactObjective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        return self.terms(
-            *predict(self.network, asked(batch, self.config.prompt), self.config.bfloat16), batch
-        )
+        config, network = self.config, self.network
+        question = asked(batch, config.prompt)
+        with torch.autocast(batch['box'].device.type, torch.bfloat16, enabled=config.bfloat16):
+            features = network.encoder(normalised(batch['picture']))
+            answers = answer(network, features, question)
+            if not config.ask.captions:
+                return self.terms(*answers, batch)
+            logits = caption_masks(network, features['grounding'], batch['more_words'])
+        return self.terms(*answers, batch) | caption_terms(logits, batch['ids'], batch['more_ids'])
 
     def terms(self, output: FocusOutput, word_logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The loss terms of outputs already at hand."""

@@ -22,6 +22,8 @@ from focus_depth_ros.training.losses import dice, gradient_loss, masked_mean
 OBJECT_WEIGHT = 3.0
 BAND_CELLS = 9
 """Window of the boundary band: 4 cells either side, about 10 px of a 320x240 frame."""
+OUT_OF_VIEW = -1e4
+"""Score of what cannot be chosen; finite, so that pictures of nothing have gradients too."""
 
 
 def centred(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,3 +170,29 @@ def compact_terms(
     terms['metric'] = 0.3 * metric_loss(output, batch['disparity'], mask)
     terms['words'] = 1.0 * word_loss(word_logits, batch['words_at'])
     return terms
+
+
+def caption_terms(logits: Tensor, ids: Tensor, means: Tensor) -> dict[str, Tensor]:
+    """Captions answered by the coarse mask alone, and which of all things in view it chooses.
+
+    logits (B, C, h, w); ids (B, H, W) of the things in view, 0 = none; means (B, C) whom a caption
+    means, 0 = no caption. A thing's score is the mean logit over what is seen of it: of two likely
+    ones a mask likes to take both halves, and a choice has none.
+    """
+    labels = torch.arange(1, max(int(ids.amax()), 1) + 1, device=ids.device)
+    cells = (ids.unsqueeze(1) == labels.reshape(1, -1, 1, 1)).to(logits.dtype)
+    shares = functional.adaptive_avg_pool2d(cells, (int(logits.shape[-2]), int(logits.shape[-1])))
+    asked = (means > 0).to(logits.dtype)
+    row = (means - 1).clamp(min=0)
+    truth = shares.gather(1, row[..., None, None].expand(-1, -1, *shares.shape[-2:]))
+    seen = shares.sum((-2, -1))
+    scores = torch.einsum('bchw,bkhw->bck', logits, shares) / seen.clamp(min=1e-3).unsqueeze(1)
+    scores = scores.masked_fill((seen == 0).unsqueeze(1), OUT_OF_VIEW)
+    picked = functional.cross_entropy(scores.flatten(0, 1), row.flatten(), reduction='none')
+    picked = torch.where(asked.flatten() > 0, picked, 0.0).sum() / asked.sum().clamp(min=1)
+    flat = logits.flatten(0, 1)
+    no_box = torch.zeros_like(flat)
+    return {
+        'captions': 0.5 * mask_loss(flat, truth.flatten(0, 1), no_box, asked.flatten()),
+        'choice': 0.3 * picked,
+    }

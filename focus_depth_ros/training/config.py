@@ -129,7 +129,7 @@ def _merged(path: Path) -> dict[str, Any]:
     """The file's settings on top of its base's."""
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'{path}: not readable as YAML ({error})') from error
     if not isinstance(content, dict):
         raise ValueError(f'{path}: settings are expected here, as `name: value` lines')

@@ -66,8 +66,9 @@ class PromptShares:
     """How often each kind of prompt is asked; the rest goes without a prompt.
 
     `box_of_text` of the captions come with a rough box too, as in a second look; `near` of the
-    pictures are windows round one object, as such a look sees them. The foundation family asks for
-    boxes and captions alone.
+    pictures are windows round one object, as such a look sees them. So many `captions` more are
+    answered by the coarse mask alone, which costs little. The foundation family asks for boxes and
+    captions alone.
     """
 
     box: float = 0.40
@@ -77,6 +78,7 @@ class PromptShares:
     box_of_text: float = 0.0
     jitter: float = 0.12
     near: float = 0.0
+    captions: int = 0
 
 
 class FocusDataset(Dataset[dict[str, Any]]):
@@ -110,13 +112,15 @@ def example(
     picture uint8 (2 h, 2 w, 3); disparity float32 (h, w), canonical f / (f_c Z), 0 = unknown;
     objects bool (h, w); boundary uint8 (h, w), 255 = not asked; words_at uint8 (V, h / 4, w / 4),
     255 = not asked; box float32 (P, 4); words int32 (P, 12); mask float32 (P, h, w) area share;
-    kind int64 (P,).
+    kind int64 (P,); ids uint8 (h, w); more_words int32 (C, 12) and more_ids int64 (C,), captions
+    and whom they mean, 0 = no caption.
     """
     seen = apply_view(sample, _view(sample, rng, shares.near, augment))
     picture = resized(seen.rgb, shape.grid(1))
     if augment:
         picture = degrade(picture.astype(np.uint8), rng)
     asked = [question(seen, shape.grid(2), rng, shares) for _ in range(prompts)]
+    more = more_captions(seen, shape.grid(2), rng, shares)
     return {
         'picture': picture,
         **truth_of(seen, shape),
@@ -124,6 +128,9 @@ def example(
         'words': np.array([prompt.words for prompt in asked], np.int32),
         'mask': np.stack([prompt.mask for prompt in asked]),
         'kind': np.array([prompt.kind for prompt in asked], np.int64),
+        'ids': _nearest(seen.ids, shape.grid(2)).astype(np.uint8),
+        'more_words': np.array([words for words, _ in more], np.int32).reshape(-1, MAX_WORDS),
+        'more_ids': np.array([about for _, about in more], np.int64),
     }
 
 
@@ -221,6 +228,28 @@ def _said(
         box = _rough_box(seen, [item] if boxed else [], rng)
         return Question(TEXT_PROMPT, box, words, masks[item.id], item.id)
     return None
+
+
+def more_captions(
+    seen: Sample, grid: Size, rng: np.random.Generator, shares: PromptShares
+) -> list[tuple[list[int], int]]:
+    """`shares.captions` captions as word indices, each with the id of the object that it means.
+
+    Objects take turns; where there are too few captions, the last ones are empty and of none.
+    """
+    nothing = [([0] * MAX_WORDS, 0)] * shares.captions
+    in_view = [item for item in seen.objects if _target_mask(seen, item, grid) is not None]
+    found: list[tuple[list[int], int]] = []
+    for _ in range(shares.captions):  # each turn finds a caption, or there are none
+        for item in _classes_shuffled(in_view, rng):
+            by_relation = rng.random() < shares.relation_of_text
+            captions = _relations_in_view(seen, item, boxed=False) if by_relation else []
+            captions = captions or item.captions
+            if captions:
+                found.append((caption_words(_one_of(captions, rng)), item.id))
+        if len(found) >= shares.captions:
+            break
+    return (found + nothing)[: shares.captions]
 
 
 def _rough_box(

@@ -68,6 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
+    if arguments.frames < 1:
+        raise ValueError(f'--frames is {arguments.frames}; it must be 1 or more')
     name, path = arguments.dataset
     folder = _read(arguments.model)
     frames = islice(open_dataset(name, Path(path)), arguments.frames)

@@ -2,8 +2,8 @@
 
 One file of settings, one folder of results. Killed at any moment and started again, it goes on
 from the last checkpoint with the same data in the same order. `accelerate launch -m
-focus_depth_ros.cli train CONFIG` runs the same loop on several GPUs or machines: `batch` is then
-the batch of all together.
+focus_depth_ros train CONFIG` runs the same loop on several GPUs or machines: `batch` is then the
+batch of all together.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from focus_depth_ros.training.validation import validate
 
 LOG_EVERY = 20
 OVERRIDES = ('steps', 'seed', 'threads', 'train', 'validation', 'output', 'initial')
+LEAST = {'steps': 1, 'seed': 0, 'threads': 1, 'batch': 1, 'prompts': 1}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     keep_large_blocks_in_the_heap(one_arena=True)
     given = {name: getattr(arguments, name) for name in OVERRIDES}
     overrides = {name: value for name, value in given.items() if value is not None}
-    train(replace(read_config(arguments.config), **overrides))
+    config = replace(read_config(arguments.config), **overrides)
+    for name, least in LEAST.items():
+        if getattr(config, name) < least:
+            raise ValueError(f'{name} is {getattr(config, name)}; it must be {least} or more')
+    train(config)
     return 0
 
 
