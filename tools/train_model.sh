@@ -1,7 +1,7 @@
 #!/bin/sh
 # The built-in model from nothing, as docs/training.md describes it: `sh tools/train_model.sh`.
 # Everything lands in the folder it is started in, data/ and runs/ among it. Stopped and started again it goes on;
-# training/configs says what each run is for. About fourteen hours on the two cores that it was first done on.
+# training/configs says what each run is for. About sixteen hours on the two cores that it was first done on.
 set -eu
 
 tools=$(cd "$(dirname "$0")" && pwd)
@@ -46,6 +46,9 @@ focus-depth train "$configs/compact_trunk_last.yaml"
 
 focus-depth export runs/compact_trunk_longer/checkpoint.pt --validation data/validation --output model_longer
 focus-depth export runs/compact_trunk_last/checkpoint.pt --validation data/validation --output model_last
-python "$tools/mean_of_models.py" model_longer model_last model --version "${VERSION:-mine}"
+python "$tools/mean_of_models.py" model_longer model_last model_mean
+
+focus-depth train "$configs/compact_trunk_captions.yaml"
+focus-depth export runs/compact_trunk_captions/checkpoint.pt --validation data/validation --output model --version "${VERSION:-mine}"
 focus-depth quantise model --dataset shards data/validation
 focus-depth evaluate --model model --dataset shards data/test
