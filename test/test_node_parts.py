@@ -174,11 +174,14 @@ def test_stamps_move_inside_the_bytes_of_a_message() -> None:
         (1.0, 200_000_000),
         (0.5, 500_000_000),
     ):  # 0.3 s after the recording's begin
-        again = moved_stamp(data, first_ns=5_600_000_000, start_ns=5_900_000_000, rate=rate)
+        again = moved_stamp(data, 300_000_000, 5_600_000_000, rate)
         moved = deserialize_message(again, CameraInfo)
         assert moved.header.stamp == Time(sec=6, nanosec=nanosec)
         moved.header.stamp = info.header.stamp
         assert moved == info
+    today_ns = 1_700_000_000_000_000_000  # of another clock than the message's
+    moved = deserialize_message(moved_stamp(data, 300_000_000, today_ns, 0.5), CameraInfo)
+    assert moved.header.stamp == Time(sec=6, nanosec=200_000_000)
     assert begins_with_header(Image)
     assert not begins_with_header(String)
 

@@ -40,6 +40,7 @@ PAST_STATES = ('/diagnostics', '/rosout')
 
 IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
+DAY_NS = 86_400_000_000_000
 LATCHED_DEPTH = 100
 """Messages kept for late subscribers of a latched topic, on which many may have spoken."""
 STAMP = struct.Struct('<iI')
@@ -57,16 +58,24 @@ def quality_of(connection: Connection) -> QoSProfile:
     return QoSProfile(depth=10)
 
 
-def moved_stamp(data: bytes, first_ns: int, start_ns: int, rate: float) -> bytes:
-    """The same CDR message with its header's stamp as of a recording that began at `start_ns`.
-
-    `first_ns` is when it did begin. The header's own time alone counts, not when the message was
-    logged: a picture, its depth and its detections keep a stamp in common at any rate.
-    """
+def stamp_ns(data: bytes) -> int:
+    """The header's stamp of a CDR message that begins with one."""
     seconds, nanoseconds = STAMP.unpack_from(data, STAMP_OFFSET)
-    since_ns = seconds * 1_000_000_000 + nanoseconds - first_ns
-    moved_ns = start_ns + (since_ns if rate == 1 else int(since_ns / rate))
-    stamp = STAMP.pack(*divmod(moved_ns, 1_000_000_000))
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def moved_stamp(data: bytes, offset_ns: int, origin_ns: int, rate: float) -> bytes:
+    """The same CDR message with its header's stamp later by `offset_ns`, in a replay at `rate`.
+
+    Stamps grow apart from `origin_ns`, the first one, as the replay is slower. The header's own
+    time alone counts, not when the message was logged: a picture, its depth and its detections
+    keep a stamp in common. One that is not of that clock (0, say) is only shifted.
+    """
+    recorded_ns = stamp_ns(data)
+    since_ns = recorded_ns - origin_ns
+    if rate != 1 and abs(since_ns) < DAY_NS:
+        recorded_ns = origin_ns + int(since_ns / rate)
+    stamp = STAMP.pack(*divmod(max(recorded_ns + offset_ns, 0), 1_000_000_000))
     return data[:STAMP_OFFSET] + stamp + data[STAMP_OFFSET + STAMP.size :]
 
 
@@ -151,8 +160,8 @@ class BagPlayer(Node):
         wanted = [c for c in self._reader.connections if c.topic in self._channels]
         total = sum(connection.msgcount for connection in wanted)
         first_ns = self._reader.start_time
-        start_ns, start = self.get_clock().now().nanoseconds, time.monotonic()
-        self._offset_ns = start_ns - first_ns
+        self._offset_ns = self.get_clock().now().nanoseconds - first_ns
+        start, origin_ns = time.monotonic(), None
         messages = self._reader.messages(wanted)
         for connection, time_ns, data in track(
             messages,
@@ -168,7 +177,8 @@ class BagPlayer(Node):
             channel = self._channels[connection.topic]
             message = bytes(data)
             if channel.is_stamped:
-                message = moved_stamp(message, first_ns, start_ns, self._rate)
+                origin_ns = stamp_ns(message) if origin_ns is None else origin_ns
+                message = moved_stamp(message, self._offset_ns, origin_ns, self._rate)
             channel.publisher.publish(message)
             self._sent[connection.topic] += 1
 

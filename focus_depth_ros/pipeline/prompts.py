@@ -188,10 +188,10 @@ class ClipPromptEncoder(PromptEncoder):
         """All words of a text. Raises InvalidInput when it is empty or over 200 characters."""
         every = tuple(_words(text))
         known, asked = every, text
-        while len(self._pairs.encode(asked, sys.maxsize)) > self._max_words:
+        while len(known) > 1 and len(self._pairs.encode(asked, sys.maxsize)) > self._max_words:
             known = known[:-1]
             asked = ' '.join(known)
-        return Words(text, known, beyond=every[len(known) :])
+        return Words(asked, known, beyond=every[len(known) :])
 
     @cached_property
     def _sides(self) -> list[tuple[int, int]]:
