@@ -18,6 +18,7 @@ from focus_depth_ros.inference.calibration import calibration_of
 from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.model_folder import BUILT_IN, read_model_folder
 from focus_depth_ros.inference.quantised_graph import quantised
+from focus_depth_ros.inference.self_check import check_picture
 from focus_depth_ros.inference.typed_graph import clean_graph, half_precision
 
 FLOAT, UINT8, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT16
@@ -100,7 +101,8 @@ def test_the_built_in_model_cleaned_and_in_half_precision(cleaned: Graphs) -> No
 @needs_model
 def test_int8(cleaned: Graphs) -> None:
     folder = read_model_folder(BUILT_IN)
-    pictures = [smooth_picture(seed)[0] for seed in range(2)]
+    # of things: in one of patches there is hardly a boundary to be off by
+    pictures = [check_picture(folder), smooth_picture(0)[0]]
     calibration = calibration_of(folder, pictures)
     assert [len(inputs) for inputs in calibration.graphs] == [2] * len(folder.graphs)
     assert calibration.sha256 != calibration_of(folder, pictures[1:]).sha256
@@ -115,7 +117,7 @@ def test_int8(cleaned: Graphs) -> None:
     picture = calibration.graphs[0][0]['image']
     wanted = answers(folder.encoder, folder.focus, picture, folder.max_words)
     found = answers(*int8, picture, folder.max_words)
-    for name, bound in (('inverse_depth', 0.05), ('mask', 0.15), ('boundary', 0.15)):
+    for name, bound in (('inverse_depth', 0.05), ('mask', 0.15), ('boundary', 0.05)):
         box = 0  # what words of no sense find in a picture is noise
         error = np.abs(found[name][box] - wanted[name][box]).mean()
         assert error < bound * np.abs(wanted[name][box]).mean(), name
