@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -58,6 +59,7 @@ from focus_depth_ros.node.camera import camera_from_info
 from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
 from focus_depth_ros.node.complaints import Complaints
 from focus_depth_ros.node.detections import targets_from_detections
+from focus_depth_ros.node.outputs import Outputs
 from focus_depth_ros.node.parameters import (
     SPECIFICATIONS,
     Parameters,
@@ -436,3 +438,11 @@ def test_overviews_have_five_panels_a_row(tiny_model: Path) -> None:
     assert 5 * PANEL_WIDTH < sheet.shape[1] < 5.2 * PANEL_WIDTH
     with pytest.raises(ValueError, match='at least one'):
         overview([])
+
+
+def test_publishers_go_when_one_of_them_cannot_be_made() -> None:
+    node, made = Mock(), [Mock(), Mock()]
+    node.create_lifecycle_publisher.side_effect = [*made, ValueError('no such reliability')]
+    with pytest.raises(ValueError, match='no such reliability'):
+        Outputs(node)
+    assert [call.args[0] for call in node.destroy_lifecycle_publisher.call_args_list] == made
