@@ -145,6 +145,37 @@ class TestSelfCheck:
         assert comparison(nothing + 1, nothing).error > 1e3
         assert comparison(want[:5], nothing + 1).error > 0.1
 
+    @pytest.mark.parametrize(
+        ('precision', 'factor', 'noise', 'passes'),
+        [
+            ('fp32', 1.001, 0.0, True), ('fp32', 1.004, 0.0, False), ('fp32', 1.0, 0.01, False),
+            ('fp16', 1.005, 0.0, True), ('fp16', 1.03, 0.0, False), ('fp16', 1.0, 0.04, False),
+            ('int8', 1.01, 0.0, True), ('int8', 1.05, 0.0, False), ('int8', 1.0, 0.12, False),
+        ],
+    )  # fmt: skip
+    def test_how_much_each_precision_may_differ(
+        self, precision: str, factor: float, noise: float, passes: bool
+    ) -> None:
+        truth = np.random.default_rng(0).uniform(0.5, 1.5, (3, 20, 30)).astype(np.float32)
+        differs = np.random.default_rng(1).normal(size=truth.shape)
+        found = (factor * truth + noise * differs).astype(np.float32)
+        want = FocusMaps(truth, truth, truth, truth[:, 0, 0], truth[:, 0, :2])
+        pair: Any = SimpleNamespace(precision=precision, name='any')
+        assert compare(replace(want, inverse_depth=found), want, pair).passed is passes
+
+    def test_a_target_alone_is_checked_too(self, tiny_model: Path, fake: FakeBackend) -> None:
+        """An engine that is right for several targets at once and wrong for one."""
+
+        def wrong_alone(outputs: dict[str, Any]) -> dict[str, Any]:
+            if len(outputs['mask']) > 1:
+                return outputs
+            return {**outputs, 'mask': 1 - outputs['mask']}
+
+        fake.faults = {'fp16': wrong_alone, 'fp32': rounded}
+        model = FocusModel(tiny_model, 'tensorrt', say=lambda _: None)
+        assert model.engine_name == 'fake fp32'
+        model.close()
+
     def test_a_reference_that_is_not_finite_agrees_with_nothing(self) -> None:
         ones = np.ones((2, 3, 4), np.float32)
         good = FocusMaps(ones, ones, ones, ones[:, 0, 0], ones[:, 0, :2])
@@ -155,6 +186,18 @@ class TestSelfCheck:
 
 class TestChoice:
     """`auto`, and backends that are named."""
+
+    def test_half_of_a_model_built_is_not_built(
+        self, tiny_model: Path, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def preparation(graph: Path, options: LoadOptions) -> Preparation:
+            return Preparation.READY if graph.stem == 'encoder' else Preparation.ABSENT
+
+        monkeypatch.setattr(fake, 'preparation', preparation)
+        model = FocusModel(tiny_model)
+        assert model.engine_name == 'onnxruntime CPU fp32' and not fake.loaded
+        assert 'not built yet' in model.choice and not model.trouble
+        model.close()
 
     def test_auto_says_what_it_passed_over(self, tiny_model: Path, fake: FakeBackend) -> None:
         fake.absent = 'no GPU'

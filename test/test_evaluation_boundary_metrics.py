@@ -19,7 +19,7 @@ def test_boundary_score_of_a_perfect_and_of_a_shifted_line() -> None:
     perfect.add(truth.astype(np.float32) * 0.9, truth)
     assert perfect.summary()['ods'] == pytest.approx(1.0)
     near, far = np.zeros((240, 320), np.float32), np.zeros((240, 320), np.float32)
-    near[:, 102], far[:, 110] = 0.9, 0.9  # the tolerance is 0.0075 x 400 = 3 px
+    near[:, 103], far[:, 104] = 0.9, 0.9  # the tolerance is 0.0075 x 400 = 3 px
     within, beyond = BoundaryScore(), BoundaryScore()
     within.add(near, truth)
     beyond.add(far, truth)
@@ -38,6 +38,14 @@ def test_boundary_score_weighs_false_lines_and_ignores_contacts() -> None:
     assert strict.summary()['precision'] == pytest.approx(0.5)
     assert strict.summary()['recall'] == pytest.approx(1.0)
     assert lenient.summary()['precision'] == pytest.approx(1.0)
+
+
+def test_what_is_ignored_takes_no_true_boundary() -> None:
+    truth, contact = np.zeros((240, 320), np.bool_), np.zeros((240, 320), np.bool_)
+    truth[:, 100], contact[:, 102] = True, True
+    score = BoundaryScore()
+    score.add(truth.astype(np.float32) * 0.9, truth, contact)
+    assert score.summary()['recall'] == pytest.approx(1.0)
 
 
 def line(column: int, probability: float = 0.9) -> 'np.ndarray':

@@ -28,6 +28,13 @@ def test_alignment_undoes_scale_and_shift() -> None:
     assert again == pytest.approx(depth_m, rel=1e-4)
 
 
+def test_aligned_depth_ends_at_twenty_metres() -> None:
+    truth = np.array([[1.0, 2.0, 4.0, 4.0]], np.float32)
+    guess = np.array([[1.0, 0.5, 0.25, -5.0]], np.float32)
+    valid = np.array([[True, True, True, False]])
+    assert aligned_depth(guess, truth, valid)[0].tolist() == pytest.approx([1, 2, 4, 20])
+
+
 def test_alignment_uses_valid_pixels_only() -> None:
     depth_m = np.full((6, 8), 2.0, np.float32)
     depth_m[:, 4:] = 1.0
@@ -76,6 +83,13 @@ def test_band_surrounds_the_outline_and_not_the_picture_border() -> None:
     regions = target_regions(mask, np.ones_like(mask))
     assert regions['foreground'].sum() == 1800
     assert regions['global'].all()
+
+
+def test_the_band_is_ten_px_wide_to_each_side() -> None:
+    mask = np.zeros((60, 60), np.bool_)
+    mask[:, :30] = True
+    band = target_regions(mask, np.ones_like(mask))['boundary']
+    assert np.flatnonzero(band[30]).tolist() == list(range(20, 40))
 
 
 def test_label_steps_lie_on_the_nearer_side() -> None:

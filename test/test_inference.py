@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, read_model_folder
+from focus_depth_ros.inference.model_folder import (
+    BUILT_IN,
+    ModelError,
+    _identity,
+    file_entry,
+    read_model_folder,
+)
 
 
 def test_prompts_share_one_encoding(tiny_model: Path) -> None:
@@ -68,6 +75,30 @@ def test_a_manifest_cannot_point_outside_its_folder(tiny_model: Path, tmp_path: 
     manifest['files']['focus']['path'] = '../../etc/focus.onnx'
     (folder / 'model.json').write_text(json.dumps(manifest))
     assert read_model_folder(folder).focus == folder / 'focus.onnx'
+
+
+def test_weights_beside_a_graph_are_part_of_which_model_it_is() -> None:
+    def files(weights: str) -> dict[str, Any]:
+        return {'focus': {'sha256': 'a', 'data': {'sha256': weights}}}
+
+    assert _identity(files('b')) != _identity(files('c'))
+
+
+def test_weights_that_no_checksum_covers(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'model'
+    shutil.copytree(tiny_model, folder)
+    (folder / 'focus.onnx.data').write_bytes(b'weights')
+    with pytest.raises(ModelError, match='no checksum covers it'):
+        read_model_folder(folder)
+    manifest = json.loads((folder / 'model.json').read_text())
+    manifest['files']['focus'] = file_entry(folder / 'focus.onnx')
+    (folder / 'model.json').write_text(json.dumps(manifest))
+    read_model_folder(folder)
+    (folder / 'other.data').write_bytes(b'weights')
+    manifest['files']['focus']['data'] = file_entry(folder / 'other.data')
+    (folder / 'model.json').write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=r'may lie in focus\.onnx\.data only'):
+        read_model_folder(folder)
 
 
 @pytest.mark.skipif(

@@ -13,6 +13,7 @@ torch.set_num_threads(1)
 
 from compact_model import SMALL_TRUNK  # noqa: E402
 
+from focus_depth_ros.inference.focus_model import FocusModel  # noqa: E402
 from focus_depth_ros.networks.blocks import enlarge, resize  # noqa: E402
 from focus_depth_ros.networks.compact import (  # noqa: E402
     FEATURE_NAMES,
@@ -21,7 +22,7 @@ from focus_depth_ros.networks.compact import (  # noqa: E402
 )
 from focus_depth_ros.networks.modot import CASM  # noqa: E402
 from focus_depth_ros.networks.mssa import MSSA  # noqa: E402
-from focus_depth_ros.networks.prompt import BoxMaps  # noqa: E402
+from focus_depth_ros.networks.prompt import BoxMaps, WordGrounding  # noqa: E402
 from focus_depth_ros.networks.text import (  # noqa: E402
     model_vocabulary,
     word_indices,
@@ -113,6 +114,15 @@ def test_box_map_is_one_inside_and_zero_outside() -> None:
     assert not maps[1].any()
 
 
+def test_box_maps_measure_from_the_middle_of_the_box() -> None:
+    maps = BoxMaps(20, 40)(torch.tensor([[0.25, 0.2, 0.75, 0.6]]))[0]
+    across, down = (torch.arange(40) + 0.5) / 40, (torch.arange(20) + 0.5) / 20
+    assert torch.allclose(maps[1], ((across - 0.5) / 0.501).expand(20, 40), atol=1e-6)
+    wanted = ((down - 0.4) / 0.401)[:, None].expand(20, 40).clamp(-2, 2)
+    assert torch.allclose(maps[2], wanted, atol=1e-6)
+    assert torch.allclose(maps[0], maps[0].flip(1), atol=1e-5)  # the box is in the middle
+
+
 def test_casm_keeps_shapes_and_swaps_attention() -> None:
     torch.manual_seed(1)
     module = CASM(16).eval()
@@ -136,7 +146,6 @@ def test_captions_become_indices() -> None:
 
 def test_export_equals_torch_on_another_picture(tmp_path: Path) -> None:
     pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
-    from focus_depth_ros.inference.focus_model import FocusModel
     from focus_depth_ros.training.calibration import BoundaryCalibration
     from focus_depth_ros.training.export import export_model
 
@@ -292,17 +301,41 @@ def test_a_relation_is_not_a_bag_of_words() -> None:
     ]
     words = torch.tensor([word_indices(text, VOCABULARY, 12) for text in captions])
     with torch.no_grad():
-        said = branch.words(words, pixels.expand(4, -1, -1, -1))
+        found = branch.words(words, pixels.expand(4, -1, -1, -1))
         finer = torch.randn(1, SMALL.decoder, *SMALL.grid(4))
         tokens, _, _ = branch(pixels, finer, torch.zeros(4, 4), words)
     assert not torch.allclose(tokens[0], tokens[1], atol=1e-3)
-    assert torch.allclose(said.maps[0, :3], said.maps[2, :3], atol=1e-6)  # the target is the mug
-    assert torch.allclose(said.caption[0], said.caption[2], atol=1e-6)
-    assert not said.maps[2, 3:].any() and not said.relation[2].any()
-    across = said.maps[0, 5]
-    anchor = said.maps[0, 4].square()
+    assert torch.allclose(found.maps[0, :3], found.maps[2, :3], atol=1e-6)  # the target is the mug
+    assert torch.allclose(found.caption[0], found.caption[2], atol=1e-6)
+    assert not found.maps[2, 3:].any() and not found.relation[2].any()
+    across = found.maps[0, 5]
+    anchor = found.maps[0, 4].square()
     assert float((across * anchor).sum()) == pytest.approx(0, abs=1e-4)  # measured from the anchor
-    assert not said.maps[3, 4].any() and said.maps[3, 5].any()  # among the mugs themselves
+    assert not found.maps[3, 4].any() and found.maps[3, 5].any()  # among the mugs themselves
+
+
+def said(*words: str) -> 'torch.Tensor':
+    return torch.tensor([word_indices(' '.join(words), VOCABULARY, 6)])
+
+
+def test_across_is_across() -> None:
+    torch.manual_seed(0)
+    words = WordGrounding(word_roles(VOCABULARY), 8, 6)
+    maps = words(said('the', 'left', 'mug'), torch.randn(1, 8, 5, 7)).maps
+    across, down = maps[0, 5:7]
+    assert (across.diff(dim=1) > 0).all()
+    assert torch.allclose(across, across[:1].expand(5, 7), atol=1e-5)
+    assert (down.diff(dim=0) > 0).all()
+    assert torch.allclose(down, down[:, :1].expand(5, 7), atol=1e-5)
+
+
+def test_unknown_words_take_no_part() -> None:
+    torch.manual_seed(0)
+    words, pixels = WordGrounding(word_roles(VOCABULARY), 8, 6), torch.randn(1, 8, 5, 7)
+    known = said('mug')
+    more = known.clone()
+    more[0, 1] = VOCABULARY.index('<unknown>')
+    assert torch.allclose(words(known, pixels).maps, words(more, pixels).maps, atol=1e-6)
 
 
 def test_sizes_come_back_from_a_manifest_and_older_encoders_do_not() -> None:

@@ -1,5 +1,6 @@
 """MoDOT: both decoders in step, the refiner, and its losses by hand and by numerical gradient."""
 
+import math
 from functools import partial
 
 import pytest
@@ -166,6 +167,16 @@ def test_one_pixel_lines_survive_at_full_resolution() -> None:
     assert ((weight > 0) & (weight < 1)).all()
 
 
+def test_the_full_resolution_path_weighs_channels_then_places() -> None:
+    torch.manual_seed(0)
+    path = FullResolutionPath(8).eval()
+    picture = random(1, 3, 12, 16)
+    features = path.entry(picture)
+    features = features * path.channel_attention(features)
+    wanted = path.exit(features * path.spatial_attention(features))
+    assert torch.allclose(path(picture), wanted, atol=1e-6)
+
+
 def test_an_untrained_refiner_changes_nothing_and_a_trained_one_sharpens() -> None:
     torch.manual_seed(0)
     refiner = SSRRefiner(shallow_channels=6, boundary_channels=8, channels=16)
@@ -219,6 +230,13 @@ def test_silog_forgives_most_of_a_scale() -> None:
     # g = 1 everywhere: sqrt(1 - 0.85).
     scaled = torch.e * truth + (truth == 0)
     assert float(losses.scale_invariant_log(scaled, truth)) == pytest.approx(0.15**0.5, rel=1e-5)
+
+
+def test_cross_entropy_balances_the_classes_and_skips_the_unasked() -> None:
+    """One positive, two negatives, one unasked, all logits 0: ln 2 (2/3 + 2 x 1.21/3) / 3."""
+    target = torch.tensor([[[1, 0], [0, 255]]])
+    loss = losses.balanced_cross_entropy(torch.zeros(1, 2, 2), target)
+    assert loss.item() == pytest.approx(math.log(2) * (2 / 3 + 2 * 1.21 / 3) / 3, rel=1e-5)
 
 
 def step_picture() -> 'tuple[torch.Tensor, torch.Tensor]':

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import pytest
 
 from focus_depth_ros.node.newest_picture import NewestPicture
 
@@ -82,4 +81,4 @@ def test_closing_ends_a_wait() -> None:
     threading.Timer(0.05, pictures.close).start()
     start = time.monotonic()
     assert pictures.take() is None
-    assert time.monotonic() - start == pytest.approx(0.05, abs=0.1)
+    assert 0.04 < time.monotonic() - start < 0.5

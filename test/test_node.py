@@ -131,6 +131,15 @@ def test_a_detection_becomes_mask_points_and_centroid(robot: Robot) -> None:
     assert box.bbox.center.position.z == pytest.approx(target.centroid.z, rel=0.03)
 
 
+def test_boundaries_are_those_of_the_target(robot: Robot) -> None:
+    robot.answer()
+    robot.send_detections(('mug', 0.9, 100, 80, 220, 200))
+    depth = robot.answer()
+    edges = pixels(robot.beside(depth, 'boundary/image'), 'u1')
+    assert not edges[90:190, 110:210].any() and not edges[:70].any()
+    assert edges[120, 97:104].max() == 11  # 4 p (1 - p) x 255, half a cell from the edge
+
+
 def test_class_filter_score_threshold_and_several_at_once(robot: Robot) -> None:
     robot.answer()
     robot.send_detections(
@@ -309,10 +318,11 @@ def test_lifecycle_and_parameters(robot: Robot) -> None:
     assert 'allowed' in refusal('scale_source', ParameterValue(type=text, string_value='guess'))
     assert 'configured' in refusal('backend', ParameterValue(type=text, string_value='onnxruntime'))
     assert refusal('max_depth_m', ParameterValue(type=number, double_value=-1.0))
+    metres = pixels(robot.answer(), 'f4')
     assert refusal('depth_encoding', ParameterValue(type=text, string_value='16UC1')) == ''
     depth = robot.answer()
     assert depth.encoding == '16UC1'
-    assert 300 < pixels(depth, 'u2').mean() < 2000
+    assert np.abs(pixels(depth, 'u2') - 1000 * metres).max() <= 1
     assert refusal('depth_encoding', ParameterValue(type=text, string_value='32FC1')) == ''
     assert refusal('scale_source', ParameterValue(type=text, string_value='none')) == ''
     missed = robot.fact('problem scale')

@@ -7,6 +7,7 @@ import math
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -21,6 +22,8 @@ pytest.importorskip('focus_depth_ros.msg')
 import rclpy
 from builtin_interfaces.msg import Time
 from node_harness import NodeProcess
+from pictures import CAMERA
+from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
@@ -36,11 +39,17 @@ from rosbags.interfaces import (
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
-from std_msgs.msg import String
-from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray
+from sensor_msgs.msg import CameraInfo, Image, PointField, RegionOfInterest
+from std_msgs.msg import Header, String
+from vision_msgs.msg import (
+    BoundingBox2D,
+    Detection2D,
+    Detection2DArray,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+)
 
-from focus_depth_ros.core import Camera, Frame, InvalidInput, Target
+from focus_depth_ros.core import Frame, InvalidInput, Target
 from focus_depth_ros.evaluation.demo import faults
 from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
 from focus_depth_ros.evaluation.recording_score import score
@@ -55,11 +64,17 @@ from focus_depth_ros.node.bag_player import (
 )
 from focus_depth_ros.node.bag_reader import open_bag
 from focus_depth_ros.node.bag_types import message_class, typestore_for
-from focus_depth_ros.node.camera import camera_from_info
-from focus_depth_ros.node.clouds import OrganisedCloud, dense_cloud_message
+from focus_depth_ros.node.camera import (
+    CameraInput,
+    _check_reference,
+    _same_calibration,
+    camera_from_info,
+)
+from focus_depth_ros.node.clouds import OrganisedCloud, blank_cloud, dense_cloud_message
 from focus_depth_ros.node.complaints import Complaints
-from focus_depth_ros.node.detections import targets_from_detections
-from focus_depth_ros.node.outputs import Outputs
+from focus_depth_ros.node.detections import detections_3d, targets_from_detections
+from focus_depth_ros.node.focus_depth import FocusDepth
+from focus_depth_ros.node.outputs import Outputs, _relative_message, target_message
 from focus_depth_ros.node.parameters import (
     SPECIFICATIONS,
     Parameters,
@@ -69,6 +84,8 @@ from focus_depth_ros.node.parameters import (
 from focus_depth_ros.node.recorder import common_quality
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.settings import Settings
+
+DEFAULTS = Parameters(**{name: entry.default for name, entry in SPECIFICATIONS.items()})
 
 
 @pytest.mark.parametrize(
@@ -118,6 +135,47 @@ def test_calibration_of_raw_and_of_rectified_pictures() -> None:
     assert (flat.width, flat.height, flat.fx, flat.cx, flat.cy) == (200, 150, 200, 100, 80)
 
 
+def test_each_axis_is_binned_by_itself() -> None:
+    info = CameraInfo(width=640, height=480, binning_x=2, binning_y=4)
+    info.k = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
+    camera = camera_from_info(info, is_rectified=False)
+    assert (camera.width, camera.height, camera.fx, camera.fy) == (320, 120, 250, 125)
+    assert (camera.cx, camera.cy) == (160, 60)
+
+
+@pytest.mark.parametrize(('is_rectified', 'fx'), [(True, 400), (False, 500)])
+def test_rectified_pictures_take_the_projection(ros: None, is_rectified: bool, fx: float) -> None:
+    info = CameraInfo(
+        width=640, height=480, distortion_model='plumb_bob', d=[0.1, 0.0, 0.0, 0.0, 0.0]
+    )
+    info.k = [500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0]
+    info.p = [400.0, 0.0, 300.0, 0.0, 0.0, 410.0, 200.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    node = LifecycleNode('bare_camera')
+    camera = CameraInput(node, pytest.fail, compressed=False, is_rectified=is_rectified)
+    camera._on_camera_info(info)
+    assert camera._calibration is not None and camera._calibration.camera.fx == fx
+    camera.close()
+    node.destroy_node()
+
+
+def test_another_projection_is_another_calibration() -> None:
+    one, other = CameraInfo(width=640, height=480), CameraInfo(width=640, height=480)
+    assert _same_calibration(one, other)
+    other.p = [1.0] * 12
+    assert not _same_calibration(one, other)
+
+
+def test_a_reference_of_another_moment_is_refused() -> None:
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), stamp_ns=10**9, frame_id='camera')
+    message = Image(width=64, height=48)
+    message.header.frame_id = 'camera'
+    message.header.stamp = Time(sec=1, nanosec=90_000_000)
+    _check_reference(message, frame)
+    message.header.stamp = Time(sec=1, nanosec=110_000_000)
+    with pytest.raises(InvalidInput, match=r'0\.11 s from the picture'):
+        _check_reference(message, frame)
+
+
 @pytest.mark.parametrize(
     ('theta', 'box'),
     [
@@ -127,13 +185,41 @@ def test_calibration_of_raw_and_of_rectified_pictures() -> None:
     ],
 )
 def test_a_turned_detection_becomes_the_upright_box_round_it(theta: float, box: tuple) -> None:
-    detection = Detection2D(bbox=BoundingBox2D(size_x=40.0, size_y=20.0))
-    detection.bbox.center.position.x = detection.bbox.center.position.y = 100.0
-    detection.bbox.center.theta = theta
-    parameters = Parameters(**{name: entry.default for name, entry in SPECIFICATIONS.items()})
-    message = Detection2DArray(detections=[detection])
-    (target,) = targets_from_detections(message, parameters, pytest.fail)
+    turned = Detection2D(bbox=BoundingBox2D(size_x=40.0, size_y=20.0))
+    turned.bbox.center.position.x = turned.bbox.center.position.y = 100.0
+    turned.bbox.center.theta = theta
+    message = Detection2DArray(detections=[turned])
+    (target,) = targets_from_detections(message, DEFAULTS, pytest.fail)
     assert target.box == pytest.approx(box, abs=0.01)
+
+
+def detection(*scored: tuple[str, float]) -> Detection2D:
+    results = [
+        ObjectHypothesisWithPose(hypothesis=ObjectHypothesis(class_id=name, score=score))
+        for name, score in scored
+    ]
+    found = Detection2D(results=results, bbox=BoundingBox2D(size_x=40.0, size_y=40.0))
+    found.bbox.center.position.x = found.bbox.center.position.y = 100.0
+    return found
+
+
+def labels(parameters: Parameters, *detections: Detection2D) -> list[str]:
+    message = Detection2DArray(detections=list(detections))
+    return [target.label for target in targets_from_detections(message, parameters, pytest.fail)]
+
+
+def test_the_surest_detections_come_first() -> None:
+    several = [detection(('a', 0.4)), detection(), detection(('b', 0.9)), detection(('c', 0.6))]
+    assert labels(DEFAULTS, *several) == ['b', 'c', 'a', '']
+
+
+def test_the_likeliest_class_is_the_label() -> None:
+    assert labels(DEFAULTS, detection(('bowl', 0.35), ('mug', 0.6), ('can', 0.1))) == ['mug']
+
+
+def test_only_wanted_classes_are_targets() -> None:
+    wanted = replace(DEFAULTS, classes=('mug', 'can'))
+    assert labels(wanted, detection(('bowl', 0.9)), detection(('mug', 0.8))) == ['mug']
 
 
 def test_an_empty_list_of_classes_takes_all(ros: None) -> None:
@@ -320,9 +406,17 @@ def test_the_bundled_recording_holds_what_the_demo_needs() -> None:
     assert sum(file.stat().st_size for file in BUNDLED_RECORDING.iterdir()) < 8e6
 
 
+def test_fields_of_an_organised_cloud() -> None:
+    cloud = blank_cloud((64, 48))
+    fields = [(field.name, field.offset, field.datatype, field.count) for field in cloud.fields]
+    names = ('x', 'y', 'z', 'rgb')
+    assert fields == [(name, 4 * k, PointField.FLOAT32, 1) for k, name in enumerate(names)]
+    assert (cloud.point_step, cloud.row_step, len(cloud.data)) == (16, 16 * 64, 16 * 64 * 48)
+
+
 def test_an_organised_cloud_forgets_the_last_picture(tiny_model: Path) -> None:
     pipeline = FocusPipeline(FocusModel(tiny_model))
-    frame = Frame(np.zeros((48, 64, 3), np.uint8), Camera(64, 48, 60.0, 60.0, 31.5, 23.5))
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), CAMERA)
     cloud = OrganisedCloud((64, 48))
     for box in ((4.0, 4.0, 60.0, 44.0), (20.0, 10.0, 50.0, 40.0)):
         result = pipeline(frame, [Target('a', 'a', box=box)])
@@ -349,7 +443,7 @@ def truth_and_answer(mask_shift: int, depth_factor: float) -> tuple[Recording, A
     ids = np.zeros((48, 64), np.uint8)
     ids[10:30, 20:40] = 3
     depth = np.where(ids == 3, 1.0, 2.0).astype(np.float32)
-    recording = Recording(Camera(64, 48, 60.0, 60.0, 31.5, 23.5))
+    recording = Recording(CAMERA)
     recording.truths[7] = Truth(depth, ids)
     recording.objects = (TrueObject(3, 'mug', ('the red mug',)),)
 
@@ -428,7 +522,7 @@ def test_overviews_have_five_panels_a_row(tiny_model: Path) -> None:
 
     pipeline = FocusPipeline(FocusModel(tiny_model))
     rgb = cv2.applyColorMap(np.arange(48 * 64, dtype=np.uint16).reshape(48, 64).astype(np.uint8), 2)
-    camera = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
+    camera = CAMERA
     rows = [
         row_of('box', pipeline(Frame(rgb, camera), [Target('a', 'a', box=(9.0, 9.0, 50.0, 40.0))])),
         row_of('nothing known', pipeline(Frame(rgb))),
@@ -446,3 +540,44 @@ def test_publishers_go_when_one_of_them_cannot_be_made() -> None:
     with pytest.raises(ValueError, match='no such reliability'):
         Outputs(node)
     assert [call.args[0] for call in node.destroy_lifecycle_publisher.call_args_list] == made
+
+
+def test_messages_say_where_a_target_is(tiny_model: Path) -> None:
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), CAMERA, 7, 'camera')
+    up_on_the_right = Target('a', 'mug', box=(38.0, 2.0, 62.0, 16.0), score=0.5)
+    result = FocusPipeline(FocusModel(tiny_model))(frame, [up_on_the_right])
+    (answer,) = result.targets
+    message, geometry = target_message(answer), answer.geometry
+    assert geometry is not None and answer.box is not None
+    x, y = (answer.box[0] + answer.box[2]) / 2, (answer.box[1] + answer.box[3]) / 2
+    z = geometry.depth_median_m
+    there = ((x - 31.5) / 60 * z, (y - 23.5) / 60 * z, z)
+    centroid, extent = message.centroid, message.extent
+    assert (centroid.x, centroid.y, centroid.z) == pytest.approx(there, abs=0.03)
+    assert (extent.x, extent.y) == pytest.approx((24 / 60 * z, 14 / 60 * z), rel=0.15)
+    assert message.depth_p05_m < message.depth_median_m < message.depth_p95_m
+    (box,) = detections_3d(result, Header(frame_id='camera')).detections
+    place, turn, size = box.bbox.center.position, box.bbox.center.orientation, box.bbox.size
+    assert (place.x, place.y, place.z) == pytest.approx(there, abs=0.05)
+    assert (turn.x, turn.y, turn.z, turn.w) == (0, 0, 0, 1)
+    assert (size.x, size.y, size.z) == pytest.approx((extent.x, extent.y, extent.z))
+    assert box.results[0].pose.pose == box.bbox.center
+
+
+def test_relative_depth_is_for_want_of_metres(tiny_model: Path) -> None:
+    pipeline, rgb = FocusPipeline(FocusModel(tiny_model)), np.zeros((48, 64, 3), np.uint8)
+    assert _relative_message(pipeline(Frame(rgb, CAMERA))) is None
+    assert _relative_message(pipeline(Frame(rgb))) is not None
+
+
+def test_times_and_numbers_of_targets_reach_what_they_are_for(ros: None, tiny_model: Path) -> None:
+    node = FocusDepth()
+    given = {'detection_slop_s': 0.25, 'detection_timeout_s': 3.0, 'max_targets': 7}
+    given['model'] = str(tiny_model)
+    node.set_parameters([Parameter(name, value=value) for name, value in given.items()])
+    node.start()
+    targets = node._targets
+    assert targets is not None
+    found = (targets._slop_ns, targets._timeout_ns, targets._max_targets)
+    assert found == (250_000_000, 3 * 10**9, 7)
+    node.destroy_node()

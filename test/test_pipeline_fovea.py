@@ -128,6 +128,23 @@ def test_the_second_look_does_not_fade_at_the_pictures_own_sides() -> None:
     assert weight[0, 50] < 0.1
 
 
+def test_the_second_look_fades_at_its_own_sides_only_within_the_picture() -> None:
+    weight = _feather(Window(56, 84, 112, 84), GRID)  # ends at the lower side, not at the right
+    assert weight[-1, 56] == 1 and weight[0, 56] < 0.1
+    assert weight[42, -1] < 0.1 and weight[42, 0] < 0.1
+
+
+def test_boundaries_of_two_looks_are_joined_as_masks_are() -> None:
+    def maps(depth: np.ndarray, mask: float, boundary: float) -> FocusMaps:
+        one = np.ones_like(depth)
+        return FocusMaps(depth, mask * one, boundary * one, np.ones(1), np.ones((1, 2)))
+
+    depth = np.random.default_rng(0).normal(size=(1, 168, 224)).astype(np.float32)
+    near = maps(depth[:, :84, :112], 0.9, 0.5)
+    both = _folded(maps(depth, 0.2, 0.1), near, Window(40, 30, 112, 84))
+    assert both.boundary[0, 72, 96] == pytest.approx(0.1 + NEAR_SHARE * 0.4)
+
+
 def test_two_looks_agree_where_one_was_right(model: FocusModel) -> None:
     box = (200.0, 160.0, 330.0, 280.0)
     features, prompts, first = first_look(model, Target('a', '', box=box))
@@ -195,6 +212,19 @@ def test_of_several_parts_the_one_that_words_fit_best_is_the_target(model: Focus
         assert there[2 * row, 2 * column]
         assert not there[2 * (79 - row), 2 * (109 - column)]
         assert not there[80, 100]
+
+
+@pytest.mark.parametrize(
+    ('confidence', 'min_confidence', 'looks'), [(0.25, 0.3, 1), (0.15, 0.1, 1), (0.15, 0.3, 0)]
+)
+def test_words_that_may_be_there_are_looked_at_again(
+    model: FocusModel, confidence: float, min_confidence: float, looks: int
+) -> None:
+    features, prompts, first = first_look(model, Target('a', '', text='the mug'))
+    said = replace(first, confidence=np.full(1, confidence, np.float32))
+    blind = ColourBlind(model)
+    look_again(blind, RGB, features, prompts, said, min_confidence)  # type: ignore[arg-type]
+    assert len(blind.boxes) == looks
 
 
 def test_an_empty_prompt_stays_with_its_first_look(model: FocusModel) -> None:

@@ -10,6 +10,7 @@ import pytest
 from focus_depth_ros.core import Target
 from focus_depth_ros.inference.clip_bpe import ClipBytePairs
 from focus_depth_ros.inference.focus_model import FocusMaps
+from focus_depth_ros.pipeline import looks
 from focus_depth_ros.pipeline.looks import averaged, look
 from focus_depth_ros.pipeline.prompts import ClipPromptEncoder, PromptEncoder
 from focus_depth_ros.pipeline.settings import Settings
@@ -58,6 +59,24 @@ def test_an_honest_answer_is_the_same_with_the_mirror() -> None:
     for name in ('inverse_depth', 'mask', 'boundary', 'confidence', 'metric'):
         assert np.allclose(getattr(once, name), getattr(both, name), atol=1e-3), name
         assert getattr(both, name).dtype == np.float32
+
+
+def test_the_second_look_in_the_mirror_sees_the_mirrored_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def remembers(model: object, rgb: np.ndarray, *given: FocusMaps) -> FocusMaps:
+        seen.append(rgb)
+        return given[2]
+
+    monkeypatch.setattr(looks, 'look_again', remembers)
+    rgb = np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)
+    prompts = ENCODER.encode([BOX], 100, 100)
+    twice = Settings(fovea=True, mirror=True)
+    look(Honest(), ENCODER, rgb, rgb, prompts, twice)  # type: ignore[arg-type]
+    assert np.array_equal(seen[0], rgb)
+    assert np.array_equal(seen[1], rgb[:, ::-1])
 
 
 def test_left_and_right_change_places_in_the_mirror() -> None:

@@ -45,6 +45,15 @@ def put(cache: EngineCache, recipe: Recipe = RECIPE, machine: Machine = ORIN) ->
     return cache.put('encoder', recipe, machine, b'plan of ' + machine.gpu.encode(), 1.0)
 
 
+def test_the_newest_engine_serves(cache: EngineCache) -> None:
+    old, new = put(cache), put(cache, replace(RECIPE, calibration='c' * 64))
+    for path, seconds in ((old, 1000), (new, 2000)):
+        os.utime(path, (seconds, seconds))
+    assert cache.find('a' * 64, 'fp16', ORIN)[0] == new
+    os.utime(old, (3000, 3000))
+    assert cache.find('a' * 64, 'fp16', ORIN)[0] == old
+
+
 def test_there_and_back(cache: EngineCache) -> None:
     engine = put(cache)
     assert cache.find('a' * 64, 'fp16', ORIN) == (engine, '')

@@ -1,0 +1,171 @@
+"""What one frame gives: where targets are, pictures of all of them, metres that they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pictures import CAMERA
+
+from focus_depth_ros.core import Frame, InvalidInput, Target
+from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.inference.model_folder import ModelFolder, read_model_folder
+from focus_depth_ros.pipeline.cloud import viewing_rays
+from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+from focus_depth_ros.pipeline.layers import separate
+from focus_depth_ros.pipeline.overlay import Mark, draw
+from focus_depth_ros.pipeline.result import FocusResult, TargetResult, measure
+from focus_depth_ros.pipeline.scale import Scale
+from focus_depth_ros.pipeline.settings import Settings
+
+BLACK = np.zeros((48, 64, 3), np.uint8)
+FRAME = Frame(BLACK, CAMERA)
+
+
+def test_where_a_target_is_off_the_axis() -> None:
+    rays = viewing_rays(CAMERA)
+    mask = np.zeros((48, 64), np.uint8)
+    mask[4:16, 36:60] = 255
+    z = np.tile(np.linspace(0.6, 1.4, 64, dtype=np.float32), (48, 1))
+    points = np.concatenate((rays * z[..., None], z[..., None]), axis=-1)[mask > 0]
+    found = measure(1 / z, mask, rays, 10.0)
+    assert found is not None
+    assert found.centroid_m == pytest.approx(points.mean(0), abs=1e-5)
+    low, high = np.percentile(points, (2, 98), axis=0)
+    assert found.box_centre_m == pytest.approx((low + high) / 2, abs=0.01)
+    assert found.extent_m == pytest.approx(high - low, abs=0.02)
+    quantiles = (found.depth_p05_m, found.depth_median_m, found.depth_p95_m)
+    assert quantiles == pytest.approx(np.percentile(points[:, 2], (5, 50, 95)), abs=0.01)
+
+
+def test_what_is_too_far_is_nowhere() -> None:
+    z = np.full((48, 64), 12.0, np.float32)
+    assert measure(1 / z, np.full((48, 64), 255, np.uint8), viewing_rays(CAMERA), 10.0) is None
+
+
+def answer_of(confidence: float, inverse_depth: float, box: tuple[int, ...]) -> TargetResult:
+    """A target that fills a box of cells (48, 64) of a picture of 256 x 192 px."""
+    x0, y0, x1, y1 = box
+    mask = np.zeros((48, 64), np.float32)
+    mask[y0:y1, x0:x1] = 1
+    layers = separate(np.full((48, 64), inverse_depth, np.float32), mask)
+    target = Target(str(confidence), '', box=(0, 0, 1, 1))
+    return TargetResult(
+        target, confidence, True, Scale('model'), layers, None, (256, 192), None, 10.0
+    )
+
+
+def result_of(*answers: TargetResult) -> FocusResult:
+    frame = Frame(np.zeros((192, 256, 3), np.uint8))
+    return FocusResult(frame, answers, answers[0], np.full((48, 64), 0.5, np.float32), 10.0)
+
+
+def test_the_surest_target_wins_where_masks_overlap() -> None:
+    sure, unsure = answer_of(0.9, 2.0, (10, 10, 40, 30)), answer_of(0.4, 1.0, (20, 15, 50, 40))
+    for order in ((sure, unsure), (unsure, sure)):
+        result = result_of(*order)
+        assert result.inverse_depth[80, 120] == pytest.approx(2.0)
+        assert result.inverse_depth[140, 180] == pytest.approx(1.0)
+
+
+def test_points_to_grasp_keep_half_a_cell_from_the_edge() -> None:
+    result = result_of(answer_of(0.9, 2.0, (10, 10, 40, 30)))
+    wanted = cv2.erode(result.mask.view(np.uint8), np.ones((5, 5), np.uint8))
+    assert np.array_equal(result.grasp_mask, wanted > 0)
+    assert result.grasp_mask.sum() < result.mask.sum()
+
+
+def test_a_boundary_is_255_times_its_probability() -> None:
+    result = result_of(answer_of(0.9, 2.0, (10, 10, 40, 30)))
+    assert result.boundary.shape == (192, 256)
+    assert set(np.unique(result.boundary)) <= {127, 128}
+
+
+def test_boundaries_are_those_of_every_target(tiny_model: Path) -> None:
+    left, right = 64 * 20.5 / 112, 64 * 80.5 / 112  # on cells' middles: the model says 1 there
+    targets = [Target('a', '', box=(left, 5, 30, 40)), Target('b', '', box=(right, 5, 60, 40))]
+    cells = FocusPipeline(FocusModel(tiny_model))(FRAME, targets).boundary_cells
+    assert cells[40, 20] > 0.9 and cells[40, 80] > 0.9
+
+
+class Answers:
+    """Two targets: the second is the surer one; the first one's depth is 4 times as steep."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self.folder = folder
+        self.depth = np.random.default_rng(0).uniform(1, 2, (84, 112)).astype(np.float32)
+        mask = np.zeros((2, 84, 112), np.float32)
+        mask[0, 10:40, 10:40], mask[1, 10:40, 60:90] = 1, 1
+        self.maps = FocusMaps(
+            np.stack((4 * self.depth - 1, self.depth)), mask, np.zeros_like(mask),
+            np.array([0.6, 0.9], np.float32), np.array([[9, 9], [1, 0]], np.float32),
+        )  # fmt: skip
+
+    def encode(self, picture: np.ndarray) -> np.ndarray:
+        return picture
+
+    def focus(self, features: np.ndarray, boxes: np.ndarray, words: np.ndarray) -> FocusMaps:
+        return self.maps
+
+
+@pytest.fixture
+def answers(tiny_model: Path) -> Answers:
+    return Answers(read_model_folder(tiny_model))
+
+
+TWO = [Target('a', '', box=(5.0, 5.0, 25.0, 25.0)), Target('b', '', box=(34.0, 5.0, 52.0, 25.0))]
+
+
+def test_targets_stand_in_the_surest_ones_metres(answers: Answers) -> None:
+    result = FocusPipeline(answers)(FRAME, TWO)
+    factor = 200 / (60 * 3.5)  # canonical over this camera's focal length, both at 224 px
+    first, second = result.targets
+    assert result.view is second
+    assert (second.scale.scale, second.scale.shift) == pytest.approx((factor, 0))
+    assert np.allclose(first.scaled(4 * answers.depth - 1), factor * answers.depth, rtol=1e-4)
+
+
+def test_without_a_camera_targets_share_a_space_too(answers: Answers) -> None:
+    result = FocusPipeline(answers)(Frame(BLACK), TWO)
+    first, second = result.targets
+    assert result.depth_m is None
+    assert first.scale.source == second.scale.source == 'none'
+    assert np.allclose(first.scaled(4 * answers.depth - 1), answers.depth, rtol=1e-4)
+
+
+def test_a_network_that_answers_nan_is_left_out(answers: Answers) -> None:
+    answers.maps.inverse_depth[0, 3, 3] = np.nan
+    with pytest.raises(InvalidInput, match='answered NaN'):
+        FocusPipeline(answers)(FRAME, TWO)
+
+
+def test_farther_than_max_depth_is_nan(answers: Answers) -> None:
+    depth_m = FocusPipeline(answers, Settings(max_depth_m=0.7))(FRAME, TWO).depth_m
+    assert np.nanmax(depth_m) <= 0.7 and np.isnan(depth_m).any()
+
+
+def test_specks_are_no_part_of_a_target(answers: Answers) -> None:
+    answers.maps.mask[1, 70:72, 5:7] = 1
+    result = FocusPipeline(answers)(FRAME, TWO)
+    wanted = (64 * 60 / 112, 48 * 10 / 84, 64 * 90 / 112, 48 * 40 / 84)
+    assert result.targets[1].box == pytest.approx(wanted)
+
+
+def test_no_metres_without_a_scale_or_a_reference(answers: Answers) -> None:
+    answers.maps.metric[1] = 0
+    assert FocusPipeline(answers)(FRAME, TWO).depth_m is None
+    answers.maps.metric[1] = 1
+    assert FocusPipeline(answers)(FRAME, TWO).depth_m is not None
+    asked = FocusPipeline(answers, Settings(scale_source='reference_depth'))
+    assert asked(FRAME, TWO).depth_m is None
+
+
+def test_masks_are_tinted_and_any_caption_is_drawn() -> None:
+    rgb, nothing = np.full((48, 64, 3), 100, np.uint8), np.zeros((48, 64), np.uint8)
+    mask = np.zeros((48, 64), np.bool_)
+    mask[30:40, 30:40] = True
+    seen = draw(rgb, nothing, [Mark('a', True, None, mask)])
+    assert (seen[30:40, 30:40] != 100).any(-1).all() and (rgb == 100).all()
+    draw(rgb, nothing, [Mark('mug \udc80', True, None, mask)])
