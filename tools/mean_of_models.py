@@ -2,7 +2,7 @@
 
 Both are of the compact family and of one shape. In exported weights the normalisations are folded,
 so that no statistics are taken anew as `focus-depth average` does: those of rendered pictures made
-depth of real ones worse (docs/built_in_model.md). `focus-depth quantise` adds int8 graphs.
+depth of real ones worse (docs/model_runs.md). `focus-depth quantise` adds int8 graphs.
 """
 
 from __future__ import annotations
