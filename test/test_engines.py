@@ -22,7 +22,7 @@ from focus_depth_ros.inference.engine_manifest import Machine
 from focus_depth_ros.inference.fallback import reference_pair
 from focus_depth_ros.inference.graph_file import refuse_external_data, weights_beside
 from focus_depth_ros.inference.model_folder import read_model_folder
-from focus_depth_ros.inference.onnxruntime_tensorrt import _cache_folder
+from focus_depth_ros.inference.onnxruntime_tensorrt import COMPLETE, _cache_folder
 
 OPTIONS = LoadOptions()
 
@@ -271,6 +271,7 @@ def test_other_weights_beside_a_graph_are_another_graph_to_the_provider(
     built = _cache_folder(graph, OPTIONS)
     built.mkdir(parents=True)
     (built / 'x.engine').touch()
+    (built / COMPLETE).touch()
     assert backend.preparation(graph, OPTIONS) is Preparation.READY
     weights_beside(graph).write_bytes(b'trained anew')
     assert backend.preparation(graph, OPTIONS) is Preparation.ABSENT

@@ -21,7 +21,12 @@ from focus_depth_ros.inference import backends, onnxruntime_tensorrt, preparatio
 from focus_depth_ros.inference.engine import Cancelled, EngineError, LoadOptions, Preparation
 from focus_depth_ros.inference.engine_cache import make_own_folder
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel, NearLook
-from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError, read_model_folder
+from focus_depth_ros.inference.model_folder import (
+    BUILT_IN,
+    ModelError,
+    file_entry,
+    read_model_folder,
+)
 from focus_depth_ros.inference.onnxruntime_tensorrt import OnnxRuntimeTensorRTBackend
 from focus_depth_ros.inference.preparation import CANCEL_WAIT_S
 from focus_depth_ros.inference.self_check import compare, comparison
@@ -512,6 +517,48 @@ def test_a_models_identity_is_that_of_all_its_files(compact_model: Path, tmp_pat
     assert read_model_folder(folder).sha256 != read_model_folder(compact_model).sha256
 
 
+def test_an_engine_that_begins_to_answer_nan_gives_way(
+    tiny_model: Path, fake: FakeBackend, said: list[str]
+) -> None:
+    model = FocusModel(tiny_model, 'tensorrt', say=said.append)
+    expected = model.focus(model.encode(PICTURE), BOX, WORDS)
+    for engine in fake.loaded:
+        engine._fault = nan
+    answer = model.focus(model.encode(PICTURE), BOX, WORDS)
+    assert np.allclose(answer.mask, expected.mask)
+    assert model.engine_name == 'onnxruntime CPU fp32'
+    assert len(said) == 1 and 'answered NaN' in said[0] and model.trouble == said[0]
+    model.close()
+
+
+@pytest.mark.parametrize('change', ['other weights', 'gone'])
+def test_a_folder_that_changed_meanwhile_serves_nothing(
+    tiny_model: Path, tmp_path: Path, fake: FakeBackend, said: list[str], change: str
+) -> None:
+    folder = tmp_path / 'model'
+    shutil.copytree(tiny_model, folder)
+    serving = FocusModel(folder, 'tensorrt', say=said.append)
+    fake.built.clear()
+    building = FocusModel(folder, 'tensorrt', builds=True, say=said.append)
+    graph = folder / 'focus.onnx'
+    if change == 'gone':
+        graph.unlink()
+    else:
+        graph.write_bytes(graph.read_bytes() + b'\0')
+        manifest = json.loads((folder / 'model.json').read_text())
+        manifest['files']['focus'] = file_entry(graph)
+        (folder / 'model.json').write_text(json.dumps(manifest))
+    fake.is_lost = lambda: True
+    with pytest.raises(EngineError, match='has changed since it was loaded'):
+        serving.encode(PICTURE)
+    building.start_building()
+    assert building._building is not None
+    building._building._thread.join(20)
+    assert 'has changed since it was loaded' in building.trouble and building._successor is None
+    serving.close()
+    building.close()
+
+
 def test_nothing_stands_behind_onnx_runtime(tiny_model: Path, said: list[str]) -> None:
     model = FocusModel(tiny_model, 'onnxruntime', say=said.append)
     with pytest.raises(EngineError):
@@ -537,6 +584,26 @@ def test_the_providers_next_build_waits_for_one_that_was_called_off(
     assert not loaded
 
 
+def test_what_a_killed_build_of_the_provider_left_is_not_taken_for_whole(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    backend, options = OnnxRuntimeTensorRTBackend(), LoadOptions(precision='fp16')
+    graph = tiny_model / 'encoder.onnx'
+    folder = onnxruntime_tensorrt._cache_folder(graph, options)
+    make_own_folder(folder)
+    (folder / 'half.engine').touch(mode=0o600)
+
+    def load(*_: object) -> SimpleNamespace:
+        (folder / 'whole.engine').touch(mode=0o600)
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(backend, 'load', load)
+    backend.prepare(graph, options, lambda *_: None, threading.Event())
+    assert [path.name for path in folder.glob('*.engine')] == ['whole.engine']
+    assert backend.preparation(graph, options) is Preparation.READY
+
+
 def test_engines_that_others_may_have_written_are_not_run(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -549,6 +616,8 @@ def test_engines_that_others_may_have_written_are_not_run(
     assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, *folder.parents[:4]))
     engine = folder / 'any.engine'
     engine.touch(mode=0o600)
+    assert backend.preparation(graph, options) is Preparation.ABSENT  # a build that was killed
+    (folder / onnxruntime_tensorrt.COMPLETE).touch()
     assert backend.preparation(graph, options) is Preparation.READY
     for path in (engine, folder):
         mode = path.stat().st_mode

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sqlite3
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import cv2
@@ -24,6 +27,7 @@ from builtin_interfaces.msg import Time
 from node_harness import NodeProcess
 from pictures import CAMERA
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
@@ -39,7 +43,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from sensor_msgs.msg import CameraInfo, Image, PointField, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointField, RegionOfInterest
 from std_msgs.msg import Header, String
 from vision_msgs.msg import (
     BoundingBox2D,
@@ -74,6 +78,7 @@ from focus_depth_ros.node.clouds import OrganisedCloud, blank_cloud, dense_cloud
 from focus_depth_ros.node.complaints import Complaints
 from focus_depth_ros.node.detections import detections_3d, targets_from_detections
 from focus_depth_ros.node.focus_depth import FocusDepth
+from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.outputs import Outputs, _relative_message, target_message
 from focus_depth_ros.node.parameters import (
     SPECIFICATIONS,
@@ -81,7 +86,7 @@ from focus_depth_ros.node.parameters import (
     declare_parameters,
     read_parameters,
 )
-from focus_depth_ros.node.recorder import common_quality
+from focus_depth_ros.node.recorder import FREE_BYTES, Recorder, common_quality
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.settings import Settings
 
@@ -154,6 +159,19 @@ def test_rectified_pictures_take_the_projection(ros: None, is_rectified: bool, f
     camera = CameraInput(node, pytest.fail, compressed=False, is_rectified=is_rectified)
     camera._on_camera_info(info)
     assert camera._calibration is not None and camera._calibration.camera.fx == fx
+    camera.close()
+    node.destroy_node()
+
+
+def test_the_newest_reference_of_equal_stamps_counts(ros: None) -> None:
+    node = LifecycleNode('bare_camera')
+    camera = CameraInput(node, pytest.fail, compressed=False, is_rectified=False)
+    for metres in (3, 12):
+        message = image_from_array(np.full((48, 64), metres, '<f4'), '32FC1')
+        message.header.frame_id = 'camera'
+        camera._references.append(message)
+    found = camera.reference_depth_m(Frame(np.zeros((48, 64, 3), np.uint8), frame_id='camera'))
+    assert found is not None and (found == 12).all()
     camera.close()
     node.destroy_node()
 
@@ -270,6 +288,8 @@ def test_stamps_move_inside_the_bytes_of_a_message() -> None:
     today_ns = 1_700_000_000_000_000_000  # of another clock than the message's
     moved = deserialize_message(moved_stamp(data, 300_000_000, today_ns, 0.5), CameraInfo)
     assert moved.header.stamp == Time(sec=6, nanosec=200_000_000)
+    moved = deserialize_message(moved_stamp(data, 10**20, 0, 1.0), CameraInfo)
+    assert moved.header.stamp == Time(sec=2**31 - 1, nanosec=999_999_999)
     assert begins_with_header(Image)
     assert not begins_with_header(String)
 
@@ -345,6 +365,43 @@ def test_pictures_come_from_the_whole_of_a_recording(tmp_path: Path) -> None:
     assert not np.array_equal(pictures[0], pictures[2])
     with pytest.raises(ValueError, match='not a readable recording'):
         pictures_of(tmp_path)
+
+
+def test_what_is_no_colour_picture_is_passed_over(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    messages: list[Any] = [
+        image_from_array(np.full((24, 32), 7, '<f4'), '32FC1'),
+        image_from_array(np.full((24, 32), 7, '<u2'), '16UC1'),
+        CompressedImage(format='jpeg'),
+        image_from_array(np.full((24, 32, 3), 7, np.uint8), 'rgb8'),
+    ]
+    with Writer(tmp_path / 'bag', version=8) as writer:
+        for number, message in enumerate(messages):
+            kind = f'sensor_msgs/msg/{type(message).__name__}'
+            connection = writer.add_connection(f'/camera{number}/image', kind, typestore=store)
+            writer.write(connection, number, serialize_message(message))
+    (picture,) = pictures_of(tmp_path / 'bag')
+    assert picture.shape == (24, 32, 3) and (picture == 7).all()
+
+
+def test_a_recording_ends_while_there_is_room_to_end_it(
+    ros: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = Parameter('topics', value=['/said/to/disk=std_msgs/msg/String'])
+    output = Parameter('output', value='~/bag')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    given = partialmethod(Node.__init__, parameter_overrides=[output, topics])
+    monkeypatch.setattr(Node, '__init__', given)
+    recorder = Recorder()
+    _, write = recorder._awaited['/said/to/disk']
+    data = serialize_message(String(data='mug'))
+    write(data)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: SimpleNamespace(free=FREE_BYTES - 1))
+    with pytest.raises(OSError, match='nearly full'):
+        write(data)
+    recorder.close()
+    with AnyReader([tmp_path / 'bag']) as reader:
+        assert [connection.msgcount for connection in reader.connections] == [1]
 
 
 def test_the_recorder_hears_reliable_best_effort_and_latched_publishers(

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('focus_depth_ros.msg')
 
+import rclpy
 from node_harness import NodeProcess, Robot, picture
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 
+from focus_depth_ros.node import worker
 from focus_depth_ros.node.focus_depth import FocusDepth
 from focus_depth_ros.node.parameters import SPECIFICATIONS
+from focus_depth_ros.node.process import run_in_ros
 
 
 def test_the_running_node_imports_no_torch() -> None:
@@ -212,8 +216,8 @@ def _breaks() -> None:
 def test_a_transition_that_raises_is_said_and_frees_everything(
     inner_node: FocusDepth, what: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    worker, pipeline = inner_node._worker, inner_node._pipeline
-    assert worker is not None and pipeline is not None
+    at_work, pipeline = inner_node._worker, inner_node._pipeline
+    assert at_work is not None and pipeline is not None
     if what == 'clean up':
         inner_node.trigger_deactivate()
         monkeypatch.setattr(pipeline.model, 'close', _breaks)
@@ -223,7 +227,7 @@ def test_a_transition_that_raises_is_said_and_frees_everything(
         inner_node.trigger_deactivate() if what == 'deactivate' else inner_node.trigger_shutdown()
     state = 'finalized' if what == 'shut down' else 'unconfigured'
     assert inner_node._state == inner_node._state_machine.current_state[1] == state
-    assert not worker._thread.is_alive()
+    assert not at_work._thread.is_alive()
     assert inner_node._pipeline is None and inner_node._outputs is None
     assert inner_node.count_publishers('/focus_depth/depth/image') == 0
     said = f'cannot {"stop" if what == "shut down" else what}: the device is gone'
@@ -350,3 +354,43 @@ def test_without_autostart_it_waits(ros: None, tiny_model: Path) -> None:
 
 def test_every_parameter_has_a_description() -> None:
     assert all(len(item.description) > 20 for item in SPECIFICATIONS.values())
+
+
+def test_an_engine_that_hangs_is_said_and_left_behind(
+    inner_node: FocusDepth, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker, 'STUCK_S', 0.3)
+    monkeypatch.setattr(worker, 'SLOW_S', 0.1)
+    at_work, pipeline, released = inner_node._worker, inner_node._pipeline, threading.Event()
+    assert at_work is not None and pipeline is not None
+    monkeypatch.setattr(at_work, '_answer', lambda message: released.wait(30))
+    closed: list[None] = []
+    monkeypatch.setattr(pipeline.model, 'close', lambda: closed.append(None))
+    at_work.camera.pictures.put(b'a picture')
+    deadline = time.monotonic() + 10
+    while not at_work.delay and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert 'the picture at hand has taken' in at_work.delay
+    inner_node.trigger_deactivate()
+    assert 'cannot deactivate: the engine has not answered' in capfd.readouterr().err
+    assert inner_node._state == 'unconfigured' and not closed  # what it is in is not freed
+    released.set()
+    at_work._thread.join(10)
+    assert not at_work.delay
+
+
+def test_what_fails_later_did_not_fail_to_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((rclpy, 'init'), (rclpy, 'try_shutdown'), (signal, 'signal')):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)  # this process goes on
+
+    def prepare(stack: ExitStack) -> Callable[[], None]:
+        return _breaks
+
+    assert run_in_ros('node', [], prepare) == 1
+    said = capsys.readouterr().err
+    assert 'node: stopped: the device is gone' in said and 'Traceback' in said
+    assert run_in_ros('node', [], lambda stack: _breaks()) == 2
+    said = capsys.readouterr().err
+    assert said == 'node: cannot start: the device is gone\n'

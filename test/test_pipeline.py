@@ -12,6 +12,7 @@ from pictures import CAMERA, noise
 
 from focus_depth_ros.core import Camera, InvalidInput, Target
 from focus_depth_ros.pipeline.cloud import (
+    _rays_at,
     cell_rays,
     fill_cloud,
     pack_rgb,
@@ -239,6 +240,20 @@ class TestClouds:
             np.abs(pixels.reshape(-1, 2) - np.stack((columns, rows), -1).reshape(-1, 2)).max()
             < 1e-3
         )
+
+    @pytest.mark.parametrize(
+        ('model', 'coefficients'),
+        [
+            ('plumb_bob', (-0.3, 0.1, 0.001, -0.001, 0.0)),
+            ('equidistant', (0.05, -0.01, 0.0, 0.0)),
+        ],
+    )
+    def test_rays_of_a_large_picture_are_those_of_every_pixel(
+        self, model: str, coefficients: tuple
+    ) -> None:
+        camera = Camera(641, 479, 500.0, 500.0, 320.0, 240.0, model, coefficients)
+        wanted = _rays_at(camera, np.arange(641), np.arange(479))
+        assert np.abs(viewing_rays(camera) - wanted).max() * 500 < 0.05  # px
 
     def test_pixels_whose_distortion_has_no_way_back_become_no_points(self) -> None:
         coefficients = (-0.3, 0.0, 0.0, 0.0, 0.0)  # r (1 - 0.3 r^2) grows up to r = 1.05 only

@@ -148,6 +148,21 @@ class TestTargets:
         assert boxes[-1] == pytest.approx((30, 60, 90, 110), abs=2)
         assert not problems
 
+    def test_boxes_of_pictures_of_another_size_are_refused(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        targets.locate(10**9, grey, (1280, 720))
+        targets.locate(10**9 + 30_000_000, grey, (640, 480))
+        late = [Target('a', 'mug', box=(400, 300, 600, 460))]
+        with pytest.raises(InvalidInput, match='of a picture of another size'):
+            targets.detect(10**9, late)
+        targets.detect(10**9 + 20_000_000, late)  # of a picture between: of the new size, we hope
+        with pytest.raises(InvalidInput, match='of a picture of another size'):
+            targets.command(late[0], append=False, stamp_ns=10**9)
+        targets.locate(10**8, grey, (640, 480))  # the clock goes back
+        targets.detect(10**8, late)
+        assert len(targets.locate(10**8 + 1, grey, (640, 480))) == 1
+
     def test_detections_of_skipped_pictures_count_in_a_slow_node(self) -> None:
         targets, problems = self.make()
         grey = noise(168, 224)

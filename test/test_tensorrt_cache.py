@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from focus_depth_ros.inference import tensorrt_backend
 from focus_depth_ros.inference.engine import Cancelled, EngineError
 from focus_depth_ros.inference.engine_cache import (
     ABANDONED_S,
@@ -293,3 +294,15 @@ def test_a_build_that_is_killed(tiny_model: Path, tmp_path: Path) -> None:
     told, _ = start(tiny_model, tmp_path / 'engines', 0.0).communicate(timeout=60)
     assert told.endswith('builds 1\n')
     assert 'waited for' not in told, 'the lock went with the process'
+
+
+def test_a_user_without_a_home_has_no_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError('Could not determine home directory.')
+
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    monkeypatch.setattr(Path, 'home', homeless)
+    with pytest.raises(EngineError, match='set XDG_CACHE_HOME'):
+        default_cache_folder()
+    monkeypatch.setattr(tensorrt_backend, 'this_machine', lambda: ORIN)
+    assert 'set XDG_CACHE_HOME' in tensorrt_backend.TensorRTBackend().missing()

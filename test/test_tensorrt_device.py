@@ -11,7 +11,7 @@ from fake_cuda import FakeGpu
 from fake_tensorrt import VERSIONS, fake_tensorrt
 from tensorrt_rig import install
 
-from focus_depth_ros.inference.device_memory import Device, open_device
+from focus_depth_ros.inference.device_memory import Device, DeviceArray, open_device
 from focus_depth_ros.inference.engine import EngineError
 
 
@@ -128,3 +128,14 @@ def test_the_real_runtime_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, 'pycuda', None)
     with pytest.raises(EngineError, match='cuda-bindings: the GPU answered cudaError'):
         open_device()
+
+
+@pytest.mark.parametrize('module', ['cuda.bindings.runtime', 'pycuda.driver'])
+def test_an_output_is_waited_for_on_its_device(
+    monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    gpu = FakeGpu()
+    install(monkeypatch, fake_tensorrt(VERSIONS[0], gpu), gpu, module)
+    device = open_device()
+    DeviceArray((1,), np.dtype(np.float32), 0, device, None, lambda: True).wait()
+    device.close()

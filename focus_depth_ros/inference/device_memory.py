@@ -94,7 +94,8 @@ class DeviceArray:
 
     def wait(self) -> None:
         """Return when it is computed."""
-        self.device.synchronise()
+        with self.device.active():
+            self.device.synchronise()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         self.check()

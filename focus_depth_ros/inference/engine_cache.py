@@ -29,8 +29,14 @@ ABANDONED_S = 3600
 
 
 def default_cache_folder() -> Path:
-    """`focus_depth_ros/engines` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
-    caches = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    """`focus_depth_ros/engines` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache).
+
+    Raises EngineError for a user without a home, as in some containers.
+    """
+    try:
+        caches = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    except RuntimeError as error:
+        raise EngineError(f'no folder for engines: set XDG_CACHE_HOME ({error})') from error
     return Path(caches) / 'focus_depth_ros' / 'engines'
 
 

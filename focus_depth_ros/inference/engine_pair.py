@@ -41,6 +41,11 @@ class FocusMaps:
     confidence: NDArray[np.float32]
     metric: NDArray[np.float32]
 
+    @property
+    def is_finite(self) -> bool:
+        """False where the network answered NaN or infinity anywhere."""
+        return all(bool(np.isfinite(getattr(self, field.name)).all()) for field in fields(self))
+
     def said(self, row: int) -> NDArray[np.float32]:
         """What a fovea is told of a first look at one target: inverse depth, mask (1, 2, h, w)."""
         return np.stack([self.inverse_depth[row], self.mask[row]])[None]

@@ -15,7 +15,7 @@ from focus_depth_ros.inference.backends import REFERENCE, backend_named
 from focus_depth_ros.inference.engine import Buffer, EngineError
 from focus_depth_ros.inference.engine_pair import EnginePair, FocusMaps, NearLook
 from focus_depth_ros.inference.fallback import attempts, choose, reference_pair
-from focus_depth_ros.inference.model_folder import ModelFolder, read_model_folder
+from focus_depth_ros.inference.model_folder import ModelFolder, check_unchanged, read_model_folder
 from focus_depth_ros.inference.preparation import BackgroundPreparation
 from focus_depth_ros.inference.self_check import CheckReport
 
@@ -105,7 +105,7 @@ class FocusModel:
         if features.made_by is not self._pair:
             features = self.encode(features.picture)
         try:
-            return self._pair.focus(features.values, boxes, words)
+            return self._sound(self._pair.focus(features.values, boxes, words))
         except EngineError as error:
             self._fall_back(error)
             return self._pair.focus(self._pair.encode(features.picture), boxes, words)
@@ -125,7 +125,7 @@ class FocusModel:
         if held.made_by is not self._pair:
             held = self.held(held)
         try:
-            return self._pair.look_near(held.values, look)
+            return self._sound(self._pair.look_near(held.values, look))
         except EngineError as error:
             self._fall_back(error)
             return self._pair.look_near(self.held(held).values, look)
@@ -170,10 +170,27 @@ class FocusModel:
         self.choice, self.trouble = f'{successor.name} was built and serves', ''
         retired.close()
 
+    @property
+    def _is_reference(self) -> bool:
+        return self._pair.backend.name == REFERENCE and self._pair.precision == 'fp32'
+
+    def _sound(self, maps: FocusMaps) -> FocusMaps:
+        """The maps; raises EngineError for NaN of an engine that may be at fault.
+
+        Half precision may overflow in pictures that the self-check has not seen.
+        """
+        if not (self._is_reference or maps.is_finite):
+            raise EngineError('it answered NaN')
+        return maps
+
     def _fall_back(self, error: EngineError) -> None:
-        """Serve with ONNX Runtime on the CPU from now on; raises `error` where that just failed."""
-        if self._pair.backend.name == REFERENCE and self._pair.precision == 'fp32':
+        """Serve with ONNX Runtime on the CPU from now on.
+
+        Raises `error` where that just failed, EngineError where the files are others by now.
+        """
+        if self._is_reference:
             raise error
+        check_unchanged(self.folder)
         broken = self._pair
         self._pair = reference_pair(self.folder, self._threads)
         self._check = None

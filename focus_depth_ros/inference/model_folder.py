@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.graph_file import weights_beside
 
 MAX_MANIFEST_BYTES = 4 << 20
@@ -94,6 +95,22 @@ def read_model_folder(path: Path) -> ModelFolder:
         RecursionError,
     ) as error:
         raise ModelError(f'{manifest_path}: malformed manifest ({error!r})') from error
+
+
+def check_unchanged(folder: ModelFolder) -> None:
+    """Raise EngineError where the files are no longer those that were read.
+
+    What is loaded later (an engine that was built meanwhile, a fallback) would else answer in
+    other metres and other words than those that were read.
+    """
+    try:
+        now = read_model_folder(folder.path).sha256
+    except (ModelError, OSError) as error:
+        raise EngineError(f'the model folder has changed since it was loaded: {error}') from error
+    if now != folder.sha256:
+        raise EngineError(
+            f'model folder {folder.path} has changed since it was loaded: configure the node again'
+        )
 
 
 def file_entry(path: Path) -> dict[str, Any]:

@@ -34,6 +34,8 @@ from focus_depth_ros.inference.onnxruntime_engine import (
 )
 from focus_depth_ros.inference.tensorrt_library import this_machine
 
+COMPLETE = 'complete'
+"""The file that says that a build came to its end: one that was killed leaves engines too."""
 ONE_BUILD = threading.Lock()
 """A build that was called off goes on to its end; the next one waits for it, and finds it done."""
 
@@ -52,7 +54,7 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
         Raises EngineError for what may be another user's: the provider runs whatever lies there.
         """
         folder = _cache_folder(graph, options)
-        engines = list(folder.glob('*.engine'))
+        engines = list(folder.glob('*.engine')) if (folder / COMPLETE).exists() else []
         for path in (folder, *engines) if engines else ():
             if objection := foreign(path):
                 raise EngineError(f'{path}: {objection}')
@@ -66,7 +68,12 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
         with ONE_BUILD:
             if cancelled.is_set():
                 raise Cancelled(f'{graph.stem} {options.precision}: called off')
+            folder = _cache_folder(graph, options)
+            if not (folder / COMPLETE).exists():
+                for half_built in folder.glob('*.engine'):
+                    half_built.unlink()
             self.load(graph, options).close()
+            (folder / COMPLETE).touch()
 
     def load(self, graph: Path, options: LoadOptions) -> Engine:
         """A session with the provider's cache. Raises EngineError."""

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from focus_depth_ros.inference.engine import Cancelled, EngineError, LoadOptions, Preparation
 from focus_depth_ros.inference.engine_pair import EnginePair
 from focus_depth_ros.inference.fallback import Attempt, open_checked, preparation
-from focus_depth_ros.inference.model_folder import ModelFolder
+from focus_depth_ros.inference.model_folder import ModelFolder, check_unchanged
 from focus_depth_ros.inference.self_check import CheckReport
 
-CANCEL_WAIT_S = 10.0
+CANCEL_WAIT_S = 3.0
+"""A launcher kills what has not ended five seconds after it was asked to."""
 
 Done = Callable[[EnginePair, CheckReport], None]
 Say = Callable[[str], None]
@@ -65,6 +66,7 @@ class BackgroundPreparation:
             return
 
     def _try(self, attempt: Attempt) -> tuple[EnginePair, CheckReport]:
+        check_unchanged(self._folder)
         state = preparation(self._folder, attempt)
         if state is Preparation.REFUSED:
             raise EngineError(state.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ class TensorRTBackend(Backend):
     name = 'tensorrt'
     precisions = ('fp16', 'fp32')
 
-    def __init__(self) -> None:
-        self._cache = EngineCache(default_cache_folder())
+    @cached_property
+    def _cache(self) -> EngineCache:
+        return EngineCache(default_cache_folder())
 
     def builder(self, model: Path, precision: str) -> str:
         """Its own command, which shows the progress; int8 is calibrated on a recording."""
@@ -49,6 +51,7 @@ class TensorRTBackend(Backend):
         """What of TensorRT, CUDA and the GPU is not there."""
         try:
             this_machine()
+            _ = self._cache
         except EngineError as error:
             return str(error)
         return ''

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
+from focus_depth_ros.core import InvalidInput
 from focus_depth_ros.node.bag_reader import open_bag
 from focus_depth_ros.node.image_codec import rgb_from_compressed, rgb_from_image
 
 PICTURES = 64
+DEPTH_ENCODINGS = ('16UC1', '32FC1')
 TO_RGB = {
     'sensor_msgs/msg/Image': rgb_from_image,
     'sensor_msgs/msg/CompressedImage': rgb_from_compressed,
@@ -24,7 +26,8 @@ TO_RGB = {
 def pictures_of(recording: Path, count: int = PICTURES) -> list[NDArray[np.uint8]]:
     """Up to `count` colour pictures (H, W, 3) RGB, evenly from a rosbag2 recording.
 
-    Topics that are named after depth or truth are left out. Raises FileNotFoundError when there is
+    Topics that are named after depth or truth are left out, and pictures that are depth or damaged.
+    Raises FileNotFoundError when there is
     no recording, ValueError when it cannot be read or holds no pictures.
     """
     with closing(open_bag(recording)) as reader:
@@ -49,4 +52,6 @@ def _evenly(reader: AnyReader, count: int) -> Iterator[NDArray[np.uint8]]:
     for index, (connection, _, data) in enumerate(reader.messages(cameras)):
         if index in chosen:
             message: Any = reader.deserialize(data, connection.msgtype)
-            yield TO_RGB[connection.msgtype](message)
+            with suppress(InvalidInput):
+                if getattr(message, 'encoding', '') not in DEPTH_ENCODINGS:
+                    yield TO_RGB[connection.msgtype](message)

@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,8 @@ PAST_STATES = ('/diagnostics', '/rosout')
 IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
 DAY_NS = 86_400_000_000_000
+LAST_NS = (1 << 31) * 1_000_000_000 - 1
+"""The last time that a header's stamp can hold."""
 LATCHED_DEPTH = 100
 """Messages kept for late subscribers of a latched topic, on which many may have spoken."""
 STAMP = struct.Struct('<iI')
@@ -75,7 +77,8 @@ def moved_stamp(data: bytes, offset_ns: int, origin_ns: int, rate: float) -> byt
     since_ns = recorded_ns - origin_ns
     if rate != 1 and abs(since_ns) < DAY_NS:
         recorded_ns = origin_ns + int(since_ns / rate)
-    stamp = STAMP.pack(*divmod(max(recorded_ns + offset_ns, 0), 1_000_000_000))
+    moved_ns = min(max(recorded_ns + offset_ns, 0), LAST_NS)
+    stamp = STAMP.pack(*divmod(moved_ns, 1_000_000_000))
     return data[:STAMP_OFFSET] + stamp + data[STAMP_OFFSET + STAMP.size :]
 
 
@@ -160,7 +163,7 @@ class BagPlayer(Node):
         wanted = [c for c in self._reader.connections if c.topic in self._channels]
         total = sum(connection.msgcount for connection in wanted)
         first_ns = self._reader.start_time
-        self._offset_ns = self.get_clock().now().nanoseconds - first_ns
+        self._offset_ns = time.time_ns() - first_ns  # this node's clock stands: nothing spins
         start, origin_ns = time.monotonic(), None
         messages = self._reader.messages(wanted)
         for connection, time_ns, data in track(
@@ -190,13 +193,13 @@ class BagPlayer(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play one recording; returns the exit status."""
-    return run_in_ros('bag_player', arguments, _work)
+    return run_in_ros('bag_player', arguments, _prepare)
 
 
-def _work(stack: ExitStack) -> None:
+def _prepare(stack: ExitStack) -> Callable[[], None]:
     player = BagPlayer()
     stack.callback(player.close)
-    player.play()
+    return player.play
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -205,7 +205,8 @@ class CameraInput:
         if not candidates:
             return None
         nearest = min(
-            candidates, key=lambda message: abs(time_ns(message.header.stamp) - frame.stamp_ns)
+            reversed(candidates),  # the newest of equally stamped ones: some drivers stamp all 0
+            key=lambda message: abs(time_ns(message.header.stamp) - frame.stamp_ns),
         )
         try:
             _check_reference(nearest, frame)

@@ -33,7 +33,7 @@ from focus_depth_ros.node.parameters import (
     unknown_parameters,
 )
 from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
-from focus_depth_ros.node.worker import Worker
+from focus_depth_ros.node.worker import Worker, WorkerStuckError
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.targets import TargetsInView
 
@@ -190,8 +190,8 @@ class FocusDepth(LifecycleNode):
             return TransitionCallbackReturn.ERROR
 
     def destroy_node(self) -> None:
-        """Stop the worker before the node's handles go."""
-        self._tried('stop', self._stop_working)
+        """Stop the worker and free the model before the node's handles go."""
+        self._release()
         super().destroy_node()
 
     def _tried(self, what: str, step: Callable[[], None]) -> bool:
@@ -222,7 +222,14 @@ class FocusDepth(LifecycleNode):
                 last_first.callback(self._targets.forget_pictures)
             last_first.callback(self._commands.stop_listening)
             if worker is not None:
-                last_first.callback(worker.stop)
+                last_first.callback(self._stop_worker, worker)
+
+    def _stop_worker(self, worker: Worker) -> None:
+        try:
+            worker.stop()
+        except WorkerStuckError:
+            self._pipeline = self._outputs = None  # still in its hands
+            raise
 
     def _free(self) -> None:
         """Let go of model and publishers, each whatever the other raises."""
@@ -249,8 +256,11 @@ class FocusDepth(LifecycleNode):
         facts = {'state': self._state, 'enabled': str(self._commands.enabled).lower()}
         facts.update(self._rates.since_last(self._counts))
         problems = self._complaints.active()
-        if self._worker is not None and self._worker.scale_source:
-            facts['scale source'] = self._worker.scale_source
+        if self._worker is not None:
+            if self._worker.scale_source:
+                facts['scale source'] = self._worker.scale_source
+            if delay := self._worker.delay:
+                problems['worker'] = delay
         if self._pipeline is not None:
             folder = self._pipeline.model.folder
             facts['model'] = f'{folder.name} {folder.version} {folder.sha256[:12]}'
@@ -275,14 +285,14 @@ class FocusDepth(LifecycleNode):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit status."""
     cv2.setNumThreads(1)
-    return run_in_ros('focus_depth', arguments, _work)
+    return run_in_ros('focus_depth', arguments, _prepare)
 
 
-def _work(stack: ExitStack) -> None:
+def _prepare(stack: ExitStack) -> Callable[[], None]:
     node = FocusDepth()
     stack.callback(node.destroy_node)
     node.start()
-    rclpy.spin(node)
+    return lambda: rclpy.spin(node)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

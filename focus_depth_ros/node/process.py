@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
@@ -20,20 +21,26 @@ SIGNAL_SETTLES_S = 0.1
 
 
 def run_in_ros(
-    name: str, arguments: Sequence[str] | None, work: Callable[[ExitStack], None]
+    name: str,
+    arguments: Sequence[str] | None,
+    prepare: Callable[[ExitStack], Callable[[], None]],
 ) -> int:
-    """Run `work` between rclpy's init and shutdown; returns the exit status.
+    """Run what `prepare` returns between rclpy's init and shutdown; returns the exit status.
 
-    `work` puts what must be closed on the stack. SIGINT and SIGTERM end it with status 0; wrong
-    parameters and files are one line on stderr and status 2.
+    `prepare` puts what must be closed on the stack. SIGINT and SIGTERM end it with status 0; wrong
+    parameters and files are one line on stderr and status 2, what fails later is told with where
+    it did, and status 1.
     """
     keep_large_blocks_in_the_heap()
+    has_begun = False
     try:
         with ExitStack() as stack:
             _initialise(arguments)
             stack.callback(rclpy.try_shutdown)
             try:
-                work(stack)
+                work = prepare(stack)
+                has_begun = True
+                work()
             except (KeyboardInterrupt, ExternalShutdownException):
                 pass
             except RuntimeError:
@@ -46,6 +53,10 @@ def run_in_ros(
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except (ParameterException, ValueError, OSError) as error:
+        if has_begun:
+            traceback.print_exc()
+            print(f'{name}: stopped: {error}', file=sys.stderr)
+            return 1
         print(f'{name}: cannot start: {error}', file=sys.stderr)
         return 2
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +18,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
 
+FREE_BYTES = 64 << 20
+"""What is left free on the disk, so that a recording can still be finished and read."""
 DEFAULT_TOPICS = [
     '/focus_depth/depth/image=sensor_msgs/msg/Image',
     '/focus_depth/boundary/image=sensor_msgs/msg/Image',
@@ -38,16 +42,17 @@ class Recorder(Node):
 
     def __init__(self) -> None:
         super().__init__('recorder')
-        output = str(self.declare_parameter('output', '').value)
+        named = str(self.declare_parameter('output', '').value)
         topics = list(self.declare_parameter('topics', DEFAULT_TOPICS).value)
-        if not output or Path(output).exists():
+        output = Path(named).expanduser()
+        if not named or output.exists():
             raise ValueError(
-                f'parameter output names a folder to make; {output!r} is none or exists'
+                f'parameter output names a folder to make; {named!r} is none or exists'
             )
         types = dict(_topic_and_type(entry) for entry in topics)
         store = typestore_for(list(types.values()))
         kinds = {topic: message_class(name) for topic, name in types.items()}
-        self._writer = Writer(Path(output), version=8, storage_plugin=StoragePlugin.MCAP)
+        self._writer = Writer(output, version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._awaited = {
             topic: (
@@ -60,6 +65,8 @@ class Recorder(Node):
 
     def _write_to(self, connection: Any) -> Callable[[bytes], None]:
         def write(data: bytes) -> None:
+            if shutil.disk_usage(self._writer.path).free < FREE_BYTES:
+                raise OSError(errno.ENOSPC, 'the disk is nearly full: the recording ends here')
             self._writer.write(connection, self.get_clock().now().nanoseconds, data)
 
         return write
@@ -101,13 +108,13 @@ def _topic_and_type(entry: str) -> tuple[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Record until SIGINT or SIGTERM; returns the exit status."""
-    return run_in_ros('recorder', arguments, _work)
+    return run_in_ros('recorder', arguments, _prepare)
 
 
-def _work(stack: ExitStack) -> None:
+def _prepare(stack: ExitStack) -> Callable[[], None]:
     recorder = Recorder()
     stack.callback(recorder.close)
-    rclpy.spin(recorder)
+    return lambda: rclpy.spin(recorder)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

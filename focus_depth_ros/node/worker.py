@@ -24,10 +24,18 @@ from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.scale import MIN_REFERENCE_CELLS
 from focus_depth_ros.pipeline.targets import TargetsInView
 
+SLOW_S = 5.0
+"""A picture that takes so long is said."""
+STUCK_S = 60.0
+"""An engine that has not answered for so long will not: the node ends without it."""
 REFERENCE_UNFIT = (
     f'reference_depth gives no scale: it has too few valid samples ({MIN_REFERENCE_CELLS} are '
     'needed) or contradicts the picture; is it aligned to the colour camera?'
 )
+
+
+class WorkerStuckError(RuntimeError):
+    """The worker's thread is in an engine that does not answer: nothing of it may be freed."""
 
 
 @dataclass(eq=False)
@@ -49,6 +57,7 @@ class Worker:
     is_enabled: Callable[[], bool]
     scale_source: str = ''
     _thread: threading.Thread = field(init=False)
+    _began_s: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._work, name='focus_depth worker', daemon=True)
@@ -58,15 +67,29 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the camera and wait until the picture at hand is done."""
+        """Close the camera and wait until the picture at hand is done.
+
+        Raises WorkerStuckError when it does not come to an end; its thread, and what it holds, are
+        then left alone.
+        """
         try:
             self.camera.close()
         finally:
             if self._thread.is_alive():
-                self._thread.join()
+                self._thread.join(STUCK_S)
+        if self._thread.is_alive():
+            raise WorkerStuckError(f'the engine has not answered for {STUCK_S:.0f} s')
+
+    @property
+    def delay(self) -> str:
+        """What diagnostics say while a picture takes too long; else nothing."""
+        began_s = self._began_s
+        taken_s = 0.0 if began_s is None else time.monotonic() - began_s
+        return f'the picture at hand has taken {taken_s:.0f} s' if taken_s > SLOW_S else ''
 
     def _work(self) -> None:
         while (message := self.camera.pictures.take()) is not None:
+            self._began_s = time.monotonic()
             try:
                 self._answer(message)
             except InvalidInput as problem:
@@ -77,6 +100,8 @@ class Worker:
                 if not self.node.context.ok():
                     return
                 self._refuse(InvalidInput('internal', f'a picture was left out: {error!r}'))
+            finally:
+                self._began_s = None
 
     def _refuse(self, problem: InvalidInput) -> None:
         self.camera.counts.refused += 1

@@ -61,8 +61,7 @@ class FocusPipeline:
         start = time.perf_counter()
         maps = look(self.model, self.prompts, frame.rgb, small, prompts, self.settings)
         self.inference_s = time.perf_counter() - start
-        answered = (maps.inverse_depth, maps.mask, maps.boundary, maps.confidence, maps.metric)
-        if not all(np.isfinite(values).all() for values in answered):
+        if not maps.is_finite:
             raise InvalidInput('network', 'the network answered NaN; the picture is left out')
         view = int(np.argmax(maps.confidence))
         view_scale = self._scale(

@@ -62,6 +62,7 @@ class TargetsInView:
         self._detected: list[Anchored] = []
         self._pending: deque[_Detections] = deque(maxlen=PENDING_LENGTH)
         self._accepted_ns = 0
+        self._last_of_other_size_ns = -1
         self._named = 0
 
     @property
@@ -171,6 +172,7 @@ class TargetsInView:
                 )
             )
             self._forget_pictures()
+            self._last_of_other_size_ns = -1
         elif size != last.size:
             self._complain(
                 InvalidInput(
@@ -180,6 +182,7 @@ class TargetsInView:
                 )
             )
             self._forget_pictures()
+            self._last_of_other_size_ns = last.stamp_ns
         elif stamp_ns == last.stamp_ns:
             self._complain(
                 InvalidInput(
@@ -262,6 +265,11 @@ class TargetsInView:
         Pictures that were skipped have none of their own: between two that were taken it may be
         farther than the slop. Raises InvalidInput when it is too far.
         """
+        if stamp_ns <= self._last_of_other_size_ns < self._history[0].stamp_ns:
+            raise InvalidInput(
+                'detections_stamp',
+                f'stamp {stamp_ns / 1e9:.3f} is that of a picture of another size',
+            )
         nearest = min(reversed(self._history), key=lambda view: abs(view.stamp_ns - stamp_ns))
         distance_ns = abs(nearest.stamp_ns - stamp_ns)
         is_between = self._history[0].stamp_ns < stamp_ns < self._history[-1].stamp_ns
