@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from focus_depth_ros.core import tight_box
+from focus_depth_ros.datasets import image_files
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
 from focus_depth_ros.datasets.frame import DatasetError, LabelledFrame, triplets, unique_names
 
@@ -176,6 +177,16 @@ def test_nonsense_of_an_rgbd_frame_is_said(rgbd_folder: Path, changes: dict, sai
         read('rgbd_folder', rgbd_folder)
 
 
+def test_half_a_jpeg_is_not_filled_with_grey(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    data = cv2.imencode('.jpg', picture)[1].tobytes()
+    (tmp_path / 'half.jpg').write_bytes(data[: len(data) // 2])
+    with pytest.raises(DatasetError, match=r'half\.jpg is not a readable image: .*truncated'):
+        image_files.read_rgb(tmp_path / 'half.jpg')
+    (tmp_path / 'whole.jpg').write_bytes(data)
+    assert image_files.read_rgb(tmp_path / 'whole.jpg').shape == (240, 320, 3)
+
+
 def test_wrong_rgbd_folders_are_said(rgbd_folder: Path) -> None:
     listing = rgbd_folder / 'frames.json'
     rows = json.loads(listing.read_text())
@@ -195,6 +206,10 @@ def test_wrong_rgbd_folders_are_said(rgbd_folder: Path) -> None:
     (rgbd_folder / 'desk_1.depth.png').unlink()
     with pytest.raises(DatasetError, match=r'desk_1\.depth\.png is missing'):
         read('rgbd_folder', rgbd_folder)
+    for wrong in ({'K': [float('nan')] * 9}, {'depth_unit_m': 1e300}):
+        listing.write_text(json.dumps([rows[0] | wrong]))
+        with pytest.raises(DatasetError, match=r'frames\.json: .*K finite'):
+            read('rgbd_folder', rgbd_folder)
     del rows[0]['K']
     listing.write_text(json.dumps(rows))
     with pytest.raises(DatasetError, match=r"KeyError..K.. in .*'desk_1'"):

@@ -247,3 +247,31 @@ def test_wrong_data_sets_are_said(arguments: argparse.Namespace, tmp_path: Path)
     arguments.dataset = [['nyu', str(tmp_path / 'elsewhere')]]
     with pytest.raises(ValueError, match='elsewhere does not exist'):
         evaluate.run(arguments)
+
+
+def test_faults_are_found_before_anything_is_scored(
+    arguments: argparse.Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, 'score', lambda *_: pytest.fail('scored'))
+    good = arguments.dataset
+    (tmp_path / 'empty').mkdir()
+    arguments.dataset = [*good, ['rgbd_folder', str(tmp_path / 'empty')]]
+    with pytest.raises(ValueError, match=r'has no frames\.json'):
+        evaluate.run(arguments)
+    arguments.dataset, arguments.threads = good, -5
+    with pytest.raises(ValueError, match='--threads is -5'):
+        evaluate.run(arguments)
+    arguments.threads, arguments.output = 1, Path('/proc/figures.json')
+    with pytest.raises(ValueError, match='--output names a JSON file to write'):
+        evaluate.run(arguments)
+
+
+def test_data_sets_of_one_kind_are_told_apart(arguments: argparse.Namespace) -> None:
+    (first,) = arguments.dataset
+    arguments.dataset, arguments.frames = [first, first], 1
+    assert evaluate.run(arguments) == 0
+    groups = json.loads(arguments.output.read_text())['groups']
+    assert {name: group['frames'] for name, group in groups.items()} == {
+        'rendered': 1,
+        f'rendered of {first[1]}': 1,
+    }

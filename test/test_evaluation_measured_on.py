@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
 import pytest
 
+from focus_depth_ros.evaluation import measured_on
 from focus_depth_ros.evaluation.measured_on import in_words, processor, when_and_where
 
 
@@ -33,3 +35,15 @@ def test_a_report_names_day_and_host() -> None:
     report = when_and_where()
     assert in_words(report).startswith(report['host']['processor'])
     assert report['host']['cores'] >= 1 and report['date'][:2] == '20'
+
+
+@pytest.mark.parametrize('fault', ['exit 9', 'sleep 30'])
+def test_a_gpu_that_does_not_answer_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    program = tmp_path / 'nvidia-smi'
+    program.write_text(f'#!/bin/sh\necho it has failed\n{fault}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(measured_on, 'GPU_ANSWERS_S', 0.3)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    assert when_and_where()['host']['gpu'] == ''

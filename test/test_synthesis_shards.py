@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from focus_depth_ros.synthesis.shards import (
 )
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.stock import Stock
+from focus_depth_ros.training import draws
 
 
 @pytest.fixture(scope='module')
@@ -104,12 +106,38 @@ def test_broken_shards_are_named(sample, tmp_path):
         decode_sample(files, 'k7')
 
 
+@pytest.mark.parametrize('fault', ['header', 'cut in a header', 'cut between frames'])
+def test_shards_that_lost_frames_are_named(sample, tmp_path, fault):
+    path = tmp_path / 'train-000000.tar'
+    begins = []
+    with tarfile.open(path, 'w') as shard:
+        for key in 'abc':
+            begins.append(shard.offset)
+            write_sample(shard, key, sample)
+    assert len(list(read_shard(path))) == len(draws.shard_index(str(path))) == 3
+    content = bytearray(path.read_bytes())
+    if fault == 'header':
+        content[begins[1] + 100] ^= 1
+    else:
+        del content[begins[2] + (100 if fault == 'cut in a header' else 0) :]
+    path.write_bytes(content)
+    draws.shard_index.cache_clear()
+    for read in (lambda: list(read_shard(path)), lambda: draws.shard_index(str(path))):
+        with pytest.raises(ValueError, match=r'train-000000\.tar: damaged or cut short'):
+            read()
+
+
 @pytest.mark.parametrize(
     ('ending', 'content', 'said'),
     [
         ('json', b'{', 'json is not of this format'),
         ('json', b'{"objects": []}', "KeyError\\('K'\\)"),
         ('json', b'[]', 'json is not of this format'),
+        ('json', b'[' * 100_000, 'json is not of this format'),
+        ('json', b'{"objects": [], "K": [[1]]}', 'no matrix of 3 by 3'),
+        ('json', b'\xff', 'json is not of this format'),
+        ('ids.png', b'', 'ids.png: the picture of 0 bytes'),
+        ('normals.png', b'', 'of the extras it has normals.png only'),
         ('depth.png', encode_image('.png', np.ones((240, 320), np.uint8)), 'depth.png is uint8'),
         ('ids.png', encode_image('.png', np.ones((24, 32), np.uint8)), 'ids.png is uint8'),
     ],
@@ -145,6 +173,34 @@ def test_a_shard_that_others_asked_for_is_not_taken(tmp_path):
     for broken in ('broken', '5'):
         few[0].note_path.write_text(broken)
         assert not missing(few)
+
+
+def test_a_kill_between_a_longer_shard_and_its_note_costs_no_scenes(tmp_path, monkeypatch):
+    (short,) = plan(tmp_path, 'train', 4, 20)
+    store_shard(short, b'twenty')
+    longer = plan(tmp_path, 'train', 4, 40)
+    assert missing(longer) == longer
+    rename = Path.rename
+
+    def killed(path: Path, to: Path) -> Path:
+        if to.suffix == '.json':
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, 'rename', killed)
+    with pytest.raises(KeyboardInterrupt):
+        store_shard(longer[0], b'forty frames')
+    monkeypatch.undo()
+    assert missing(longer) == longer  # drawn once more
+    store_shard(longer[0], b'forty frames')
+    assert not missing(longer)
+    assert not list(tmp_path.glob('*partial*'))
+
+
+def test_a_renderer_that_is_killed_is_an_error(monkeypatch):
+    monkeypatch.setattr(render, 'render_shard', os._exit)
+    with pytest.raises(RuntimeError, match='terminated abruptly'):
+        list(render.render_in_processes([1, 1], 2))
 
 
 def test_cameras_come_from_25_cm_to_3_m() -> None:

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.core import InvalidInput
 from focus_depth_ros.datasets.frame import DatasetError
+from focus_depth_ros.pipeline.encoded_picture import decoded
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -44,7 +46,7 @@ def read_depth(path: Path, unit_m: float) -> NDArray[np.float32]:
 def _read(path: Path, flag: int) -> NDArray[Any]:
     if not path.is_file():
         raise DatasetError(f'{path} is missing')
-    image = cv2.imread(str(path), flag)
-    if image is None:
-        raise DatasetError(f'{path} is not a readable image; it may be truncated')
-    return np.asarray(image)
+    try:
+        return decoded(path.read_bytes(), flag)
+    except InvalidInput as problem:
+        raise DatasetError(f'{path} is not a readable image: {problem}') from problem

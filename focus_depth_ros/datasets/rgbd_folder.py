@@ -13,7 +13,6 @@ part of its name does, and frames with a sensor's depth stand apart.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,8 @@ def _frame(folder: Path, row: dict[str, Any], listing: Path) -> LabelledFrame:
         name, unit_m = str(row['name']), float(row['depth_unit_m'])
         K = np.array(row['K'], np.float64).reshape(3, 3)
         names = {int(label): str(name) for label, name in row['objects'].items()}
-        if not (math.isfinite(unit_m) and unit_m > 0) or K[0, 0] <= 0 or K[1, 1] <= 0:
-            raise ValueError('depth_unit_m and focal lengths have to be above 0')
+        if not (0 < unit_m < 1 and np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
+            raise ValueError('depth_unit_m is above 0 and under 1, K finite, focal lengths above 0')
         if min(names, default=1) < 1:
             raise ValueError('labels of objects begin at 1; 0 is what belongs to none')
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -20,8 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.core import InvalidInput
 from focus_depth_ros.datasets.frame import DatasetError, LabelledFrame, nameless, unique_names
 from focus_depth_ros.datasets.hdf5_files import opened, part
+from focus_depth_ros.pipeline.encoded_picture import decoded
 
 NAMES_FILE = 'names.json'
 LARGEST_SHARE = 0.5
@@ -81,10 +83,10 @@ def _frame(
 
 def _decoded(data: bytes, where: str) -> NDArray[np.uint8]:
     """A stored picture, uint8 RGB (H,W,3)."""
-    image = cv2.imdecode(np.frombuffer(bytes(data), np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(f'{where} is not a readable JPEG')
-    return np.asarray(image, np.uint8)
+    try:
+        return np.asarray(decoded(bytes(data), cv2.IMREAD_COLOR), np.uint8)
+    except InvalidInput as problem:
+        raise DatasetError(f'{where} is not a readable JPEG: {problem}') from problem
 
 
 def _names(episode: Path, top: Path) -> dict[int, str] | None:

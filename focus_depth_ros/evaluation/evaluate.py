@@ -12,8 +12,8 @@ import math
 import shlex
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
-from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX
+from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX, LabelledFrame
 from focus_depth_ros.evaluation.depth_edges import CANNY_HIGH, CANNY_LOW, THRESHOLDS
 from focus_depth_ros.evaluation.measured_on import identity, when_and_where
 from focus_depth_ros.evaluation.regions import EDGE_RADIUS_PX
@@ -81,18 +81,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
     check_report_path(arguments.output)
-    if arguments.frames is not None and arguments.frames < 1:
-        raise ValueError(f'--frames is {arguments.frames}; it must be 1 or more')
+    for name in ('frames', 'threads'):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f'--{name} is {value}; it must be 1 or more')
     extra = _thorough_scores() if arguments.thorough else None
-    chosen = [open_dataset(name, Path(path)) for name, path in arguments.dataset]
+    measured_on = when_and_where()
+    chosen = [  # all before hours are spent on one
+        (path, _begun(open_dataset(name, Path(path)))) for name, path in arguments.dataset
+    ]
     model = FocusModel(arguments.model, 'auto', arguments.threads)
     groups: dict[str, Scores] = {}
     settings = Settings(fovea=arguments.fovea, mirror=arguments.mirror)
-    for frames in chosen:
-        score(model, islice(frames, arguments.frames), groups, extra, settings)
+    for path, frames in chosen:
+        found: dict[str, Scores] = {}
+        score(model, islice(frames, arguments.frames), found, extra, settings)
+        for group, scores in found.items():
+            groups[f'{group} of {path}' if group in groups else group] = scores
     summaries = {name: summary(scores) for name, scores in groups.items()}
     result = {
-        **when_and_where(),
+        **measured_on,
         'command': _command(arguments),
         'model': identity(model.folder),
         'input': list(model.folder.input_size),
@@ -110,6 +118,12 @@ def run(arguments: argparse.Namespace) -> int:
     print('ms:', result['timing_ms'])
     write_report(arguments.output, _rounded(result))
     return 0
+
+
+def _begun(frames: Iterable[LabelledFrame]) -> Iterator[LabelledFrame]:
+    """The same frames, the first of which could be read."""
+    left = iter(frames)
+    return chain(list(islice(left, 1)), left)
 
 
 def _thorough_scores() -> Extra:

@@ -20,6 +20,7 @@ PACKAGES = (
     'torch', 'transformers',
 )  # fmt: skip
 
+GPU_ANSWERS_S = 10.0
 INSTRUCTIONS = {
     'avx512_vnni': 'AVX-512 VNNI',
     'avx_vnni': 'AVX VNNI',
@@ -92,10 +93,15 @@ def memory() -> dict[str, Any]:
 
 
 def _nvidia_smi(fields: str) -> str:
-    """One line of what a GPU says of itself; empty without one."""
+    """One line of what a GPU says of itself; empty without one that answers."""
     program = shutil.which('nvidia-smi')
     if program is None:
         return ''
     asked = [program, f'--query-gpu={fields}', '--format=csv,noheader']
-    answer = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
+    try:
+        answer = subprocess.run(
+            asked, capture_output=True, text=True, check=True, timeout=GPU_ANSWERS_S
+        )
+    except (OSError, subprocess.SubprocessError):  # a driver that hangs or is not there
+        return ''
     return answer.stdout.strip()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import Camera
 from focus_depth_ros.node.bag_reader import open_bag
+from focus_depth_ros.pipeline.encoded_picture import decode_jpeg_or_png, decoded
 
 DEPTH_UNIT_M = 1e-4
 """Unit of /truth/depth."""
@@ -55,8 +56,7 @@ class Recording:
 
     def rgb(self, stamp_ns: int) -> NDArray[np.uint8]:
         """The picture of a stamp, uint8 RGB (H, W, 3)."""
-        picture = cv2.imdecode(np.frombuffer(self.pictures[stamp_ns], np.uint8), cv2.IMREAD_COLOR)
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        return decode_jpeg_or_png(self.pictures[stamp_ns])
 
 
 @dataclass
@@ -86,10 +86,10 @@ def read_recording(path: Path) -> Recording:
                 k = message.k
                 camera = Camera(message.width, message.height, k[0], k[4], k[2], k[5])
             elif connection.topic == '/truth/depth':
-                counts = _decoded(message, cv2.IMREAD_UNCHANGED).astype(np.float32)
+                counts = decoded(bytes(message.data), cv2.IMREAD_UNCHANGED).astype(np.float32)
                 depths[_stamp_ns(message)] = np.where(counts > 0, counts * DEPTH_UNIT_M, np.nan)
             elif connection.topic == '/truth/ids':
-                ids[_stamp_ns(message)] = _decoded(message, cv2.IMREAD_UNCHANGED)
+                ids[_stamp_ns(message)] = decoded(bytes(message.data), cv2.IMREAD_UNCHANGED)
             elif connection.topic == '/truth/objects':
                 recording.objects = tuple(
                     TrueObject(row['id'], row['class'], tuple(row['captions']))
@@ -122,13 +122,6 @@ def read_answers(path: Path, offset_ns: int) -> Answers:
                 if name == 'depth/image':
                     answers.arrivals_ns[stamp] = arrival_ns - offset_ns
     return answers
-
-
-def _decoded(message: Any, mode: int) -> NDArray[Any]:
-    pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), mode)
-    if pixels is None:
-        raise ValueError(f'a compressed picture of {len(message.data)} bytes cannot be read')
-    return np.asarray(pixels)
 
 
 def _stamp_ns(message: Any) -> int:

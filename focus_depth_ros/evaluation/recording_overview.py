@@ -16,6 +16,8 @@ from focus_depth_ros.pipeline.cloud import write_ply
 from focus_depth_ros.pipeline.overlay import Mark, draw
 from focus_depth_ros.pipeline.overview import Row, overview
 
+DRAWN = ('depth/image', 'boundary/image', 'target/mask', 'targets')
+
 
 def draw_results(
     recording: Recording, answers: Answers, scores: list[TargetScore], folder: Path
@@ -25,13 +27,20 @@ def draw_results(
     named = [item for item in scores if item not in boxed]
     rows = []
     for title, items in (('targets by box', boxed), ('target by words', named)):
-        if items:
-            stamp = items[len(items) // 2].stamp_ns
+        drawn = [item for item in items if _is_whole(answers, item.stamp_ns)]
+        if drawn:
+            stamp = drawn[len(drawn) // 2].stamp_ns
             labels = ', '.join(item.label for item in items if item.stamp_ns == stamp)
             rows.append(row_of_answers(f'{title}: {labels}', recording, answers, stamp))
-            write_ply(folder / 'target.ply', _points(answers.messages['target/points'].get(stamp)))
+            cloud = answers.messages.get('target/points', {}).get(stamp)
+            write_ply(folder / 'target.ply', _points(cloud))
     if rows:
         cv2.imwrite(str(folder / 'overview.png'), overview(rows)[..., ::-1])
+
+
+def _is_whole(answers: Answers, stamp_ns: int) -> bool:
+    """Whether every answer to this picture was recorded: one may be lost."""
+    return all(stamp_ns in answers.messages.get(topic, {}) for topic in DRAWN)
 
 
 def row_of_answers(title: str, recording: Recording, answers: Answers, stamp_ns: int) -> Row:

@@ -9,9 +9,16 @@ from typing import Any
 
 def check_report_path(path: Path | None) -> None:
     """Raise ValueError where no file can be written, before hours are spent on its figures."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        fault = 'is a folder' if path.is_dir() else f'lies in {path.parent}, which does not exist'
-        raise ValueError(f'--output names a JSON file to write; {path} {fault}')
+    if path is None:
+        return
+    is_new = not path.exists()
+    try:
+        path.open('a').close()
+    except OSError as error:
+        fault = f'{path} cannot be written to ({error.strerror})'
+        raise ValueError(f'--output names a JSON file to write; {fault}') from error
+    if is_new:
+        path.unlink()
 
 
 def write_report(path: Path | None, figures: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ may hold. Files of other kinds are bounded by OpenCV alone, at 2^30 pixels.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,24 +28,18 @@ def decode_jpeg_or_png(data: bytes, mode: int = cv2.IMREAD_COLOR) -> NDArray[np.
 
     Raises InvalidInput when it is neither, is truncated or has a size that no camera has.
     """
-    kind = 'PNG' if data[:8] == PNG else 'JPEG'
-    width, height, header_bytes = _png_header(data) if kind == 'PNG' else _jpeg_header(data)
-    check_size(width, height)
-    # after the header, since a JPEG's thumbnail has an end of its own; a camera may append more
-    if data.rfind(END_OF_PNG if kind == 'PNG' else END_OF_JPEG, header_bytes) < 0:
-        raise InvalidInput('compressed', f'the {kind} of {len(data)} bytes is truncated')
-    return decode(data, mode)
+    _check_whole(data)
+    return _rgb(_opened(data, mode))
 
 
-def decode(data: bytes, mode: int = cv2.IMREAD_COLOR) -> NDArray[np.uint8]:
-    """uint8 RGB (H, W, 3) of whatever OpenCV reads. Raises InvalidInput when it cannot."""
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
-    except cv2.error:  # no bytes at all, or more pixels than OpenCV takes
-        picture = None
-    if picture is None:
-        raise InvalidInput('compressed', f'the picture of {len(data)} bytes cannot be decoded')
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+def decoded(data: bytes, mode: int) -> NDArray[Any]:
+    """Any picture as OpenCV gives it in this mode (colours BGR); JPEG and PNG are whole.
+
+    Raises InvalidInput.
+    """
+    if data[:8] == PNG or data[:2] == JPEG:
+        _check_whole(data)
+    return _opened(data, mode)
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -56,9 +51,30 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise InvalidInput('picture', error.strerror or str(error)) from error
-    if data[:8] == PNG or data[:2] == JPEG:
-        return decode_jpeg_or_png(data)
-    return decode(data)
+    return _rgb(decoded(data, cv2.IMREAD_COLOR))
+
+
+def _check_whole(data: bytes) -> None:
+    kind = 'PNG' if data[:8] == PNG else 'JPEG'
+    width, height, header_bytes = _png_header(data) if kind == 'PNG' else _jpeg_header(data)
+    check_size(width, height)
+    # after the header, since a JPEG's thumbnail has an end of its own; a camera may append more
+    if data.rfind(END_OF_PNG if kind == 'PNG' else END_OF_JPEG, header_bytes) < 0:
+        raise InvalidInput('compressed', f'the {kind} of {len(data)} bytes is truncated')
+
+
+def _opened(data: bytes, mode: int) -> NDArray[Any]:
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    except cv2.error:  # no bytes at all, or more pixels than OpenCV takes
+        picture = None
+    if picture is None:
+        raise InvalidInput('compressed', f'the picture of {len(data)} bytes cannot be decoded')
+    return np.asarray(picture)
+
+
+def _rgb(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _png_header(data: bytes) -> tuple[int, int, int]:

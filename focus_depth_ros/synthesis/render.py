@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from rich.progress import (
@@ -40,9 +41,18 @@ WIDTHS_PX = (64, 1920)
 
 
 def render_in_processes(jobs: list[Job], workers: int) -> Iterator[Job]:
-    """Render shards in fresh processes of this machine, each with its own OpenGL; yield each."""
-    with multiprocessing.get_context('spawn').Pool(max(min(workers, len(jobs)), 1)) as pool:
-        yield from pool.imap_unordered(render_shard, jobs)
+    """Render shards in fresh processes of this machine, each with its own OpenGL; yield each.
+
+    Raises RuntimeError when one of them is killed, for want of memory perhaps.
+    """
+    fresh = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(max(min(workers, len(jobs)), 1), mp_context=fresh) as pool:
+        waiting = [pool.submit(render_shard, job) for job in jobs]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 ENGINES = {'processes': render_in_processes, 'ray': render_on_cluster}

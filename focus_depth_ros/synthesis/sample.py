@@ -14,7 +14,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.core import Box
+from focus_depth_ros.core import Box, InvalidInput
+from focus_depth_ros.pipeline.encoded_picture import decoded
 
 DEPTH_UNIT_M = 1e-4
 """Metres of one count in `KEY.depth.png`; 0 counts = no measurement. 65535 counts reach 6.55 m."""
 FARTHEST_M = 6.5
 JPEG_QUALITY = 95
 ENDINGS = ('rgb.jpg', 'depth.png', 'ids.png', 'boundary.png', 'json')
+EXTRA_ENDINGS = ('sensor_depth.png', 'normals.png', 'amodal.png')
 
 BOUNDARY_OCCLUSION, BOUNDARY_SELF, BOUNDARY_CONTACT = 1, 2, 3
 """Values of the boundary image, else 0; a boundary pixel lies on the nearer surface (its owner)."""
@@ -207,21 +209,34 @@ def decode_sample(files: dict[str, bytes], where: str = 'sample') -> Sample:
         )
 
     def image(ending: str, flag: int) -> NDArray[Any]:
-        decoded = cv2.imdecode(np.frombuffer(files[ending], np.uint8), flag)
-        if decoded is None:
-            raise ValueError(f'{where}: {ending} is not a readable image; render the shard again')
-        return np.asarray(decoded)
+        try:
+            return decoded(files[ending], flag)
+        except InvalidInput as problem:
+            raise ValueError(f'{where}: {ending}: {problem}; render the shard again') from problem
 
-    def extras(height: int, count: int) -> Extras | None:
-        if 'sensor_depth.png' not in files:
+    def extras(count: int) -> Extras | None:
+        given = [ending for ending in EXTRA_ENDINGS if ending in files]
+        if not given:
             return None
+        if len(given) < len(EXTRA_ENDINGS):
+            raise ValueError(f'{where}: of the extras it has {", ".join(given)} only')
         stored = image('normals.png', cv2.IMREAD_COLOR)[:, :, ::-1].astype(np.float32)
         normals = np.where(stored.any(axis=2, keepdims=True), (stored - 128) / 127, np.nan)
         outlines = image('amodal.png', cv2.IMREAD_UNCHANGED) > 0
+        sensor = image('sensor_depth.png', cv2.IMREAD_UNCHANGED)
+        height, width = rgb.shape[:2]
+        if (
+            sensor.dtype != np.uint16
+            or (sensor.shape, normals.shape) != (rgb.shape[:2], rgb.shape)
+            or outlines.ndim != 2
+            or outlines.shape[1] != width
+            or outlines.shape[0] % height
+        ):
+            raise ValueError(f"{where}: its extras are not of the picture's size")
         return Extras(
-            sensor_depth_m=counts_to_depth(image('sensor_depth.png', cv2.IMREAD_UNCHANGED)),
+            sensor_depth_m=counts_to_depth(sensor),
             normals=normals.astype(np.float32),
-            amodal=outlines.reshape(-1, height, outlines.shape[1])[:count],
+            amodal=outlines.reshape(-1, height, width)[:count],
         )
 
     ids = image('ids.png', cv2.IMREAD_UNCHANGED)
@@ -240,22 +255,36 @@ def decode_sample(files: dict[str, bytes], where: str = 'sample') -> Sample:
             )
     try:
         row = json.loads(files['json'])
-        return Sample(
+        sample = Sample(
             rgb=rgb,
             depth_m=counts_to_depth(depth_counts),
             ids=ids,
             boundary=boundary,
-            K=np.array(row['K'], np.float64),
+            K=_matrix(row['K'], 3),
             objects=[_object_from_json(item) for item in row['objects']],
             absent_captions=list(row['absent_captions']),
             absent_relation_captions=list(row.get('absent_relation_captions', [])),
             theme=row['theme'],
             seed=int(row['seed']),
-            camera_pose=np.array(row['camera_pose'], np.float64),
-            extras=extras(ids.shape[0], len(row['objects'])),
+            camera_pose=_matrix(row['camera_pose'], 4),
         )
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise ValueError(f'{where}: json is not of this format ({error!r})') from error
+    return replace(sample, extras=extras(len(sample.objects)))
+
+
+def _matrix(rows: Any, side: int) -> NDArray[np.float64]:
+    matrix = np.array(rows, np.float64)
+    if matrix.shape != (side, side) or not np.isfinite(matrix).all():
+        raise ValueError(f'{rows} is no matrix of {side} by {side} numbers')
+    return matrix
 
 
 def write_sample(shard: tarfile.TarFile, key: str, sample: Sample) -> None:
@@ -267,6 +296,20 @@ def write_sample(shard: tarfile.TarFile, key: str, sample: Sample) -> None:
         entry = tarfile.TarInfo(f'{key}.{ending}')
         entry.size = len(data)
         shard.addfile(entry, io.BytesIO(data))
+
+
+def check_end(path: str | Path, shard: tarfile.TarFile) -> None:
+    """Raise ValueError unless the shard that was read ends where an archive does, in zeros.
+
+    A damaged header, or a cut before one, is to tarfile the end as well: frames would be missing.
+    """
+    with open(path, 'rb') as stream:
+        stream.seek(shard.offset)
+        if not (end := stream.read()) or any(end):
+            raise ValueError(
+                f'{path}: damaged or cut short after {shard.offset} bytes; '
+                'delete it and render it again'
+            )
 
 
 def read_shard(path: str | Path) -> Iterator[Sample]:
@@ -287,6 +330,7 @@ def read_shard(path: str | Path) -> Iterator[Sample]:
                 files[ending] = content.read() if content else b''
             if files:
                 yield decode_sample(files, f'{path}: {key}')
+            check_end(path, shard)
     except tarfile.TarError as error:
         raise ValueError(
             f'{path}: not a readable shard ({error}); delete it and render it again'

@@ -124,11 +124,13 @@ def _holds_all(job: Job) -> bool:
         return True
     if not isinstance(found, dict):
         return True
+    if found.get('bytes', job.path.stat().st_size) != job.path.stat().st_size:
+        return False  # the note of a shorter shard: the writer was killed between the two
     other = {name for name, value in job.note.items() if found.get(name) != value}
     if other - {'last_scene'}:
         said = ', '.join(f'{name} {found.get(name)} for {job.note[name]}' for name in sorted(other))
         raise ValueError(f'{job.path} is another shard ({said}): render into another folder')
-    return not other or found['last_scene'] > job.last_scene
+    return not other or found.get('last_scene', 0) > job.last_scene
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -173,7 +175,7 @@ def store_shard(job: Job, content: bytes) -> None:
 
 @contextmanager
 def _placed(job: Job) -> Iterator[BinaryIO]:
-    """A temporary file beside the shard's place; flushed to disk, then renamed.
+    """A temporary file beside the shard's place; flushed to disk, then renamed, its note after it.
 
     A killed process leaves only its temporary file, see `remove_abandoned`.
     """
@@ -182,9 +184,11 @@ def _placed(job: Job) -> Iterator[BinaryIO]:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
-    job.note_path.unlink(missing_ok=True)  # of a shorter shard, which goes now
+    note = job.note | {'bytes': temporary.stat().st_size}
+    temporary_note = job.note_path.with_name(f'{job.note_path.name}{_PARTIAL}{os.getpid()}')
+    temporary_note.write_text(json.dumps(note) + '\n', encoding='utf-8')
     temporary.rename(job.path)
-    job.note_path.write_text(json.dumps(job.note) + '\n', encoding='utf-8')
+    temporary_note.rename(job.note_path)
 
 
 def draw_shard(job: Job, stream: BinaryIO, renderer: Renderer) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from focus_depth_ros.synthesis.sample import Sample, decode_sample
+from focus_depth_ros.synthesis.sample import Sample, check_end, decode_sample
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def shard_index(path: str) -> tuple[dict[str, tuple[int, int]], ...]:
             for entry in shard:
                 key, _, ending = entry.name.partition('.')
                 frames.setdefault(key, {})[ending] = (entry.offset_data, entry.size)
+            check_end(path, shard)
     except tarfile.TarError as error:
         raise ValueError(f'{path}: not a readable shard ({error}); delete it') from error
     return tuple(frames.values())
