@@ -1,7 +1,8 @@
-"""Rendered scenes in FDE-Bench's form, with splits that are disjoint in what is asked for.
+"""Rendered scenes in FDE-Bench's form, with splits that share no combination asked for.
 
 The shards of one split, of which only those objects are targets whose combination of colour and
 class is this split's own: no other split has it, as no other has its scenes, meshes and textures.
+A caption may be told in another split of another class: a yellow mug is a yellow cup too.
 Things of a user's own classes are no targets: whose they are, only the user knows. Nor are things
 that show no colour of their own.
 """

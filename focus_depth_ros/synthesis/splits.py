@@ -3,7 +3,7 @@
 Train, validation and test share no scene seed, no mesh and no texture. A ninth of the colour-class
 combinations is kept from train; each belongs to validation or to test alone. There they come up
 half of the time beside train's, and the rows of the benchmark (`datasets/fde_bench.py`) ask for
-them alone, so that its splits are disjoint in them too.
+them alone, so that no combination is in two of its splits.
 """
 
 from __future__ import annotations
