@@ -51,6 +51,8 @@ COMMANDS = {
 
 EXTRAS = {'bench': 'foundation', 'compile': 'tensorrt', 'export-foundation': 'foundation'}
 """What a command needs beyond the node's requirements, where it is not the extra `train`."""
+EXTRAS_OF_MODULES = {'transformers': 'train,foundation'}
+"""And what a module is in, whatever the command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +85,7 @@ def _fault_of_the_user(error: Exception, command: str) -> str:
     if isinstance(error, ModuleNotFoundError):
         if error.name and error.name.startswith('focus_depth_ros'):
             raise error
-        extra = EXTRAS.get(command, 'train')
+        extra = EXTRAS.get(command) or EXTRAS_OF_MODULES.get(str(error.name).split('.')[0], 'train')
         return (
             f'the Python module {error.name!r} is missing; install the extra, in the checkout: '
             f"pip install '.[{extra}]' (where colcon built this package: what pyproject.toml lists "

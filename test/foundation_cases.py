@@ -2,7 +2,7 @@
 
 `foundation_names.txt` lists names and shapes as the public implementations write them, for
 small widths; `{0-11}` stands for a number in that range. What those implementations answer with
-these weights is kept in test_foundation_parity.py.
+these weights is kept in test_foundation_weights.py.
 """
 
 from __future__ import annotations

@@ -37,6 +37,10 @@ def test_a_missing_module_is_named_with_both_ways_to_get_it(
     said = capsys.readouterr().err
     assert "'module_that_nobody_has' is missing" in said
     assert "pip install '.[train]'" in said and 'where colcon built this package' in said
+    monkeypatch.setitem(COMMANDS, 'train', ('transformers.none', 'train'))
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    assert main(['train', 'foundation.yaml']) == 2
+    assert "pip install '.[train,foundation]'" in capsys.readouterr().err
 
 
 def test_a_module_that_is_missing_only_when_it_is_used_is_named_too(

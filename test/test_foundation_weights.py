@@ -32,7 +32,7 @@ from focus_depth_ros.networks.foundation.depth_weights import (  # noqa: E402
     load_depth_anything,
 )
 from focus_depth_ros.networks.foundation.sam3 import Sam3  # noqa: E402
-from focus_depth_ros.networks.foundation.sam3_weights import load_sam3  # noqa: E402
+from focus_depth_ros.networks.foundation.sam3_weights import check_vocabulary, load_sam3  # noqa: E402
 
 DEPTH = {
     'v2': [0.801474, 0.990134, 4.234927, 0.0, 0.0, 2.359941],
@@ -157,6 +157,14 @@ def test_transformers_layout_of_depth_anything(tmp_path: Path) -> None:
     rgb = picture(518, 518)
     expected = theirs((rgb - network.mean) / network.deviation).predicted_depth
     assert torch.allclose(network(rgb)[0], expected, atol=1e-4 * float(expected.max()))
+    said = config.to_dict()
+    for wrong, words in (
+        ({'backbone_config': {'out_indices': [9, 10, 11, 12]}}, 'Depth Anything 1 is not support'),
+        ({'max_depth': None}, 'max_depth in config.json is None'),
+    ):
+        (tmp_path / 'config.json').write_text(json.dumps(said | wrong))
+        with pytest.raises(WeightsError, match=words):
+            load_depth_anything(tmp_path)
 
 
 @torch.no_grad()
@@ -174,6 +182,15 @@ def test_transformers_layout_of_sam3(
     assert 'licence: LicenseRef-SAM-License' in capsys.readouterr().out
     for name, value in again.model.state_dict().items():
         assert torch.equal(value, sam3.model.state_dict()[name]), name
+    with pytest.raises(WeightsError, match='a multiple of 14 px, not 1000'):
+        load_sam3(tmp_path, VISUAL, 1000)
+    tokens = sam3.model.config.text_config.vocab_size
+    check_vocabulary(tokens - 1, sam3, tmp_path)
+    with pytest.raises(WeightsError, match='is it whole'):
+        check_vocabulary(tokens - 9, sam3, tmp_path)
+    (tmp_path / 'config.json').write_text(json.dumps({'detector_config': 'x'}))
+    with pytest.raises(WeightsError, match=r"config\.json is not SAM3's"):
+        load_sam3(tmp_path, VISUAL, SAM_SIDE)
 
 
 def test_licences_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,11 +224,16 @@ def test_unfit_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'harm.pth').write_bytes(pickle.dumps({'weight': Harm()}, protocol=2))
     (tmp_path / 'broken.safetensors').write_bytes(bytes(range(64)))
     torch.save([1, 2], tmp_path / 'list.pt')
+    torch.save({'average': {}, 'stage': 1}, tmp_path / 'checkpoint.pt')
+    (tmp_path / 'parts').mkdir()
+    save_file({'a': torch.zeros(1)}, tmp_path / 'parts/model-00001-of-00002.safetensors')
     save_file({'a': torch.zeros(1)}, tmp_path / 'other.safetensors')
     for name, words in (
         ('harm.pth', 'more than tensors'),
         ('broken.safetensors', 'no readable weights'),
         ('list.pt', 'not a dictionary of tensors'),
+        ('checkpoint.pt', r'name trained\.safetensors'),
+        ('parts', r'join them into model\.safetensors'),
         ('other.safetensors', 'no Depth Anything'),
         ('gone.pth', 'does not exist'),
         ('.', 'one weights file is expected'),

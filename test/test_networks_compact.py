@@ -199,7 +199,11 @@ def test_a_control_of_the_fusion_is_not_exported_as_what_it_is_not(tmp_path: Pat
 def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> None:
     pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
     from focus_depth_ros.networks.compact_graphs import graphs
-    from focus_depth_ros.networks.graph_pair import largest_difference, write_graphs
+    from focus_depth_ros.networks.graph_pair import (
+        largest_difference,
+        write_checked,
+        write_graphs,
+    )
 
     torch.manual_seed(0)
     network = CompactNetwork(SMALL).eval()
@@ -210,6 +214,13 @@ def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> 
     assert largest_difference(pair, paths, inputs) <= 1e-4
     with pytest.raises(ValueError, match='the graphs differ from torch by'):
         largest_difference(other, paths, inputs)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with torch.no_grad():
+        network.focus.confidence[-1].bias.fill_(torch.nan)
+    broken = graphs(network, 1.0, 0.0)
+    with pytest.raises(ValueError, match='the graphs answer NaN'):
+        write_checked(broken, tmp_path, inputs, inputs)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_maps_double_by_constant_factors_in_the_graph(

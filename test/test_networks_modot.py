@@ -239,6 +239,13 @@ def test_cross_entropy_balances_the_classes_and_skips_the_unasked() -> None:
     assert loss.item() == pytest.approx(math.log(2) * (2 / 3 + 2 * 1.21 / 3) / 3, rel=1e-5)
 
 
+def test_silog_of_nothing_known_is_nothing() -> None:
+    depth = torch.ones(1, 4, 4, requires_grad=True)
+    loss = losses.scale_invariant_log(depth, torch.zeros(1, 4, 4))
+    loss.backward()
+    assert loss.item() == 0 and not depth.grad.any()
+
+
 def step_picture() -> 'tuple[torch.Tensor, torch.Tensor]':
     """A vertical step of 0.5 between columns 2 and 3, and its boundary on both sides of it."""
     depth = torch.ones(1, 5, 6)

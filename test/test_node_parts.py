@@ -61,6 +61,7 @@ from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.node.bag_pictures import pictures_of
 from focus_depth_ros.node.bag_player import (
     BUNDLED_RECORDING,
+    BagPlayer,
     begins_with_header,
     is_played,
     moved_stamp,
@@ -292,6 +293,22 @@ def test_stamps_move_inside_the_bytes_of_a_message() -> None:
     assert moved.header.stamp == Time(sec=2**31 - 1, nanosec=999_999_999)
     assert begins_with_header(Image)
     assert not begins_with_header(String)
+
+
+@pytest.mark.parametrize(('rate', 'fault'), [(2, ''), (0.5, ''), (0, 'is 0'), ('fast', 'is fast')])
+def test_rates_of_the_player(
+    ros: None, monkeypatch: pytest.MonkeyPatch, rate: Any, fault: str
+) -> None:
+    given = partialmethod(Node.__init__, parameter_overrides=[Parameter('rate', value=rate)])
+    monkeypatch.setattr(Node, '__init__', given)
+    if fault:
+        with pytest.raises(ValueError, match=f'rate {fault}; it must be a number above 0'):
+            BagPlayer()
+        return
+    player = BagPlayer()
+    assert player._rate == rate
+    player.close()
+    player.destroy_node()
 
 
 def test_bags_that_are_none_are_named(tmp_path: Path) -> None:

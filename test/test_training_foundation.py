@@ -52,7 +52,7 @@ def tiny_sam3(path: Path, visual: 'tuple[int, ...]', side: int) -> Sam3:
             'fpn_hidden_size': 32,
         },
         text_config={
-            'model_type': 'clip_text_model', 'vocab_size': 600, 'hidden_size': 32,
+            'model_type': 'clip_text_model', 'vocab_size': 516, 'hidden_size': 32,
             'intermediate_size': 64, 'projection_dim': 16, 'num_hidden_layers': 1,
             'num_attention_heads': 2, 'max_position_embeddings': 32, 'hidden_act': 'gelu',
         },

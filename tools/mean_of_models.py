@@ -18,7 +18,7 @@ from focus_depth_ros.inference.model_folder import read_model_folder
 from focus_depth_ros.networks.compact import FEATURE_NAMES
 from focus_depth_ros.networks.compact_graphs import load_graph, manifest_shape
 from focus_depth_ros.networks.graph_pair import GraphPair
-from focus_depth_ros.training.export import write_checked
+from focus_depth_ros.training.export import write_pair
 
 PARTS = ('encoder', 'focus')
 
@@ -42,7 +42,7 @@ def main() -> int:
             for folder, manifest in zip(models, manifests, strict=True)
         )
         modules.append(with_mean(one, other))
-    files, worst = write_checked(GraphPair(*modules, FEATURE_NAMES), shape, arguments.output)
+    files, worst = write_pair(GraphPair(*modules, FEATURE_NAMES), shape, arguments.output)
     told = {'version': arguments.version, 'files': files, 'measured': {}}
     text = json.dumps({**manifests[1], **told}, indent=1) + '\n'
     (arguments.output / 'model.json').write_text(text, encoding='utf-8')

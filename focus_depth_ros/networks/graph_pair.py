@@ -104,7 +104,7 @@ def _write_graph(
             dynamo=False,
             dynamic_axes={name: {0: 'targets'} for name in free},
         )
-        beside = path.with_name(f'{path.name}.data')
+        beside = _beside(path)
         beside.unlink(missing_ok=True)
         model = onnx.load(Path(scratch) / path.name)
         size = sum(tensor.ByteSize() for tensor in model.graph.initializer)
@@ -116,6 +116,30 @@ def _write_graph(
         )
     if beside.exists():
         beside.chmod(path.stat().st_mode)  # it is written for its owner alone
+
+
+def write_checked(
+    pair: GraphPair, folder: Path, traced: Inputs, others: Inputs
+) -> tuple[dict[str, Path], float]:
+    """Write a pair's graphs into a folder, once they are found to answer as torch does.
+
+    Traced with one set of inputs, compared on the others. Returns the files by part and the largest
+    difference, see `largest_difference`; raises as it does, and what was in the folder stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as scratch:
+        paths = write_graphs(pair, Path(scratch), traced)
+        worst = largest_difference(pair, paths, others)
+        for path in paths.values():
+            (folder / _beside(path).name).unlink(missing_ok=True)
+        for path in Path(scratch).iterdir():
+            path.replace(folder / path.name)
+    return {part: folder / path.name for part, path in paths.items()}, worst
+
+
+def _beside(path: Path) -> Path:
+    """Where the weights lie of a graph that one file cannot hold."""
+    return path.with_name(f'{path.name}.data')
 
 
 @torch.no_grad()
@@ -136,11 +160,13 @@ def largest_difference(pair: GraphPair, paths: dict[str, Path], inputs: Inputs) 
         given = {name: value.numpy() for name, value in second.items()}
         answers = _session(paths['fovea']).run(None, given)
         found += zip(answers, pair.fovea(*second.values()), strict=True)
+    if not all(np.isfinite(got).all() for got, _ in found):
+        raise ValueError(f'{paths["focus"].parent}: the graphs answer NaN; are the weights whole?')
     worst = max(
         float(np.abs(got - want.numpy()).max() / max(1.0, float(want.abs().max())))
         for got, want in found
     )
-    if worst > TOLERANCE:
+    if not worst <= TOLERANCE:
         folder = paths['focus'].parent
         raise ValueError(f'{folder}: the graphs differ from torch by {worst:.1e}, over {TOLERANCE}')
     return worst

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import struct
 import sys
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -108,13 +110,16 @@ class BagPlayer(Node):
     """
 
     def __init__(self) -> None:
-        super().__init__('bag_player')
-        self._rate = float(self.declare_parameter('rate', 1.0).value)
+        # nothing spins here: services would never answer
+        super().__init__('bag_player', start_parameter_services=False)
+        either = ParameterDescriptor(dynamic_typing=True)  # 2 is a rate as 2.0 is
+        rate = self.declare_parameter('rate', 1.0, either).value
         self._loop = bool(self.declare_parameter('loop', False).value)
         self._report = str(self.declare_parameter('report', '').value)
         bag = Path(str(self.declare_parameter('bag', '').value) or BUNDLED_RECORDING).expanduser()
-        if self._rate <= 0:
-            raise ValueError(f'parameter rate is {self._rate:g}; it must be above 0')
+        if not (isinstance(rate, (int, float)) and 0 < rate < math.inf):
+            raise ValueError(f'parameter rate is {rate}; it must be a number above 0')
+        self._rate = float(rate)
         self._reader = open_bag(bag)
         self._channels: dict[str, Channel] = {}
         for connection in self._reader.connections:

@@ -22,9 +22,12 @@ FREE_BYTES = 64 << 20
 """What is left free on the disk, so that a recording can still be finished and read."""
 DEFAULT_TOPICS = [
     '/focus_depth/depth/image=sensor_msgs/msg/Image',
+    '/focus_depth/depth/relative=sensor_msgs/msg/Image',
+    '/focus_depth/depth/camera_info=sensor_msgs/msg/CameraInfo',
     '/focus_depth/boundary/image=sensor_msgs/msg/Image',
     '/focus_depth/target/mask=sensor_msgs/msg/Image',
     '/focus_depth/target/points=sensor_msgs/msg/PointCloud2',
+    '/focus_depth/target/detections_3d=vision_msgs/msg/Detection3DArray',
     '/focus_depth/targets=focus_depth_ros/msg/FocusTargetArray',
     '/focus_depth/debug/inference_time_ms=std_msgs/msg/Float64',
     '/focus_depth/debug/processing_time_ms=std_msgs/msg/Float64',

@@ -54,6 +54,8 @@ def boundary_loss(final: Tensor, sides: Sequence[Tensor], target: Tensor) -> Ten
 def scale_invariant_log(depth: Tensor, truth: Tensor) -> Tensor:
     """SILog, a scalar: sqrt(mean g^2 - 0.85 (mean g)^2), g = log d - log d*; truth 0 = unknown."""
     valid = truth > 0
+    if not valid.any():
+        return (depth * 0).sum()
     gap = torch.log(depth[valid]) - torch.log(truth[valid])
     # The smallest number keeps the root's gradient finite where both agree exactly.
     return torch.sqrt((gap.square().mean() - SILOG_LAMBDA * gap.mean().square()).clamp(min=1e-12))

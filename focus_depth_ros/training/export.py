@@ -11,7 +11,6 @@ import json
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,7 @@ from focus_depth_ros.inference.model_folder import file_entry
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork, CompactShape
 from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.fovea import FoveaNetwork
-from focus_depth_ros.networks.graph_pair import (
-    GraphPair,
-    Inputs,
-    largest_difference,
-    write_graphs,
-)
+from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, write_checked
 from focus_depth_ros.networks.mssa import FusionVariant, vary
 from focus_depth_ros.training.calibration import (
     BoundaryCalibration,
@@ -105,7 +99,7 @@ def export_model(
     """
     shape = network.shape
     pair = graphs(network, calibration.slope, calibration.bias)
-    files, worst = write_checked(pair, shape, folder)
+    files, worst = write_pair(pair, shape, folder)
     output_height, output_width = shape.grid(2)
     manifest = {
         'format': 1,
@@ -129,18 +123,11 @@ def export_model(
     return worst
 
 
-def write_checked(
-    pair: GraphPair, shape: CompactShape, folder: Path
-) -> tuple[dict[str, Any], float]:
+def write_pair(pair: GraphPair, shape: CompactShape, folder: Path) -> tuple[dict[str, Any], float]:
     """Write a pair's graphs into a folder; the manifest's `files`, and as `export_model`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as scratch:  # graphs in use give way to sound ones only
-        paths = write_graphs(pair, Path(scratch), _inputs(shape, seed=0, targets=2))
-        worst = largest_difference(pair, paths, _inputs(shape, seed=1, targets=3))
-        files = {part: file_entry(path) for part, path in paths.items()}
-        for path in paths.values():
-            path.replace(folder / path.name)
-    return files, worst
+    traced, others = _inputs(shape, seed=0, targets=2), _inputs(shape, seed=1, targets=3)
+    paths, worst = write_checked(pair, folder, traced, others)
+    return {part: file_entry(path) for part, path in paths.items()}, worst
 
 
 def _inputs(shape: CompactShape, seed: int, targets: int) -> Inputs:

@@ -28,7 +28,7 @@ from focus_depth_ros.networks.foundation.focus_depth import (
     FocusDepthOutput,
     FocusDepthShape,
 )
-from focus_depth_ros.networks.foundation.sam3_weights import load_sam3
+from focus_depth_ros.networks.foundation.sam3_weights import check_vocabulary, load_sam3
 from focus_depth_ros.networks.foundation.trained_weights import (
     ADAPTERS,
     BACKBONE,
@@ -85,7 +85,8 @@ def build(config: TrainConfig) -> FocusDepth:
     Raises ValueError where fresh adapters that are not the identity would never learn.
     """
     settings = checked(FoundationSettings, config.network, 'network')
-    pairs = ClipBytePairs(find_merges(settings.sam3))
+    merges = find_merges(settings.sam3)
+    pairs = ClipBytePairs(merges)
     visual = tuple(pairs.encode('visual', MAX_TOKENS))
     shape = FocusDepthShape(
         settings.side_px,
@@ -95,6 +96,7 @@ def build(config: TrainConfig) -> FocusDepth:
     )
     depth = _depth(settings)
     sam3 = load_sam3(settings.sam3, visual, settings.sam_side_px)
+    check_vocabulary(pairs.end, sam3, merges)
     network = FocusDepth(depth, sam3, shape)
     if settings.paper_literal and config.initial is None and not _adapters_learn(network, config):
         raise ValueError(

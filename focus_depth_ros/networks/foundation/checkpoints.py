@@ -51,6 +51,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for wrapper in ('model', 'state_dict'):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
+    if isinstance(content, dict) and {'average', 'stage'} <= content.keys():
+        raise WeightsError(
+            f'{file}: a checkpoint to go on training from; name trained.safetensors beside it'
+        )
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
         raise WeightsError(f'{file}: not a dictionary of tensors')
     return content
@@ -99,6 +103,11 @@ def weights_file(path: Path) -> Path:
     if plain.is_file():
         return plain
     found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    if any('-of-' in file.name for file in found):
+        raise WeightsError(
+            f'{path}: its weights are in several files; join them into model.safetensors: '
+            'from_pretrained(folder).save_pretrained(other, max_shard_size="99GB")'
+        )
     if len(found) != 1:
         names = ', '.join(file.name for file in found) or 'none'
         raise WeightsError(f'{path}: one weights file is expected ({names} found); name the file')

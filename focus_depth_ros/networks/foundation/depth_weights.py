@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -103,13 +104,14 @@ def load_depth_anything(
     elif any(name.startswith('backbone.embeddings.') for name in tensors):
         metric = config.get('depth_estimation_type') == 'metric'
         kind = kind or (Kind.V2_METRIC if metric else Kind.V2)
-        max_depth_m = max_depth_m or (float(config['max_depth']) if metric else None)
+        max_depth_m = max_depth_m or (_max_depth_m(path, config) if metric else None)
         named = renamed(tensors, TRANSFORMERS_NAMES)
     else:
         raise WeightsError(f'{path}: no Depth Anything 2 or 3 (no DINOv2 backbone by its names)')
     if kind is Kind.V2_METRIC and max_depth_m is None:
         raise WeightsError(f'{path}: metric weights of V2 need their maximal depth (20 or 80 m)')
     network = DepthAnything(_shape(path, kind, named, max_depth_m))
+    _check_taps(path, config, network.shape)
     load_strictly(network, named, path, UNNEEDED)
     print(f'{path}: {kind.value}, {network.shape.width} channels, licence: {licence_of(network)}')
     return network.eval()
@@ -118,6 +120,24 @@ def load_depth_anything(
 def licence_of(network: DepthAnything) -> str:
     """Under what licence these weights were published, by kind and size."""
     return LICENCES.get((network.shape.kind, network.shape.width), UNKNOWN_LICENCE)
+
+
+def _check_taps(path: Path, config: Mapping[str, Any], shape: DepthShape) -> None:
+    """Depth Anything 1 has the names and shapes of V2, and reads other layers of its backbone."""
+    backbone = config.get('backbone_config')
+    taps = backbone.get('out_indices') if isinstance(backbone, dict) else None
+    if taps is not None and taps != [tap + 1 for tap in shape.taps]:
+        raise WeightsError(
+            f'{path}: its decoder reads layers {taps} of the backbone, {shape.kind.value} reads '
+            f'{[tap + 1 for tap in shape.taps]}; Depth Anything 1 is not supported'
+        )
+
+
+def _max_depth_m(path: Path, config: Mapping[str, Any]) -> float:
+    said = config.get('max_depth')
+    if not isinstance(said, (int, float)) or not 0 < said < 1e4:
+        raise WeightsError(f'{path}: max_depth in config.json is {said!r}; it should be metres')
+    return float(said)
 
 
 def _kind_of_v2(path: Path) -> Kind:

@@ -29,13 +29,13 @@ from focus_depth_ros.networks.foundation.focus_depth import (
     FocusDepthShape,
 )
 from focus_depth_ros.networks.foundation.sam3_weights import LICENCE as SAM3_LICENCE
-from focus_depth_ros.networks.foundation.sam3_weights import SIDE, load_sam3
+from focus_depth_ros.networks.foundation.sam3_weights import SIDE, check_vocabulary, load_sam3
 from focus_depth_ros.networks.foundation.trained_weights import (
     load_trained,
     read_sides,
     read_trained_shape,
 )
-from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, largest_difference, write_graphs
+from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, write_checked
 from focus_depth_ros.networks.mssa import variant_of
 
 DEPTH_SIDE = FocusDepthShape.side_px
@@ -138,7 +138,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command."""
-    pairs = ClipBytePairs(arguments.vocabulary or find_merges(arguments.sam3))
+    merges = arguments.vocabulary or find_merges(arguments.sam3)
+    pairs = ClipBytePairs(merges)
     trained = read_sides(arguments.weights) if arguments.weights else None
     depth_side, sam_side = trained or (DEPTH_SIDE, SIDE)
     depth_side, sam_side = arguments.depth_side or depth_side, arguments.sam_side or sam_side
@@ -146,6 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
     depth = load_depth_anything(arguments.depth, kind, arguments.max_depth)
     visual = tuple(pairs.encode('visual', max_tokens=32))
     sam3 = load_sam3(arguments.sam3, visual, sam_side)
+    check_vocabulary(pairs.end, sam3, merges)
     shape = FocusDepthShape(depth_side, boundaries=False)
     if arguments.weights:
         shape = read_trained_shape(arguments.weights, depth_side)
@@ -178,7 +180,6 @@ def export_model(network: FocusDepth, folder: Path, recipe: Recipe) -> float:
         raise ValueError(
             'no graph can shuffle tokens anew at each pass: this control stays in torch'
         )
-    folder.mkdir(parents=True, exist_ok=True)
     grid = network.shape.side_px // PATCH
     network.depth.backbone.freeze_positions((grid, grid))
     network.sam3.freeze_positions()
@@ -188,9 +189,9 @@ def export_model(network: FocusDepth, folder: Path, recipe: Recipe) -> float:
         FocusGraph(network, recipe.by_instance, recipe.trained).eval(),
         network.feature_names,
     )
-    paths = write_graphs(pair, folder, example_inputs(network, recipe.pairs, seed=0, targets=2))
+    traced = example_inputs(network, recipe.pairs, seed=0, targets=2)
     others = example_inputs(network, recipe.pairs, seed=1, targets=3)
-    worst = largest_difference(pair, paths, others)
+    paths, worst = write_checked(pair, folder, traced, others)
     (folder / 'merges.txt').write_text(recipe.pairs.as_text(), encoding='utf-8')
     manifest = manifest_of(network, recipe, paths, folder / 'merges.txt')
     (folder / 'model.json').write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')

@@ -20,6 +20,7 @@ from focus_depth_ros.networks.foundation.checkpoints import (
     read_tensors,
     renamed,
 )
+from focus_depth_ros.networks.foundation.dinov2 import PATCH
 from focus_depth_ros.networks.foundation.sam3 import Sam3
 
 LICENCE = 'LicenseRef-SAM-License'
@@ -137,11 +138,16 @@ def load_sam3(
     `visual` are the token ids of the caption "visual". Without `config` the one in the folder
     holds, else the published sizes. Raises WeightsError.
     """
+    if side < PATCH or side % PATCH:
+        raise WeightsError(f'SAM3 sees pictures whose side is a multiple of {PATCH} px, not {side}')
     if config is None:
         content = read_config(path if path.is_dir() else path.parent)
         content = content.get('detector_config', content)
-        fits = content.get('model_type') == 'sam3'
-        config = Sam3Config.from_dict(content) if fits else Sam3Config()
+        try:
+            fits = content.get('model_type') == 'sam3'
+            config = Sam3Config.from_dict(content) if fits else Sam3Config()
+        except Exception as error:  # transformers has kinds of its own for this
+            raise WeightsError(f"{path}: its config.json is not SAM3's ({error})") from error
     config.image_size = side
     config.vision_config.backbone_config.image_size = side
     # SAM3's own code trained and runs its backbone with this; `transformers` defaults to 1e-6.
@@ -157,6 +163,16 @@ def load_sam3(
     load_strictly(network.model, tensors, path, UNNEEDED)
     print(f'{path}: SAM3, licence: {LICENCE} (https://github.com/facebookresearch/sam3)')
     return network.eval()
+
+
+def check_vocabulary(end: int, network: Sam3, source: Path) -> None:
+    """Raise WeightsError unless CLIP's list of merges is SAM3's: `end` is its last token's id.
+
+    A list that was cut, or another model's, would shift the tokens of start and end.
+    """
+    tokens = int(network.model.config.text_config.vocab_size)
+    if end + 1 != tokens:
+        raise WeightsError(f'{source}: gives {end + 1} tokens, SAM3 has {tokens}; is it whole?')
 
 
 def _in_three(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
