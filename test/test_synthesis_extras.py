@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from block_scene import sample
 
 from focus_depth_ros.synthesis.cameras import Camera, look_at
 from focus_depth_ros.synthesis.frames import scene_frames
@@ -11,7 +12,7 @@ from focus_depth_ros.synthesis.meshes import Mesh, box, sheet
 from focus_depth_ros.synthesis.normals import surface_normals
 from focus_depth_ros.synthesis.objects import Look
 from focus_depth_ros.synthesis.renderer import Part, Renderer, RendererError
-from focus_depth_ros.synthesis.sample import decode_sample, encode_sample
+from focus_depth_ros.synthesis.sample import Extras, decode_sample, encode_sample
 from focus_depth_ros.synthesis.sensor import Surroundings, sensor_depth
 from focus_depth_ros.synthesis.stock import Stock
 
@@ -144,3 +145,14 @@ def test_extras_change_nothing_else_and_come_back(renderer):
     )
     assert 0.3 < np.isfinite(again.sensor_depth_m).mean() < 1.0
     assert decode_sample(encode_sample(plain)).extras is None
+
+
+def test_outlines_of_many_things_make_a_tall_picture():
+    frame = sample()
+    amodal = np.zeros((70, *frame.ids.shape), np.bool_)
+    amodal[69, 3, 5] = True
+    extras = Extras(frame.depth_m, np.full((*frame.ids.shape, 3), np.nan, np.float32), amodal)
+    rich = replace(frame, objects=70 * frame.objects, extras=extras)
+    again = decode_sample(encode_sample(rich)).extras
+    assert again is not None
+    np.testing.assert_array_equal(again.amodal, amodal)

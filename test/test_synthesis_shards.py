@@ -197,6 +197,27 @@ def test_a_kill_between_a_longer_shard_and_its_note_costs_no_scenes(tmp_path, mo
     assert not list(tmp_path.glob('*partial*'))
 
 
+def test_renderers_end_with_a_parent_that_is_killed(tmp_path):
+    script = (
+        'import os, time\n'
+        'from focus_depth_ros.synthesis import render\n'
+        'render.PARENT_WATCH_S = 0.05\n'
+        'render._end_with(os.getppid())\n'
+        'print("ready", flush=True)\n'
+        'time.sleep(60)\n'
+    )
+    command = 'import subprocess, sys; subprocess.run([sys.executable, "-c", sys.argv[1]])'
+    parent = subprocess.Popen(
+        [sys.executable, '-c', command, script], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None and parent.stdout.readline() == 'ready\n'
+    start = time.monotonic()
+    parent.kill()
+    assert parent.stdout.read() == ''  # until the grandchild has ended too
+    assert time.monotonic() - start < 30
+    parent.wait()
+
+
 def test_a_renderer_that_is_killed_is_an_error(monkeypatch):
     monkeypatch.setattr(render, 'render_shard', os._exit)
     with pytest.raises(RuntimeError, match='terminated abruptly'):

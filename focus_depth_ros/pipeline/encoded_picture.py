@@ -28,17 +28,17 @@ def decode_jpeg_or_png(data: bytes, mode: int = cv2.IMREAD_COLOR) -> NDArray[np.
 
     Raises InvalidInput when it is neither, is truncated or has a size that no camera has.
     """
-    _check_whole(data)
+    check_size(*_size_of_whole(data))
     return _rgb(_opened(data, mode))
 
 
 def decoded(data: bytes, mode: int) -> NDArray[Any]:
-    """Any picture as OpenCV gives it in this mode (colours BGR); JPEG and PNG are whole.
+    """Any picture as OpenCV gives it in this mode (colours BGR), of any size that OpenCV takes.
 
-    Raises InvalidInput.
+    Raises InvalidInput when it cannot be read, or is half of a JPEG or PNG.
     """
     if data[:8] == PNG or data[:2] == JPEG:
-        _check_whole(data)
+        _size_of_whole(data)
     return _opened(data, mode)
 
 
@@ -51,16 +51,19 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise InvalidInput('picture', error.strerror or str(error)) from error
-    return _rgb(decoded(data, cv2.IMREAD_COLOR))
+    if data[:8] == PNG or data[:2] == JPEG:
+        return decode_jpeg_or_png(data)
+    return _rgb(_opened(data, cv2.IMREAD_COLOR))
 
 
-def _check_whole(data: bytes) -> None:
+def _size_of_whole(data: bytes) -> tuple[int, int]:
+    """(width, height) that a JPEG or PNG announces. Raises InvalidInput when it is truncated."""
     kind = 'PNG' if data[:8] == PNG else 'JPEG'
     width, height, header_bytes = _png_header(data) if kind == 'PNG' else _jpeg_header(data)
-    check_size(width, height)
     # after the header, since a JPEG's thumbnail has an end of its own; a camera may append more
     if data.rfind(END_OF_PNG if kind == 'PNG' else END_OF_JPEG, header_bytes) < 0:
         raise InvalidInput('compressed', f'the {kind} of {len(data)} bytes is truncated')
+    return width, height
 
 
 def _opened(data: bytes, mode: int) -> NDArray[Any]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -38,6 +41,7 @@ from focus_depth_ros.synthesis.themes import THEMES
 from focus_depth_ros.synthesis.vocabulary import nouns_of
 
 WIDTHS_PX = (64, 1920)
+PARENT_WATCH_S = 1.0
 
 
 def render_in_processes(jobs: list[Job], workers: int) -> Iterator[Job]:
@@ -45,14 +49,29 @@ def render_in_processes(jobs: list[Job], workers: int) -> Iterator[Job]:
 
     Raises RuntimeError when one of them is killed, for want of memory perhaps.
     """
-    fresh = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(max(min(workers, len(jobs)), 1), mp_context=fresh) as pool:
+    with ProcessPoolExecutor(
+        max(min(workers, len(jobs)), 1),
+        mp_context=multiprocessing.get_context('spawn'),
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    ) as pool:
         waiting = [pool.submit(render_shard, job) for job in jobs]
         try:
             for done in as_completed(waiting):
                 yield done.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has: one that is killed tells its children nothing."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name='parent watch', daemon=True).start()
 
 
 ENGINES = {'processes': render_in_processes, 'ray': render_on_cluster}
