@@ -15,8 +15,12 @@ def check_report_path(path: Path | None) -> None:
     try:
         path.open('a').close()
     except OSError as error:
-        fault = f'{path} cannot be written to ({error.strerror})'
-        raise ValueError(f'--output names a JSON file to write; {fault}') from error
+        fault = f'cannot be written to ({error.strerror})'
+        if path.is_dir():
+            fault = 'is a folder'
+        elif not path.parent.is_dir():
+            fault = f'lies in {path.parent}, which does not exist'
+        raise ValueError(f'--output names a JSON file to write; {path} {fault}') from error
     if is_new:
         path.unlink()
 
