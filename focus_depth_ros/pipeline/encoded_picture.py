@@ -28,7 +28,9 @@ def decode_jpeg_or_png(data: bytes, mode: int = cv2.IMREAD_COLOR) -> NDArray[np.
 
     Raises InvalidInput when it is neither, is truncated or has a size that no camera has.
     """
-    check_size(*_size_of_whole(data))
+    width, height, header_bytes = _header(data)
+    check_size(width, height)
+    _check_end(data, header_bytes)
     return _rgb(_opened(data, mode))
 
 
@@ -38,7 +40,7 @@ def decoded(data: bytes, mode: int) -> NDArray[Any]:
     Raises InvalidInput when it cannot be read, or is half of a JPEG or PNG.
     """
     if data[:8] == PNG or data[:2] == JPEG:
-        _size_of_whole(data)
+        _check_end(data, _header(data)[2])
     return _opened(data, mode)
 
 
@@ -56,14 +58,17 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return _rgb(_opened(data, cv2.IMREAD_COLOR))
 
 
-def _size_of_whole(data: bytes) -> tuple[int, int]:
-    """(width, height) that a JPEG or PNG announces. Raises InvalidInput when it is truncated."""
-    kind = 'PNG' if data[:8] == PNG else 'JPEG'
-    width, height, header_bytes = _png_header(data) if kind == 'PNG' else _jpeg_header(data)
+def _header(data: bytes) -> tuple[int, int, int]:
+    """(width, height, bytes of the header) of a JPEG or PNG. Raises InvalidInput."""
+    return _png_header(data) if data[:8] == PNG else _jpeg_header(data)
+
+
+def _check_end(data: bytes, header_bytes: int) -> None:
+    """Raise InvalidInput for half of a JPEG or PNG."""
+    kind, end = ('PNG', END_OF_PNG) if data[:8] == PNG else ('JPEG', END_OF_JPEG)
     # after the header, since a JPEG's thumbnail has an end of its own; a camera may append more
-    if data.rfind(END_OF_PNG if kind == 'PNG' else END_OF_JPEG, header_bytes) < 0:
+    if data.rfind(end, header_bytes) < 0:
         raise InvalidInput('compressed', f'the {kind} of {len(data)} bytes is truncated')
-    return width, height
 
 
 def _opened(data: bytes, mode: int) -> NDArray[Any]:
