@@ -35,6 +35,7 @@ from focus_depth_ros.inference.tensorrt_backend import TensorRTBackend
 PICTURE = np.full((168, 224, 3), 51, np.uint8)
 BOX = np.array([[0.1, 0.1, 0.5, 0.5]], np.float32)
 WORDS = np.zeros((1, 8), np.int32)
+HALF = LoadOptions(precision='fp16')
 
 
 @pytest.fixture
@@ -584,13 +585,20 @@ def test_the_providers_next_build_waits_for_one_that_was_called_off(
     assert not loaded
 
 
-def test_what_a_killed_build_of_the_provider_left_is_not_taken_for_whole(
+@pytest.fixture
+def provider_folder(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> tuple[Path, Path]:
+    """A graph, and where ONNX Runtime's TensorRT provider would keep its engines."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    backend, options = OnnxRuntimeTensorRTBackend(), LoadOptions(precision='fp16')
     graph = tiny_model / 'encoder.onnx'
-    folder = onnxruntime_tensorrt._cache_folder(graph, options)
+    return graph, onnxruntime_tensorrt._cache_folder(graph, HALF)
+
+
+def test_what_a_killed_build_of_the_provider_left_is_not_taken_for_whole(
+    provider_folder: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, (graph, folder) = OnnxRuntimeTensorRTBackend(), provider_folder
     make_own_folder(folder)
     (folder / 'half.engine').touch(mode=0o600)
 
@@ -599,31 +607,28 @@ def test_what_a_killed_build_of_the_provider_left_is_not_taken_for_whole(
         return SimpleNamespace(close=lambda: None)
 
     monkeypatch.setattr(backend, 'load', load)
-    backend.prepare(graph, options, lambda *_: None, threading.Event())
+    backend.prepare(graph, HALF, lambda *_: None, threading.Event())
     assert [path.name for path in folder.glob('*.engine')] == ['whole.engine']
-    assert backend.preparation(graph, options) is Preparation.READY
+    assert backend.preparation(graph, HALF) is Preparation.READY
 
 
 def test_engines_that_others_may_have_written_are_not_run(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    provider_folder: tuple[Path, Path],
 ) -> None:
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    backend, options = OnnxRuntimeTensorRTBackend(), LoadOptions(precision='fp16')
-    graph = tiny_model / 'encoder.onnx'
-    assert backend.preparation(graph, options) is Preparation.ABSENT
-    folder = onnxruntime_tensorrt._cache_folder(graph, options)
+    backend, (graph, folder) = OnnxRuntimeTensorRTBackend(), provider_folder
+    assert backend.preparation(graph, HALF) is Preparation.ABSENT
     make_own_folder(folder)
     assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, *folder.parents[:4]))
     engine = folder / 'any.engine'
     engine.touch(mode=0o600)
-    assert backend.preparation(graph, options) is Preparation.ABSENT  # a build that was killed
+    assert backend.preparation(graph, HALF) is Preparation.ABSENT  # a build that was killed
     (folder / onnxruntime_tensorrt.COMPLETE).touch()
-    assert backend.preparation(graph, options) is Preparation.READY
+    assert backend.preparation(graph, HALF) is Preparation.READY
     for path in (engine, folder):
         mode = path.stat().st_mode
         path.chmod(mode | 0o020)
         with pytest.raises(EngineError, match='others may write to it'):
-            backend.preparation(graph, options)
+            backend.preparation(graph, HALF)
         path.chmod(mode)
     folder.chmod(0o770)
     with pytest.raises(EngineError, match='others may write to it'):

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.inference.backends import REFERENCE, backend_named
+from focus_depth_ros.inference.backends import backend_named
 from focus_depth_ros.inference.engine import Buffer, EngineError
 from focus_depth_ros.inference.engine_pair import EnginePair, FocusMaps, NearLook
-from focus_depth_ros.inference.fallback import attempts, choose, reference_pair
+from focus_depth_ros.inference.fallback import Attempt, attempts, choose, reference_pair
 from focus_depth_ros.inference.model_folder import ModelFolder, check_unchanged, read_model_folder
 from focus_depth_ros.inference.preparation import BackgroundPreparation
 from focus_depth_ros.inference.self_check import CheckReport
@@ -172,7 +172,7 @@ class FocusModel:
 
     @property
     def _is_reference(self) -> bool:
-        return self._pair.backend.name == REFERENCE and self._pair.precision == 'fp32'
+        return Attempt(self._pair.backend, self._pair.precision).is_reference
 
     def _sound(self, maps: FocusMaps) -> FocusMaps:
         """The maps; raises EngineError for NaN of an engine that may be at fault.
