@@ -11,7 +11,7 @@ from focus_depth_ros.synthesis.photographs import PhotographError, crop_of, read
 from focus_depth_ros.synthesis.prints import print_label
 from focus_depth_ros.synthesis.renderer import Renderer, RendererError
 from focus_depth_ros.synthesis.sample import read_shard
-from focus_depth_ros.synthesis.shards import plan, render_shard
+from focus_depth_ros.synthesis.shards import Job, render_shard
 
 GREY = np.full(3, 0.5)
 
@@ -90,7 +90,7 @@ def test_pictures_change_and_labels_do_not(folder, tmp_path):
     frames = {}
     for name, photographs in (('plain', None), ('printed', folder)):
         (tmp_path / name).mkdir()
-        (job,) = plan(tmp_path / name, 'train', 3, 1, themes=('pile',), photographs=photographs)
+        job = Job(tmp_path / name, 'train', 3, 0, 0, 1, themes=('pile',), photographs=photographs)
         frames[name] = list(read_shard(render_shard(job).path))
     differ = []
     for plain, printed in zip(frames['plain'], frames['printed'], strict=True):

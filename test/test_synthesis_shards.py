@@ -11,6 +11,7 @@ import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,6 +41,10 @@ from focus_depth_ros.synthesis.shards import (
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.stock import Stock
 from focus_depth_ros.training import draws
+
+
+def _scenes(folder: Path, seed: int, scenes: int, **asked: Any) -> Job:
+    return Job(folder, 'train', seed, 0, 0, scenes, **asked)
 
 
 @pytest.fixture(scope='module')
@@ -148,7 +153,7 @@ def test_broken_frames_are_named(sample, ending, content, said):
 
 
 def test_plan_covers_every_scene_once(tmp_path):
-    jobs = plan(tmp_path, 'train', 4, 120)
+    jobs = plan(_scenes(tmp_path, 4, 120))
     assert [(job.first_scene, job.last_scene) for job in jobs] == [(0, 50), (50, 100), (100, 120)]
     assert sum(job.frames for job in jobs) == 600
     jobs[1].path.touch()
@@ -156,17 +161,17 @@ def test_plan_covers_every_scene_once(tmp_path):
 
 
 def test_a_shard_that_others_asked_for_is_not_taken(tmp_path):
-    few = plan(tmp_path, 'train', 4, 60)
+    few = plan(_scenes(tmp_path, 4, 60))
     for job in few:
         store_shard(job, b'frames')
     assert not missing(few)
-    assert not missing(plan(tmp_path, 'train', 4, 55))
-    assert [job.number for job in missing(plan(tmp_path, 'train', 4, 100))] == [1]
+    assert not missing(plan(_scenes(tmp_path, 4, 55)))
+    assert [job.number for job in missing(plan(_scenes(tmp_path, 4, 100)))] == [1]
     for other in (
-        plan(tmp_path, 'train', 5, 60),
-        plan(tmp_path, 'train', 4, 60, themes=('tote',)),
-        plan(tmp_path, 'train', 4, 60, extras=True, width=480),
-        plan(tmp_path, 'train', 4, 60, scenes_per_shard=5),
+        plan(_scenes(tmp_path, 5, 60)),
+        plan(_scenes(tmp_path, 4, 60, themes=('tote',))),
+        plan(_scenes(tmp_path, 4, 60, extras=True, width=480)),
+        plan(_scenes(tmp_path, 4, 60), scenes_per_shard=5),
     ):
         with pytest.raises(ValueError, match=r'train-00000\d\.tar is another shard'):
             missing(other)
@@ -176,9 +181,9 @@ def test_a_shard_that_others_asked_for_is_not_taken(tmp_path):
 
 
 def test_a_kill_between_a_longer_shard_and_its_note_costs_no_scenes(tmp_path, monkeypatch):
-    (short,) = plan(tmp_path, 'train', 4, 20)
+    (short,) = plan(_scenes(tmp_path, 4, 20))
     store_shard(short, b'twenty')
-    longer = plan(tmp_path, 'train', 4, 40)
+    longer = plan(_scenes(tmp_path, 4, 40))
     assert missing(longer) == longer
     rename = Path.rename
 
@@ -239,11 +244,11 @@ def test_cameras_come_from_25_cm_to_3_m() -> None:
 
 
 def test_scenes_take_turns_among_the_named_themes(tmp_path):
-    jobs = plan(tmp_path, 'train', 4, 7, themes=('shiny', 'tote', 'shiny'), scenes_per_shard=5)
+    jobs = plan(_scenes(tmp_path, 4, 7, themes=('shiny', 'tote', 'shiny')), 5)
     assert [(job.first_scene, job.last_scene) for job in jobs] == [(0, 5), (5, 7)]
     assert [jobs[1].theme(scene) for scene in (5, 6)] == ['shiny', 'shiny']
     assert [jobs[0].theme(scene) for scene in range(4)] == ['shiny', 'tote', 'shiny', 'shiny']
-    assert plan(tmp_path, 'train', 4, 7)[0].theme(1) is None
+    assert plan(_scenes(tmp_path, 4, 7))[0].theme(1) is None
 
 
 def test_in_a_row_the_later_things_stand_in_front_of_the_earlier() -> None:

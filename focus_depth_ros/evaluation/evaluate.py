@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
 from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX, LabelledFrame
+from focus_depth_ros.evaluation.bench import measure, verbs
 from focus_depth_ros.evaluation.depth_edges import CANNY_HIGH, CANNY_LOW, THRESHOLDS
 from focus_depth_ros.evaluation.measured_on import identity, when_and_where
 from focus_depth_ros.evaluation.regions import EDGE_RADIUS_PX
@@ -35,6 +35,12 @@ SWITCHES = ('fovea', 'mirror', 'thorough')
 CONFIDENT = 0.5
 GROUNDED_IOU = 0.5
 TIMED_ROUNDS = 30
+TIMED = {
+    'encoder': 'encoder',
+    'focus_one_target': 'focus, 1 target',
+    'focus_two_targets': 'focus, 2 targets',
+}
+"""Parts of `bench` by the names they have here."""
 METHODS = {
     'model': 'model',
     'published': 'published',
@@ -156,31 +162,9 @@ def _rounded(value: Any) -> Any:
 
 def timing(model: FocusModel) -> dict[str, float]:
     """Median milliseconds of the encoder, and of the focus half on one and on two targets."""
-    width, height = model.folder.input_size
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    box = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32)
-    words = np.zeros((1, model.folder.max_words), np.int32)
-    features = model.encode(picture)
-
-    def encode() -> None:
-        nonlocal features  # on a GPU they last until the next picture only
-        features = model.encode(picture)
-        features.wait()
-
-    verbs: dict[str, Callable[[], object]] = {
-        'encoder': encode,
-        'focus_one_target': lambda: model.focus(features, box, words),
-        'focus_two_targets': lambda: model.focus(features, box.repeat(2, 0), words.repeat(2, 0)),
-    }
-    found = {}
-    for name, verb in verbs.items():
-        taken = []
-        for _ in range(TIMED_ROUNDS):
-            start = time.perf_counter()
-            verb()
-            taken.append(1e3 * (time.perf_counter() - start))
-        found[name] = round(float(np.median(taken)), 2)
-    return found
+    parts = verbs(model)
+    found = measure({name: parts[part] for name, part in TIMED.items()}, TIMED_ROUNDS)
+    return {name: round(times['p50'], 2) for name, times in found.items()}
 
 
 def summary(scores: Scores) -> dict[str, Any]:

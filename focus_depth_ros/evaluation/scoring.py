@@ -123,13 +123,17 @@ def score_frame(
         if triplet.is_absent:
             scores.absent_confidence[triplet.kind].append(float(maps.confidence[row]))
         else:
-            found = target_scores(model, maps, row, triplet, valid, others)
+            published, mask = as_published(maps, row, triplet)
+            published_m = aligned(model, published, triplet.depth_m, valid)
+            depths = {'published': published_m, **others}
+            found = target_scores(model, maps, row, triplet, valid, depths)
+            found['iou'] = mask_iou(mask, triplet.mask)
             if extra is not None:
-                published, mask = as_published(maps, row, triplet)
-                depth_m = aligned(model, published, triplet.depth_m, valid)
-                found |= extra(depth_m, mask, triplet, valid)
+                found |= extra(published_m, mask, triplet, valid)
             if frame.sensor_depth_m is not None:
-                found |= sensor_scores(maps, row, triplet, frame.sensor_depth_m, valid)
+                scale = scale_from_reference(maps.inverse_depth[row], frame.sensor_depth_m)
+                metres = None if scale is None else _metres(published, scale)
+                found |= sensor_scores(metres, triplet, frame.sensor_depth_m, valid)
             scores.targets[triplet.kind].append(found)
 
 
@@ -178,18 +182,14 @@ def target_scores(
     valid: Mask,
     others: dict[str, Image],
 ) -> dict[str, float]:
-    """All figures of one target: AbsRel of each method in each region, mask IoU, metres.
+    """Figures of one target: AbsRel of each method in each region, metres, the filled box's IoU.
 
+    `others`: what is compared with the model's depth, in metres, aligned; `published` is among it.
     `improved_px` and `worsened_px`: what the two layers of the published map did to the network's.
     """
     height, width = triplet.mask.shape
     inverse_depth = upsample(maps.inverse_depth[row], (width, height))
-    published, mask = as_published(maps, row, triplet)
-    depths = {
-        'model': aligned(model, inverse_depth, triplet.depth_m, valid),
-        'published': aligned(model, published, triplet.depth_m, valid),
-        **others,
-    }
+    depths = {'model': aligned(model, inverse_depth, triplet.depth_m, valid), **others}
     regions = target_regions(triplet.mask, valid)
     found = {
         f'{name}_{region}': abs_rel(depth_m, triplet.depth_m, pixels)
@@ -206,7 +206,6 @@ def target_scores(
     x0, y0, x1, y1 = map(int, tight_box(triplet.mask))
     filled = np.zeros_like(triplet.mask)
     filled[y0:y1, x0:x1] = True
-    found['iou'] = mask_iou(mask, triplet.mask)
     found['filled_box_iou'] = mask_iou(filled, triplet.mask)
     found['confidence'] = float(maps.confidence[row])
     scale = _model_scale(model, maps, row, triplet)
@@ -246,23 +245,20 @@ def as_published(maps: FocusMaps, row: int, triplet: Triplet) -> tuple[Image, ND
 
 
 def sensor_scores(
-    maps: FocusMaps, row: int, triplet: Triplet, sensor_depth_m: Image, valid: Mask
+    model_m: Image | None, triplet: Triplet, sensor_depth_m: Image, valid: Mask
 ) -> dict[str, float]:
     """Metres, unaligned: the depth camera's own, and the model scaled by them.
 
-    `sensor_metric`: the sensor with its holes inpainted. `model_by_sensor_metric`: the published
-    map with the scale that the pipeline takes from the sensor's valid pixels. `sensor_holes`:
-    share of the target that the sensor did not see.
+    `sensor_metric`: the sensor with its holes inpainted. `model_by_sensor_metric`: `model_m`, the
+    published map with the scale that the pipeline takes from the sensor's valid pixels (None: it
+    takes none). `sensor_holes`: share of the target that the sensor did not see.
     """
     regions = target_regions(triplet.mask, valid)
     unseen = ~np.isfinite(sensor_depth_m)
     found = unaligned_scores('sensor_metric', inpainted(sensor_depth_m), triplet, regions)
     found['sensor_holes'] = float(np.mean(unseen[triplet.mask]))
-    scale = scale_from_reference(maps.inverse_depth[row], sensor_depth_m)
-    if scale is not None:
-        published, _ = as_published(maps, row, triplet)
-        metres = _metres(published, scale)
-        found |= unaligned_scores('model_by_sensor_metric', metres, triplet, regions)
+    if model_m is not None:
+        found |= unaligned_scores('model_by_sensor_metric', model_m, triplet, regions)
     return found
 
 

@@ -161,17 +161,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(f'{len(process_photographs(arguments.photographs))} photographs for prints')
     arguments.out.mkdir(parents=True, exist_ok=True)
     remove_abandoned(arguments.out)
-    jobs = plan(
-        arguments.out,
-        arguments.split,
-        arguments.seed,
-        arguments.scenes,
-        arguments.meshes,
-        arguments.extras,
+    whole = Job(
+        folder=arguments.out,
+        split=arguments.split,
+        seed=arguments.seed,
+        number=0,
+        first_scene=0,
+        last_scene=arguments.scenes,
+        meshes=arguments.meshes,
+        extras=arguments.extras,
         themes=tuple(arguments.theme),
         photographs=arguments.photographs,
         width=arguments.width,
     )
+    jobs = plan(whole)
     left = missing(jobs)
     frames = sum(job.frames for job in jobs)
     columns = (

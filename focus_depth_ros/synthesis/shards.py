@@ -7,7 +7,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,34 +77,16 @@ class Job:
         return self.themes[scene % len(self.themes)] if self.themes else None
 
 
-def plan(
-    folder: Path,
-    split: Split,
-    seed: int,
-    scenes: int,
-    meshes: Path | None = None,
-    extras: bool = False,
-    themes: tuple[str, ...] = (),
-    photographs: Path | None = None,
-    width: int = WIDTH_PX,
-    scenes_per_shard: int = SCENES_PER_SHARD,
-) -> list[Job]:
-    """All shards of a data set, finished or not."""
+def plan(whole: Job, scenes_per_shard: int = SCENES_PER_SHARD) -> list[Job]:
+    """A data set's shards, finished or not: its scenes, given as one job, cut up."""
     return [
-        Job(
-            folder,
-            split,
-            seed,
-            number,
-            start,
-            min(start + scenes_per_shard, scenes),
-            meshes,
-            extras,
-            themes,
-            photographs,
-            width,
+        replace(
+            whole,
+            number=number,
+            first_scene=start,
+            last_scene=min(start + scenes_per_shard, whole.last_scene),
         )
-        for number, start in enumerate(range(0, scenes, scenes_per_shard))
+        for number, start in enumerate(range(0, whole.last_scene, scenes_per_shard))
     ]
 
 
@@ -154,7 +136,7 @@ def process_photographs(folder: Path | None) -> tuple[Texture, ...]:
 
 
 @lru_cache(maxsize=1)
-def process_renderer(meshes: Path | None = None, width: int = WIDTH_PX) -> Renderer:
+def process_renderer(meshes: Path | None, width: int) -> Renderer:
     """The one GL context of this process, with room for the user's meshes."""
     sizes = [max(len(m.mesh.vertices), len(m.mesh.faces) // 2) for m in process_meshes(meshes)]
     return Renderer(width, detail=max(sizes, default=0))

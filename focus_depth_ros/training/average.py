@@ -9,22 +9,19 @@ for those that no stage touches (`frozen`), which are the same in all.
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate.utils import tqdm
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from focus_depth_ros.heap import keep_large_blocks_in_the_heap
 from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.training.checkpoint import averaged_weights, restore, write_whole
 from focus_depth_ros.training.config import TrainConfig, read_config
-from focus_depth_ros.training.draws import DrawOrder
 from focus_depth_ros.training.families import family_named
+from focus_depth_ros.training.first_batches import first_batches
 from focus_depth_ros.training.stages import freeze_all_but, train_mode
 
 STATISTICS_BATCHES = 40
@@ -88,11 +85,6 @@ def with_statistics(weights: dict[str, Tensor], config: TrainConfig) -> dict[str
     network = family.build(config)
     vary(network, config.fusion)
     restore(network, weights, family.trainable())
-    loader = DataLoader(
-        family.examples(config, augment=True),
-        batch_sampler=DrawOrder(config.train, config.seed, config.batch),
-        num_workers=config.workers,
-    )
     freeze_all_but(network, ('*',), config.frozen)
     train_mode(network)
     for norm in network.modules():
@@ -101,7 +93,8 @@ def with_statistics(weights: dict[str, Tensor], config: TrainConfig) -> dict[str
             norm.momentum = None  # a plain mean over the batches
     objective = family.objective(network, config)
     with torch.no_grad():
-        for batch in tqdm(itertools.islice(loader, STATISTICS_BATCHES), total=STATISTICS_BATCHES):
+        examples = family.examples(config, augment=True)
+        for batch in first_batches(examples, config, STATISTICS_BATCHES):
             objective(batch)
     fresh = network.state_dict()
     return {name: fresh[name].clone() for name in weights}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from accelerate.utils import tqdm
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from focus_depth_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD
 from focus_depth_ros.networks.compact import CompactNetwork, CompactShape, FocusOutput
@@ -25,7 +23,6 @@ from focus_depth_ros.networks.text import word_roles
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial
 from focus_depth_ros.training.compact_losses import caption_terms, compact_terms
 from focus_depth_ros.training.config import TrainConfig, checked
-from focus_depth_ros.training.draws import DrawOrder
 from focus_depth_ros.training.example import (
     BOX_PROMPT,
     TEXT_PROMPT,
@@ -33,6 +30,7 @@ from focus_depth_ros.training.example import (
     FocusDataset,
 )
 from focus_depth_ros.training.families import Batch, Review
+from focus_depth_ros.training.first_batches import first_batches
 from focus_depth_ros.training.losses import focusdepth_terms
 from focus_depth_ros.training.unfolded import kept_weights, settle_norms, unfolded_network
 
@@ -73,7 +71,7 @@ def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
     if not path.is_dir():
         return averaged_weights(path)
     network = build(config).eval()
-    batches = first_batches(examples(config, augment=True), config)
+    batches = first_batches(examples(config, augment=True), config, STATISTICS_BATCHES)
     passes = (predict(network, batch, bfloat16=False) for batch in batches)
     return settled(network, kept_weights(unfolded_network(path)), passes)
 
@@ -85,15 +83,6 @@ def settled(
     load_initial(network, weights)
     settle_norms(network, passes)
     return {name: value for name, value in network.state_dict().items() if name in weights}
-
-
-def first_batches(
-    examples: Dataset[dict[str, Any]], config: TrainConfig
-) -> Iterator[dict[str, Tensor]]:
-    """Enough of the run's batches for the statistics of normalisations."""
-    order = DrawOrder(config.train, config.seed, config.batch)
-    loader = DataLoader(examples, batch_sampler=order, num_workers=config.workers)
-    yield from tqdm(itertools.islice(loader, STATISTICS_BATCHES), total=STATISTICS_BATCHES)
 
 
 def examples(config: TrainConfig, augment: bool) -> Dataset[dict[str, Any]]:

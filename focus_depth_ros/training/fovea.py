@@ -21,6 +21,7 @@ from focus_depth_ros.training.compact_losses import compact_terms
 from focus_depth_ros.training.config import TrainConfig
 from focus_depth_ros.training.example import BOX_PROMPT, TEXT_PROMPT
 from focus_depth_ros.training.families import Batch, Review
+from focus_depth_ros.training.first_batches import first_batches
 from focus_depth_ros.training.fovea_example import FoveaDataset
 from focus_depth_ros.training.unfolded import kept_weights, unfolded_network
 
@@ -46,7 +47,7 @@ def initial(path: Path, config: TrainConfig) -> dict[str, Tensor]:
         return with_second_half(averaged_weights(path))
     network = build(config).eval()
     weights = with_second_half(kept_weights(unfolded_network(path)))
-    batches = compact.first_batches(examples(config, augment=True), config)
+    batches = first_batches(examples(config, augment=True), config, compact.STATISTICS_BATCHES)
     passes = (predict(network, batch, bfloat16=False) for batch in batches)
     return compact.settled(network, weights, passes)
 

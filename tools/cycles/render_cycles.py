@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.cameras import WIDTH_PX, Camera
-from focus_depth_ros.synthesis.lighting import Lamp, Lighting
+from focus_depth_ros.synthesis.lighting import Lighting
 from focus_depth_ros.synthesis.render import (
     add_photographs_argument,
     add_theme_argument,
@@ -92,21 +93,12 @@ class CyclesRenderer(Renderer):
     def picture(self, camera: Camera, lighting: Lighting) -> NDArray[np.uint8]:
         """RGB uint8 (H,W,3), from Cycles."""
         path = Path(self._folder.name) / 'picture.png'
-        view = {
-            'pose': camera.pose.tolist(),
-            'focal_px': camera.focal_px,
-            'cx_px': camera.cx_px,
-            'cy_px': camera.cy_px,
-            'width': camera.width,
-            'height': camera.height,
-        }
         seed = int(abs(camera.pose[:3, 3].sum()) * 1e6)  # the view's own, likewise
-        lamps = [_lamp(lamp) for lamp in lighting.lamps]
         self._order(
             {
                 'draw': str(path),
-                'camera': view,
-                'lamps': lamps,
+                'camera': asdict(camera),
+                'lamps': [asdict(lamp) for lamp in lighting.lamps],
                 'seed': seed,
                 'samples': self._samples,
             }
@@ -119,26 +111,13 @@ class CyclesRenderer(Renderer):
     def _order(self, order: dict[str, Any]) -> None:
         try:
             assert self._worker.stdin is not None  # a pipe was asked for
-            self._worker.stdin.write(json.dumps(order) + '\n')
+            self._worker.stdin.write(json.dumps(order, default=np.ndarray.tolist) + '\n')
             self._worker.stdin.flush()
         except BrokenPipeError:
             pass
         answer = self._answers.readline().strip()
         if answer != 'done':
             raise RuntimeError(f'Blender: {answer or "its process ended, see above"}')
-
-
-def _lamp(lamp: Lamp) -> dict[str, Any]:
-    return {
-        'directions': lamp.directions.tolist(),
-        'centre': lamp.centre.tolist(),
-        'distance_m': lamp.distance_m,
-        'ambient': lamp.ambient.tolist(),
-        'diffuse': lamp.diffuse.tolist(),
-        'casts_shadow': lamp.casts_shadow,
-        'far': lamp.far,
-        'falloff': lamp.falloff,
-    }
 
 
 @lru_cache(maxsize=1)
@@ -173,16 +152,18 @@ def main() -> int:
         parser.error('--scenes, --workers and --samples must be at least 1, --seed at least 0')
     arguments.out.mkdir(parents=True, exist_ok=True)
     remove_abandoned(arguments.out)
-    jobs = plan(
-        arguments.out,
-        arguments.split,
-        arguments.seed,
-        arguments.scenes,
+    whole = Job(
+        folder=arguments.out,
+        split=arguments.split,
+        seed=arguments.seed,
+        number=0,
+        first_scene=0,
+        last_scene=arguments.scenes,
         themes=tuple(arguments.theme),
         photographs=arguments.photographs,
         width=arguments.width,
-        scenes_per_shard=SCENES_PER_SHARD,
     )
+    jobs = plan(whole, SCENES_PER_SHARD)
     draw = partial(_draw, arguments.blender_python, arguments.samples)
     start = time.perf_counter()
     done = 0
