@@ -5,7 +5,7 @@ r"""How networks trained on rendered scenes do on real frames: every target's er
 
 FRAMES is a folder as `--dataset rgbd_folder` of `focus-depth evaluate` reads it. One row a group of
 frames; in each plot a curve shows how many of the group's targets have an error up to x. The last
-model is shown once more with a second look at each target.
+model is shown once more with a second look at each target. Needs the extra `report`.
 """
 
 from __future__ import annotations

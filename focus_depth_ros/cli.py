@@ -44,7 +44,7 @@ COMMANDS = {
     'average': ('focus_depth_ros.training.average', 'one network from several checkpoints'),
     'export': ('focus_depth_ros.training.export', 'write a model folder from a checkpoint'),
     'export-foundation': (
-        'focus_depth_ros.networks.foundation.export',
+        'focus_depth_ros.training.export_foundation',
         'write a model folder from Depth Anything and SAM3 weights',
     ),
 }

@@ -11,7 +11,7 @@ import torch
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactShape
 from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.fovea import FoveaNetwork
-from focus_depth_ros.networks.graph_pair import write_graphs
+from focus_depth_ros.training.graph_files import write_graphs
 
 SMALL_TRUNK = (
     (3, 1, 1, 8, 1),

@@ -20,8 +20,6 @@ from focus_depth_ros.core import Camera, Frame, Target  # noqa: E402
 from focus_depth_ros.inference.clip_bpe import ClipBytePairs  # noqa: E402
 from focus_depth_ros.inference.focus_model import FocusModel  # noqa: E402
 from focus_depth_ros.inference.model_folder import ModelError, read_model_folder  # noqa: E402
-from focus_depth_ros.networks import graph_pair  # noqa: E402
-from focus_depth_ros.networks.foundation import export  # noqa: E402
 from focus_depth_ros.networks.foundation.attention import FUSED  # noqa: E402
 from focus_depth_ros.networks.foundation.depth_anything import Kind  # noqa: E402
 from focus_depth_ros.networks.foundation.focus_depth import FocusDepthShape  # noqa: E402
@@ -29,6 +27,8 @@ from focus_depth_ros.networks.mssa import FusionVariant, vary  # noqa: E402
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline  # noqa: E402
 from focus_depth_ros.pipeline.prompts import ClipPromptEncoder  # noqa: E402
 from focus_depth_ros.pipeline.settings import Settings  # noqa: E402
+from focus_depth_ros.training import export_foundation as export  # noqa: E402
+from focus_depth_ros.training import graph_files  # noqa: E402
 
 VOCABULARY = 600
 MERGES = ['r e', 're d</w>', 'm u', 'mu g</w>']
@@ -112,7 +112,7 @@ def test_predict_writes_its_files(folder: Path, tmp_path: Path) -> None:
 def test_a_second_size_with_boundaries_and_weights_beside(
     pairs: ClipBytePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph_pair, 'LARGEST_PLAIN_GRAPH_BYTES', 1_500_000)
+    monkeypatch.setattr(graph_files, 'LARGEST_PLAIN_GRAPH_BYTES', 1_500_000)
     network = tiny_focus_depth(FocusDepthShape(98), side=140, vocabulary=VOCABULARY)
     recipe = export.Recipe(pairs, by_instance=False, attention=FUSED)
     assert export.export_model(network, tmp_path / 'model', recipe) <= 1e-4

@@ -199,7 +199,7 @@ def test_a_control_of_the_fusion_is_not_exported_as_what_it_is_not(tmp_path: Pat
 def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> None:
     pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
     from focus_depth_ros.networks.compact_graphs import graphs
-    from focus_depth_ros.networks.graph_pair import (
+    from focus_depth_ros.training.graph_files import (
         largest_difference,
         write_checked,
         write_graphs,
@@ -229,7 +229,7 @@ def test_maps_double_by_constant_factors_in_the_graph(
     """A size that the graph computes would cost ONNX Runtime the layout of its convolutions."""
     onnx = pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
     from focus_depth_ros.networks.compact_graphs import graphs
-    from focus_depth_ros.networks.graph_pair import write_graphs
+    from focus_depth_ros.training.graph_files import write_graphs
 
     picture = torch.zeros(1, 168, 224, 3, dtype=torch.uint8)
     inputs = picture, torch.rand(2, 4), torch.ones(2, 12, dtype=torch.int32)

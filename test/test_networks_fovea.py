@@ -12,7 +12,7 @@ from focus_depth_ros.networks.blocks import resize  # noqa: E402
 from focus_depth_ros.networks.compact import CompactShape  # noqa: E402
 from focus_depth_ros.networks.compact_graphs import FOVEA_INPUTS, graphs  # noqa: E402
 from focus_depth_ros.networks.fovea import FoveaNetwork, aligned, first_look  # noqa: E402
-from focus_depth_ros.networks.graph_pair import largest_difference, write_graphs  # noqa: E402
+from focus_depth_ros.training.graph_files import largest_difference, write_graphs  # noqa: E402
 
 SMALL = CompactShape(
     height=56, width=88, stem=8, trunk=SMALL_TRUNK, detail=8,

@@ -102,6 +102,31 @@ class TestPrompts:
         with pytest.raises(InvalidInput):
             self.encoder.read(text)
 
+    @pytest.mark.parametrize(
+        ('text', 'known', 'unanchored'),
+        [
+            ('mug to the left of the zebra', 'mug', 'left of'),
+            ('the mug on a table', 'the mug', 'on'),
+            ('the mug on the left', 'the mug on the left', ''),
+            ('picture of a mug', 'a mug', ''),
+            ('red mug left of the red zebra', 'red mug left of the red', ''),
+            ('zebra in the fridge', None, ''),
+            ('zebra left of the mug', None, ''),
+            ('what is on the mug', None, ''),
+            ('left of', None, ''),
+        ],
+    )
+    def test_a_place_needs_its_thing(self, text: str, known: str | None, unanchored: str) -> None:
+        words = ['the', 'a', 'red', 'mug', 'left', 'of', 'in', 'on', 'behind']
+        encoder = PromptEncoder(['<pad>', '<unknown>', *words], 12)
+        if known is None:
+            with pytest.raises(InvalidInput, match=r'says what to look at; .* knows: mug, red$'):
+                encoder.read(text)
+            return
+        read = encoder.read(text)
+        assert (read.text, ' '.join(read.unanchored)) == (known, unanchored)
+        assert (f'left out with it: {unanchored}' in read.remarks) == bool(unanchored)
+
     def test_boxes_and_words_become_rows(self) -> None:
         targets = [Target('a', 'a', box=(16, 12, 32, 48)), Target('b', 'b', text='red mug')]
         boxes, words = self.encoder.encode(targets, 64, 48)
@@ -134,6 +159,23 @@ class TestScale:
         scale = scale_from_reference(inverse_depth, reference.astype(np.float32))
         assert scale is not None and scale.source == 'reference_depth'
         assert (scale.scale, scale.shift) == pytest.approx((0.7, 0.2), abs=0.01)
+
+    @pytest.mark.parametrize(
+        ('part', 'wrong_m'),
+        [
+            (np.s_[-51:], 65.535),  # nearest quarter: saturated millimetres
+            (np.s_[:60], 0.2),  # farthest: a rig before the lens
+            (np.s_[80:200, 30:180], 65.535),
+        ],
+    )
+    def test_a_reference_that_saw_a_region_wrongly(self, part: object, wrong_m: float) -> None:
+        rng = np.random.default_rng(0)
+        ramp = np.linspace(0, 1, 216)[:, None] + rng.normal(0, 0.01, (216, 288))
+        reference = 1.0 / (ramp + 0.5)
+        reference[part] = wrong_m  # type: ignore[index]
+        scale = scale_from_reference(ramp.astype(np.float32), reference.astype(np.float32))
+        assert scale is not None
+        assert (scale.scale, scale.shift) == pytest.approx((1.0, 0.5), abs=0.01)
 
     def test_useless_references(self) -> None:
         ramp = np.linspace(1, 2, 84 * 112, dtype=np.float32).reshape(84, 112)
@@ -283,6 +325,14 @@ class TestClouds:
         assert geometry is not None and np.isfinite(geometry.centroid_m).all()
         assert geometry.centroid_m == pytest.approx((0, 0, 1), abs=1e-3)
 
+    def test_a_fisheye_is_undone_beyond_where_opencv_gives_up(self) -> None:
+        coefficients = (0.1, 0.02, 0.0, 0.0)
+        camera = Camera(1500, 16, 400.0, 400.0, 640.0, 8.0, 'equidistant', coefficients)
+        angle = np.radians([10, 60, 73, 75, 80])
+        columns = 640 + 400 * angle * (1 + 0.1 * angle**2 + 0.02 * angle**4)
+        rays = _rays_at(camera, columns, np.array([8.0]))[0]
+        assert rays[:, 0] == pytest.approx(np.tan(angle), rel=1e-4)
+
     def test_points_of_the_mask_only(self, tmp_path: Path) -> None:
         depth = np.full((48, 64), 2.0, np.float32)
         depth[20, 20] = np.nan
@@ -328,3 +378,7 @@ def test_pictures_shrink_without_aliasing_or_shift() -> None:
     )
     assert np.abs(stretch(checker, (224, 168)).astype(int) - 127).max() <= 2
     assert stretch(ramp[:100, :120], (224, 168)).shape == (168, 224, 3)
+    for height in (100, 170, 220, 400):  # sides that shrink and grow, by different factors
+        stripes = np.tile(np.array([0, 255], np.uint8), 640).repeat(3).reshape(1, -1, 3)
+        low = stretch(stripes.repeat(height, axis=0), (224, 168))
+        assert np.abs(low.astype(int) - 127).max() <= 40

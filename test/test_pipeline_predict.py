@@ -12,8 +12,8 @@ import pytest
 from pictures import noise
 
 from focus_depth_ros.core import Frame
+from focus_depth_ros.encoded_picture import read_picture
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.pipeline.encoded_picture import read_picture
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.overview import overview, row_of
 

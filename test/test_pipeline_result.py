@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -75,6 +76,14 @@ def test_points_to_grasp_keep_half_a_cell_from_the_edge() -> None:
     wanted = cv2.erode(result.mask.view(np.uint8), np.ones((5, 5), np.uint8))
     assert np.array_equal(result.grasp_mask, wanted > 0)
     assert result.grasp_mask.sum() < result.mask.sum()
+
+
+def test_the_rim_of_points_to_grasp_is_half_a_cell_each_way() -> None:
+    answer = replace(answer_of(0.9, 2.0, (10, 10, 40, 30)), size=(256, 480))
+    frame = Frame(np.zeros((480, 256, 3), np.uint8))
+    result = FocusResult(frame, (answer,), answer, np.full((48, 64), 0.5, np.float32), 10.0)
+    window = np.ones((11, 5), np.uint8)  # cells of 4 px across, 10 down
+    assert np.array_equal(result.grasp_mask, cv2.erode(result.mask.view(np.uint8), window) > 0)
 
 
 def test_a_boundary_is_255_times_its_probability() -> None:

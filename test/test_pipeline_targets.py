@@ -388,6 +388,26 @@ class TestTargets:
         (target,) = targets.locate(10**9 + 13, left(33), (224, 168))
         assert target.label == 'bowl'
 
+    def test_a_box_that_no_picture_holds_is_no_command(self) -> None:
+        targets, complaints = self.make()
+        grey = noise(168, 224)
+        targets.command(Target('box', '', box=(5000, 5000, 5100, 5100)), append=False)
+        assert targets.locate(10**9, grey, (224, 168)) == []
+        assert 'lies outside the 224x168 picture' in str(complaints[-1])
+        targets.detect(10**9, [Target('', 'bowl', box=(50, 50, 90, 90))])
+        (target,) = targets.locate(10**9 + 1, grey, (224, 168))
+        assert target.label == 'bowl' and not targets.is_commanded
+
+    def test_after_a_short_step_back_of_the_clock_detections_count(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        for index in range(3):
+            targets.locate(10**9 + index * 10**8, grey, (224, 168))
+        targets.detect(10**9 + 2 * 10**8, [Target('old', 'mug', box=(50, 50, 90, 90))])
+        targets.locate(10**9, grey, (224, 168))
+        targets.detect(10**9, [Target('new', 'mug', box=(50, 50, 90, 90))])
+        assert [t.id for t in targets.locate(10**9 + 1, grey, (224, 168))] == ['new']
+
     def test_ids_stay_with_their_objects(self) -> None:
         targets, _ = self.make()
         grey = noise(168, 224)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import InvalidInput
 from focus_depth_ros.datasets.frame import DatasetError
-from focus_depth_ros.pipeline.encoded_picture import decoded
+from focus_depth_ros.encoded_picture import decoded
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:

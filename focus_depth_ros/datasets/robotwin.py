@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import InvalidInput
 from focus_depth_ros.datasets.frame import DatasetError, LabelledFrame, nameless, unique_names
 from focus_depth_ros.datasets.hdf5_files import opened, part
-from focus_depth_ros.pipeline.encoded_picture import decoded
+from focus_depth_ros.encoded_picture import decoded
 
 NAMES_FILE = 'names.json'
 LARGEST_SHARE = 0.5

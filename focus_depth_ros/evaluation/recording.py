@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Camera
+from focus_depth_ros.encoded_picture import decode_jpeg_or_png, decoded
 from focus_depth_ros.node.bag_reader import open_bag
-from focus_depth_ros.pipeline.encoded_picture import decode_jpeg_or_png, decoded
 
 DEPTH_UNIT_M = 1e-4
 """Unit of /truth/depth."""

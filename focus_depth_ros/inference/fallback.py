@@ -83,7 +83,7 @@ def choose(folder: ModelFolder, wanted: str, precision: str, threads: int) -> Ch
                 raise EngineError(f'backend {name!r}: {reason}')
             passed_over.append(f'{name}: {reason}')
             continue
-        if name == wanted == REFERENCE and precision not in ('auto', *backend.precisions):
+        if name == REFERENCE and precision not in ('auto', *backend.precisions):
             passed_over.append(f'{name}: it computes in no {precision}')
         for attempt in attempts(folder, backend, precision):
             if attempt.is_reference:

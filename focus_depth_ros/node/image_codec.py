@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from focus_depth_ros.core import InvalidInput, check_size
+from focus_depth_ros.encoded_picture import decode_jpeg_or_png
 from focus_depth_ros.node.depth_encoding import metres_from_float, metres_from_millimetres
 from focus_depth_ros.node.serialised_image import SerialisedImage
-from focus_depth_ros.pipeline.encoded_picture import decode_jpeg_or_png
 
 ToRgb = Callable[[NDArray[Any]], NDArray[np.uint8]]
 

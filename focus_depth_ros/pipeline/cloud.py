@@ -15,8 +15,10 @@ from focus_depth_ros.pipeline.region import Region, bounding_region
 MAX_RAY = 10.0
 """Largest x/z or y/z of a point, 84 degrees off the axis: beyond, a fisheye's depth along the axis
 says nothing of where a thing is."""
-LATTICE = 160
+LATTICE = 320
 """Columns at which distortion is undone, at least: it is smooth, and undoing it is slow."""
+ANGLES = np.linspace(0, np.arctan(np.sqrt(2) * MAX_RAY), 4096)
+"""Off the axis, at which a fisheye is known: up to a point at `MAX_RAY` both across and down."""
 UNDISTORTED = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
 """When the search for a ray ends: after so many turns, or at so many pixels of error."""
 MAX_RETURN_ERROR_PX = 0.5
@@ -31,7 +33,7 @@ def viewing_rays(camera: Camera) -> NDArray[np.float32]:
     For a picture with lens distortion the pixels are undistorted first, so that the points are
     right although the picture is not rectified; NaN where that leads beyond `MAX_RAY`, and where
     the distortion cannot be undone. Of a large picture each few pixels are, and those between are
-    interpolated: within .03 px, .2 px in the corners of a fisheye.
+    interpolated: within .2 px, .8 px in the corners of an action camera.
     """
     across, down = np.arange(camera.width), np.arange(camera.height)
     step = 1
@@ -70,7 +72,7 @@ def _rays_at(
     matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
     coefficients = np.asarray(camera.distortion, np.float64)
     if camera.distortion_model in FISHEYE_MODELS:
-        found = cv2.fisheye.undistortPoints(pixels, matrix, coefficients[:4])
+        found = _fisheye_rays((pixels - matrix[:2, 2]) / (camera.fx, camera.fy), coefficients[:4])
         back = cv2.fisheye.distortPoints(found, matrix, coefficients[:4])
     else:
         found = cv2.undistortPointsIter(pixels, matrix, coefficients, None, None, UNDISTORTED)
@@ -80,6 +82,23 @@ def _rays_at(
     rays = np.asarray(found.reshape(-1, 2), np.float32)
     rays[~(returns & (np.abs(rays).max(axis=-1) <= MAX_RAY))] = np.nan
     return np.asarray(rays.reshape(len(down), len(across), 2))
+
+
+def _fisheye_rays(
+    points: NDArray[np.float64], coefficients: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Undistorted (..., 2) from points of the picture in focal lengths; NaN where nothing leads to.
+
+    Kannala-Brandt (2006): what lies at the angle t off the axis is t (1 + k1 t^2 + ... + k4 t^8)
+    from the middle. By a table, since OpenCV's search ends at the radius pi / 2.
+    """
+    squared = ANGLES**2
+    radii = ANGLES * np.polynomial.polynomial.polyval(squared, np.append(1.0, coefficients))
+    falls = np.flatnonzero(np.diff(radii) <= 0)
+    last = falls[0] if falls.size else len(radii) - 1
+    radius = np.linalg.norm(points, axis=-1, keepdims=True)
+    angle = np.interp(radius, radii[: last + 1], ANGLES[: last + 1], right=np.nan)
+    return points * np.where(radius > 1e-9, np.tan(angle) / np.maximum(radius, 1e-9), 1.0)
 
 
 def pack_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

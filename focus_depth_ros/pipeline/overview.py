@@ -79,14 +79,19 @@ def _strip(row: Row) -> NDArray[np.uint8]:
 
 def _titled(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = picture.shape[:2]
-    shrink = min(PANEL_WIDTH / width, MAX_PANEL_HEIGHT / height)
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    size = _panel_size(width, height)
     panel = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     right = PANEL_WIDTH - size[0]
     panel = cv2.copyMakeBorder(panel, 0, 0, 0, right, cv2.BORDER_CONSTANT, value=WHITE)
     title = np.full((TITLE_HEIGHT, PANEL_WIDTH, 3), 255, np.uint8)
     cv2.putText(title, name, (4, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA)
     return np.vstack((title, panel)).astype(np.uint8)
+
+
+def _panel_size(width: int, height: int) -> tuple[int, int]:
+    """Of the panel that shows a picture of width x height px."""
+    shrink = min(PANEL_WIDTH / width, MAX_PANEL_HEIGHT / height)
+    return max(1, round(width * shrink)), max(1, round(height * shrink))
 
 
 def _masked(row: Row) -> NDArray[np.uint8]:
@@ -98,11 +103,11 @@ def _masked(row: Row) -> NDArray[np.uint8]:
 def cloud_view(row: Row) -> NDArray[np.uint8]:
     """The scene's points, targets in colour and the rest pale, seen from beside the camera.
 
-    RGB uint8 at the picture's size; a plain panel when there are no metres.
+    RGB uint8 at its panel's size; a plain panel when there are no metres.
     """
-    height, width = row.rgb.shape[:2]
+    camera, step = row.camera, max(1, max(row.rgb.shape) // 320)
+    width, height = _panel_size(row.rgb.shape[1], row.rgb.shape[0])
     canvas = np.full((height, width, 3), 255, np.uint8)
-    camera, step = row.camera, max(1, max(width, height) // 320)
     depth = None if row.depth_m is None else row.depth_m[::step, ::step]
     if camera is None or depth is None or not np.isfinite(depth).any():
         place = (width // 4, height // 2)
@@ -119,10 +124,12 @@ def cloud_view(row: Row) -> NDArray[np.uint8]:
     front = turned[:, 2] > 0.05
     order = np.argsort(-turned[front, 2])
     turned, colours = turned[front][order], colours[front][order]
-    columns = np.rint(turned[:, 0] / turned[:, 2] * camera.fx + width / 2).astype(int)
-    rows = np.rint(turned[:, 1] / turned[:, 2] * camera.fy + height / 2).astype(int)
-    for right in range(2 * step):
-        for down in range(2 * step):
+    shrink = width / row.rgb.shape[1], height / row.rgb.shape[0]
+    columns = turned[:, 0] / turned[:, 2] * camera.fx * shrink[0] + width / 2
+    rows = turned[:, 1] / turned[:, 2] * camera.fy * shrink[1] + height / 2
+    columns, rows = np.rint(columns).astype(int), np.rint(rows).astype(int)
+    for right in range(max(1, round(2 * step * shrink[0]))):
+        for down in range(max(1, round(2 * step * shrink[1]))):
             x, y = columns + right, rows + down
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             canvas[y[inside], x[inside]] = colours[inside]

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from focus_depth_ros.core import Camera, Frame, InvalidInput, Target, clip_box
+from focus_depth_ros.encoded_picture import read_picture
 from focus_depth_ros.inference.backends import BACKENDS
 from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
-from focus_depth_ros.pipeline.encoded_picture import read_picture
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.prompts import MAX_TEXT_CHARACTERS
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult

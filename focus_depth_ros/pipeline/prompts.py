@@ -28,6 +28,8 @@ MAX_TEXT_CHARACTERS = 200
 ARTICLES = frozenset({'a', 'an', 'the'})
 BEFORE_A_THING = frozenset({'of', 'behind', 'on', 'in'})
 """Last words of what stands between two things: left of, in front of."""
+PLACES = BEFORE_A_THING | {'left', 'right', 'front', 'back', 'top', 'bottom'}
+"""Words that say where a thing is, but not what."""
 OTHER_SPELLINGS = {
     'gray': 'grey',
     'wood': 'wooden',
@@ -48,7 +50,8 @@ class Words:
     """A text as the network sees it: the words it knows, in order, and those it does not.
 
     `text` asks the same again. `read_as` holds (word of the text, known word it was read as);
-    `beyond` are known words that came after as many as the model reads.
+    `beyond` are known words that came after as many as the model reads; `unanchored` are those of
+    a place beside something that is not known.
     """
 
     text: str
@@ -56,6 +59,7 @@ class Words:
     unknown: tuple[str, ...] = ()
     read_as: tuple[tuple[str, str], ...] = ()
     beyond: tuple[str, ...] = ()
+    unanchored: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> str:
@@ -63,6 +67,8 @@ class Words:
         said = [f'{word} read as {known}' for word, known in self.read_as]
         if self.unknown:
             said.append(f'not known and left out: {", ".join(self.unknown)}')
+        if self.unanchored:
+            said.append(f'left out with it: {" ".join(self.unanchored)}')
         if self.beyond:
             said.append(f'too long, left out: {", ".join(self.beyond)}')
         return '; '.join(said)
@@ -78,22 +84,24 @@ class PromptEncoder:
     def read(self, text: str) -> Words:
         """Split a text into known and unknown words.
 
-        Raises InvalidInput when it is empty, over 200 characters, or no content word is known.
+        Raises InvalidInput when it is empty, over 200 characters, or no known word says what to
+        look at: words of places alone, or of a place beside some other thing, do not.
         """
         readings = [(word, self._reading(word)) for word in _words(text)]
-        every = tuple(reading for _, reading in readings if reading)
+        every, unanchored = _with_anchor(readings)
         known = every
         while len(self._asked(known)) > self._max_words:
             known = known[:-1]
         beyond = every[len(known) :]
         unknown = tuple(word for word, reading in readings if not reading)
-        if not set(known) - ARTICLES:
+        if not _own(known) - ARTICLES - PLACES:
             raise InvalidInput(
                 'text',
-                f'no known word in {text!r}; this model knows: {", ".join(self.content_words)}',
+                f'no known word in {text!r} says what to look at; this model knows: '
+                f'{", ".join(word for word in self.content_words if word not in PLACES)}',
             )
         read_as = tuple((word, form) for word, form in readings if form and form != word)
-        return Words(' '.join(known), known, unknown, read_as, beyond)
+        return Words(' '.join(known), known, unknown, read_as, beyond, unanchored)
 
     def _asked(self, known: tuple[str, ...]) -> tuple[str, ...]:
         """Known words as the captions are written that the network learnt from.
@@ -175,6 +183,35 @@ class PromptEncoder:
     def _ids(self, text: str) -> list[int]:
         """What the network reads for a text, at most `max_words` numbers."""
         return [self._index[word] for word in self._asked(self.read(text).known)]
+
+
+def _own(known: Sequence[str]) -> set[str]:
+    """Words of the thing itself: those before its place beside another one."""
+    return set(itertools.takewhile(lambda word: word not in BEFORE_A_THING, known))
+
+
+def _with_anchor(
+    readings: Sequence[tuple[str, str]],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The known words of (word, reading), and those of a place beside nothing that is known.
+
+    "mug left of the zebra" asks for the mug; "picture of a mug" for the mug too.
+    """
+    known = [reading for _, reading in readings if reading]
+    spoken = [word for word in known if word not in ARTICLES]
+    if spoken[:1] == ['of']:
+        known = known[known.index('of') + 1 :]
+    start = next((at for at, (_, form) in enumerate(readings) if form in BEFORE_A_THING), None)
+    if start is None:
+        return tuple(known), ()
+    after = readings[start:]
+    is_known = any(form and form not in ARTICLES | PLACES for _, form in after)
+    if is_known or all(form for _, form in after):
+        return tuple(known), ()
+    kept = known[: len(known) - sum(bool(form) for _, form in after)]
+    while kept and kept[-1] in ARTICLES | PLACES:
+        kept.pop()
+    return tuple(kept), tuple(word for word in known[len(kept) :] if word not in ARTICLES)
 
 
 class ClipPromptEncoder(PromptEncoder):

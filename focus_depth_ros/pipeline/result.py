@@ -69,12 +69,12 @@ class TargetResult:
         near = bounding_region(self.layers.mask > 127, 1)
         return None if near is None else part_round(near, self.layers.mask.shape, self.size)
 
-    def put_mask(self, union: NDArray[np.bool_], rim_px: int = 0) -> None:
-        """Add the mask, less a rim inside its edge, to those of other targets, bool (H, W)."""
+    def put_mask(self, union: NDArray[np.bool_], rim_px: tuple[int, int] = (0, 0)) -> None:
+        """Add the mask, less a rim (across, down) inside its edge, to others', bool (H, W)."""
         if (part := self._part) is not None:
-            window = np.ones((2 * rim_px + 1, 2 * rim_px + 1), np.uint8)
+            window = np.ones((2 * rim_px[1] + 1, 2 * rim_px[0] + 1), np.uint8)
             mask = self.mask[part.pixels].view(np.uint8)
-            union[part.pixels] |= (cv2.erode(mask, window) if rim_px else mask).view(np.bool_)
+            union[part.pixels] |= (cv2.erode(mask, window) if any(rim_px) else mask).view(np.bool_)
 
     def lay_over(self, picture: NDArray[np.float32]) -> None:
         """Put the inside layer into a picture of inverse depth (H, W), where the mask is."""
@@ -153,7 +153,7 @@ class FocusResult:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """Union of the found targets' masks, bool (H, W)."""
-        return self._union(rim_px=0)
+        return self._union((0, 0))
 
     @cached_property
     def grasp_mask(self) -> NDArray[np.bool_]:
@@ -161,10 +161,10 @@ class FocusResult:
 
         The mask is not surer of its edge than that, and a point on the wrong side of it flies.
         """
-        cell_px = max(1, round(self.frame.size[0] / self.boundary_cells.shape[1])) | 1
-        return self._union(rim_px=cell_px // 2)
+        (width, height), (rows, columns) = self.frame.size, self.boundary_cells.shape
+        return self._union((round(width / columns) // 2, round(height / rows) // 2))
 
-    def _union(self, rim_px: int) -> NDArray[np.bool_]:
+    def _union(self, rim_px: tuple[int, int]) -> NDArray[np.bool_]:
         union = np.zeros(self.frame.rgb.shape[:2], np.bool_)
         for answer in self.found:
             answer.put_mask(union, rim_px)

@@ -16,6 +16,8 @@ from focus_depth_ros.core import Camera
 
 SCALE_SOURCES = ('auto', 'model', 'reference_depth', 'none')
 MIN_REFERENCE_CELLS = 100
+PAIRS, JUDGES = 300, 500
+"""Lines through two cells that a fit may begin with, and cells that choose among them."""
 FLAT = 1e-12
 """Variance below which a map has no slope."""
 
@@ -87,14 +89,27 @@ def scale_from_model(
     return Scale('model', factor * float(metric[0]), factor * float(metric[1]))
 
 
+def _least_median_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept of the line through two points to which half of all lie nearest."""
+    rng = np.random.default_rng(0)
+    one, other, judges = (rng.integers(0, len(x), n) for n in (PAIRS, PAIRS, JUDGES))
+    gap = x[other] - x[one]
+    slopes = (y[other] - y[one]) / np.where(np.abs(gap) > FLAT, gap, np.inf)
+    shifts = y[one] - slopes * x[one]
+    residuals = np.abs(slopes[:, None] * x[judges] + shifts[:, None] - y[judges])
+    best = int(np.median(residuals, axis=1).argmin())
+    return float(slopes[best]), float(shifts[best])
+
+
 def scale_from_reference(
     inverse_depth: NDArray[np.float32], reference_depth_m: NDArray[np.float32]
 ) -> Scale | None:
     """Robust least squares of `inverse_depth` (h, w) to 1/reference (H, W metres, NaN invalid).
 
-    Both show the same view; the reference is sampled at the map's cells. Cauchy weights at 2.385
-    sigma keep holes' rims and moved things out. None when under 100 cells are valid or the fit
-    is not increasing.
+    Both show the same view; the reference is sampled at the map's cells. The line with the least
+    median residual (Rousseeuw, 1984), then Cauchy weights at 2.385 sigma keep out holes' rims,
+    moved things and whole regions that a camera saw wrongly. None when under 100 cells are valid
+    or the fit is not increasing.
     """
     height, width = inverse_depth.shape
     sampled = cv2.resize(reference_depth_m, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
@@ -103,11 +118,9 @@ def scale_from_reference(
         return None
     x = inverse_depth[valid].astype(np.float64)
     y = 1.0 / sampled[valid].astype(np.float64)
-    weight = np.ones_like(x)
-    scale = shift = 0.0
+    scale, shift = _least_median_line(x, y)
     for _ in range(8):
-        scale, shift = rising_line(x, y, weight)
         residual = np.abs(scale * x + shift - y)
         sigma = max(1.4826 * float(np.median(residual)), 1e-9)
-        weight = 1.0 / (1.0 + (residual / (2.385 * sigma)) ** 2)
+        scale, shift = rising_line(x, y, 1.0 / (1.0 + (residual / (2.385 * sigma)) ** 2))
     return Scale('reference_depth', scale, shift) if scale > 0 else None

@@ -140,7 +140,10 @@ class TargetsInView:
             self._newest_at_ns = time.monotonic_ns()
             self._accept_due(stamp_ns)
             if self._is_commanded:
-                self._commanded = self._carried(self._commanded)
+                asked = self._commanded
+                self._commanded = self._carried(asked)
+                if asked and not self._commanded and all(seen.view is None for seen in asked):
+                    self._is_commanded = False  # boxes of no picture that has come: no command
                 return [seen.target for seen in self._commanded]
             fresh = (s for s in self._detected if stamp_ns - s.confirmed_ns <= self._timeout_ns)
             self._detected = self._carried(fresh)
@@ -163,6 +166,8 @@ class TargetsInView:
         if not self._history:
             return
         last = self._history[-1]
+        if stamp_ns < last.stamp_ns:  # what was detected before the clock went back is not newer
+            self._accepted_ns = min(self._accepted_ns, stamp_ns - 1)
         if stamp_ns < last.stamp_ns - CLOCK_JUMP_NS:
             self._complain(
                 InvalidInput(
@@ -292,9 +297,10 @@ class TargetsInView:
             return seen
         try:
             return seen.carried(later)
-        except InvalidInput:
+        except InvalidInput as outside:
             name = seen.target.label or seen.target.id
-            self._complain(InvalidInput('tracking', f'target {name!r} has left the picture'))
+            left = InvalidInput('tracking', f'target {name!r} has left the picture')
+            self._complain(outside if seen.view is None else left)
             return None
 
 

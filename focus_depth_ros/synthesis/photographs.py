@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from focus_depth_ros.core import InvalidInput
-from focus_depth_ros.pipeline.encoded_picture import read_picture
+from focus_depth_ros.encoded_picture import read_picture
 from focus_depth_ros.synthesis.materials import Texture
 
 ENDINGS = ('.jpg', '.jpeg', '.png')

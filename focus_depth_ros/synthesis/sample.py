@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, InvalidInput
-from focus_depth_ros.pipeline.encoded_picture import decoded
+from focus_depth_ros.encoded_picture import decoded
 
 DEPTH_UNIT_M = 1e-4
 """Metres of one count in `KEY.depth.png`; 0 counts = no measurement. 65535 counts reach 6.55 m."""

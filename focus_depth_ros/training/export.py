@@ -21,7 +21,7 @@ from focus_depth_ros.inference.model_folder import file_entry
 from focus_depth_ros.networks.compact import FEATURE_NAMES, CompactNetwork, CompactShape
 from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.fovea import FoveaNetwork
-from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, write_checked
+from focus_depth_ros.networks.graph_pair import GraphPair
 from focus_depth_ros.networks.mssa import FusionVariant, vary
 from focus_depth_ros.training.calibration import (
     BoundaryCalibration,
@@ -31,6 +31,7 @@ from focus_depth_ros.training.calibration import (
 from focus_depth_ros.training.checkpoint import averaged_weights, restore
 from focus_depth_ros.training.compact import shape_of
 from focus_depth_ros.training.example import CANONICAL_FOCAL_PX, MAX_WORDS, VOCABULARY
+from focus_depth_ros.training.graph_files import Inputs, write_checked
 
 CALIBRATION_FRAMES = 120
 

@@ -35,8 +35,9 @@ from focus_depth_ros.networks.foundation.trained_weights import (
     read_sides,
     read_trained_shape,
 )
-from focus_depth_ros.networks.graph_pair import GraphPair, Inputs, write_checked
+from focus_depth_ros.networks.graph_pair import GraphPair
 from focus_depth_ros.networks.mssa import variant_of
+from focus_depth_ros.training.graph_files import Inputs, write_checked
 
 DEPTH_SIDE = FocusDepthShape.side_px
 METRIC_FOCAL_PX = 300.0
