@@ -68,7 +68,6 @@ class NodeProcess:
         program: tuple[str, ...] = ('-m', 'focus_depth_ros'),
     ) -> None:
         self._log = tempfile.NamedTemporaryFile('w+', prefix='focus_depth_', suffix='.log')  # noqa: SIM115
-        self.started_s = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, *program, command, '--ros-args', *ros_arguments],
             stdout=self._log,

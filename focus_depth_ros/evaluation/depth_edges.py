@@ -29,32 +29,25 @@ _UNIT = 4000.0
 """A gradient of 1 as OpenCV's Canny gets it, in whole numbers of 16 bits."""
 
 
-def depth_edges(
-    depth: Image,
-    region: Mask,
-    low: float = CANNY_LOW,
-    high: float = CANNY_HIGH,
-    sigma_px: float = CANNY_SIGMA_PX,
-) -> Mask:
+def depth_edges(depth: Image, region: Mask) -> Mask:
     """Canny edges of a depth map brought to [0, 1] over `region`; none outside of it.
 
-    `low` and `high` are thresholds of the Sobel gradient (a step of 1 has about 2.6 with the
-    default sigma). Table-top steps fall below the defaults where the region holds a far wall:
-    choose the region, and state the thresholds with every figure.
+    The thresholds are of the Sobel gradient; a step of 1 has about 2.6. Table-top steps fall below
+    them where the region holds a far wall: choose the region, and state `THRESHOLDS` with every
+    figure.
     """
     if not region.any():
         return np.zeros(depth.shape, np.bool_)
     nearest, farthest = float(depth[region].min()), float(depth[region].max())
     scaled = np.clip((depth - nearest) / max(farthest - nearest, 1e-9), 0, 1)
     scaled = np.where(np.isfinite(scaled), scaled, 0).astype(np.float32)
-    smooth = cv2.GaussianBlur(scaled, (0, 0), sigma_px)
+    smooth = cv2.GaussianBlur(scaled, (0, 0), CANNY_SIGMA_PX)
     across, down = (
         np.clip(cv2.Sobel(smooth, cv2.CV_32F, *axis, ksize=3) * _UNIT, -32767, 32767)
         for axis in ((1, 0), (0, 1))
     )
-    edges = cv2.Canny(
-        across.astype(np.int16), down.astype(np.int16), low * _UNIT, high * _UNIT, L2gradient=True
-    )
+    limits = CANNY_LOW * _UNIT, CANNY_HIGH * _UNIT
+    edges = cv2.Canny(across.astype(np.int16), down.astype(np.int16), *limits, L2gradient=True)
     return np.asarray((edges > 0) & region)
 
 

@@ -23,6 +23,7 @@ NEAREST_M = 1e-2
 """Depth aligned as depth is clamped to NEAREST_M and to FARTHEST_M."""
 ORDINAL_RATIO = 0.02
 """WHDR: depths whose ratio is within 1 + this count as equal."""
+ORDINAL_PAIRS = 10_000
 REFINED_BY = 0.05
 """R3: errors of inverse depth, 1/m, that differ by no more than this are equally good."""
 
@@ -123,14 +124,15 @@ def scale_invariant_log(prediction_m: Image, depth_m: Image, region: Mask) -> fl
     return float(100 * np.std(gap)) if gap.size else float('nan')
 
 
-def ordinal_disagreement(
-    prediction_m: Image, depth_m: Image, region: Mask, pairs: int = 10_000, seed: int = 0
-) -> float:
-    """WHDR: share of random pairs of pixels whose order (nearer, equal, farther) is wrong."""
+def ordinal_disagreement(prediction_m: Image, depth_m: Image, region: Mask) -> float:
+    """WHDR: share of `ORDINAL_PAIRS` random pairs of pixels whose order is wrong.
+
+    Nearer, equal or farther; the pairs are always the same ones.
+    """
     guess, truth = prediction_m[region], depth_m[region]
     if not truth.size:
         return float('nan')
-    first, second = np.random.default_rng(seed).integers(0, truth.size, (2, pairs))
+    first, second = np.random.default_rng(0).integers(0, truth.size, (2, ORDINAL_PAIRS))
 
     def order(depth: Image) -> NDArray[np.int_]:
         ratio, limit = depth[first] / depth[second], 1 + ORDINAL_RATIO

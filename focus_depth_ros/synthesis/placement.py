@@ -111,17 +111,13 @@ def resting(thing: Thing, rng: np.random.Generator) -> Mesh:
 class Surface:
     """A rectangle of the world with what stands on it. Heights are in the world's z, metres."""
 
-    def __init__(
-        self, low_m: Array, high_m: Array, ground_m: float = 0.0, ceiling_m: float = np.inf
-    ) -> None:
+    ground_m = 0.0
+
+    def __init__(self, low_m: Array, high_m: Array, ceiling_m: float = np.inf) -> None:
         """low_m, high_m: (2,) corners in x, y; nothing may reach above ceiling_m."""
-        self.low_m, self.high_m, self.ground_m = (
-            np.asarray(low_m, float),
-            np.asarray(high_m, float),
-            ground_m,
-        )
+        self.low_m, self.high_m = np.asarray(low_m, float), np.asarray(high_m, float)
         size = np.ceil((self.high_m - self.low_m) / CELL_M).astype(int)
-        self._tops = np.full(size, ground_m)
+        self._tops = np.full(size, self.ground_m)
         self._ground = self._tops.copy()
         self.ceiling_m = ceiling_m
         self.solids: list[Solid] = []
