@@ -13,14 +13,12 @@ MAX_LINEAR_FACTOR = 1.5
 def stretch(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """uint8 RGB (H, W, 3) stretched to `size` (w, h) without aliasing.
 
-    Halves are averaged, which is exact and fast, each side on its own; the rest, a factor below
-    two, is interpolated. From 640x480 that is the way the training pictures went, in a ninth of
-    the time of one step.
+    Halves are averaged, which is exact and fast; the rest is averaged or interpolated. From 640x480
+    that is the way the training pictures went, in a ninth of the time of one step.
     """
     width, height = size
-    while rgb.shape[1] >= 2 * width or rgb.shape[0] >= 2 * height:
-        across, down = 1 + (rgb.shape[1] >= 2 * width), 1 + (rgb.shape[0] >= 2 * height)
-        rgb = _averaged(rgb, (rgb.shape[1] // across, rgb.shape[0] // down))
+    while rgb.shape[1] >= 2 * width and rgb.shape[0] >= 2 * height:
+        rgb = _averaged(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2))
     if max(rgb.shape[1] / width, rgb.shape[0] / height) > MAX_LINEAR_FACTOR:
         # OpenCV averages only where neither side grows
         rgb = _averaged(rgb, (min(rgb.shape[1], width), min(rgb.shape[0], height)))
