@@ -164,6 +164,10 @@ def test_rgbd_folder(rgbd_folder: Path) -> None:
         ({'depth_unit_m': float('nan')}, 'above 0'),
         ({'K': [0] * 9}, 'above 0'),
         ({'objects': {'0': 'table'}}, 'labels of objects begin at 1'),
+        ({'objects': {'1': ''}}, "without a name of its own is called 'object'"),
+        ({'objects': {'1': None}}, "without a name of its own is called 'object'"),
+        ({'depth_unit_m': 10**400}, 'OverflowError'),
+        ({'K': [0.001, 0, 30, 0, 0.001, 20, 0, 0, 1]}, r'frames\.json: K of desk_1: .*no camera'),
     ],
 )
 def test_nonsense_of_an_rgbd_frame_is_said(rgbd_folder: Path, changes: dict, said: str) -> None:
@@ -172,6 +176,10 @@ def test_nonsense_of_an_rgbd_frame_is_said(rgbd_folder: Path, changes: dict, sai
     listing.write_text(json.dumps([row | changes]))
     with pytest.raises(DatasetError, match=said):
         read('rgbd_folder', rgbd_folder)
+    for no_json in (b'\xff', b'[' * 200_000):
+        listing.write_bytes(no_json)
+        with pytest.raises(DatasetError, match=r'frames\.json: not JSON'):
+            read('rgbd_folder', rgbd_folder)
     listing.write_text('5')
     with pytest.raises(DatasetError, match=r'frames\.json: holds no list'):
         read('rgbd_folder', rgbd_folder)

@@ -47,6 +47,24 @@ def test_they_are_taken_where_they_answer_alike(quantised: Path, compact_model: 
         model.close()
 
 
+def test_a_model_whose_manifest_cannot_be_written_stays(
+    compact_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / 'model'
+    shutil.copytree(compact_model, folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise OSError('no space left')
+
+    monkeypatch.setattr(Path, 'write_text', full)
+    opened = read_model_folder(folder)
+    asked = [(check_picture(opened), *check_prompts(opened))]
+    with pytest.raises(OSError, match='no space'):
+        quantise(folder, asked, 'nothing')
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
 def test_the_built_in_ones_are_smaller() -> None:
     files = json.loads((BUILT_IN / 'model.json').read_text())['files']
     for part, share in (('encoder', 0.4), ('focus', 0.6)):

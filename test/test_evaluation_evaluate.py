@@ -258,6 +258,9 @@ def test_faults_are_found_before_anything_is_scored(
     arguments.dataset = [*good, ['rgbd_folder', str(tmp_path / 'empty')]]
     with pytest.raises(ValueError, match=r'has no frames\.json'):
         evaluate.run(arguments)
+    (tmp_path / 'empty' / 'frames.json').write_text('[]')
+    with pytest.raises(ValueError, match='empty holds no frame'):
+        evaluate.run(arguments)
     arguments.dataset, arguments.threads = good, -5
     with pytest.raises(ValueError, match='--threads is -5'):
         evaluate.run(arguments)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.inference.model_folder import (
     BUILT_IN,
@@ -47,6 +48,10 @@ def test_prompts_share_one_encoding(tiny_model: Path) -> None:
         ({'output': {'width': -112, 'height': 84}}, 'not in 1 to 4096'),
         ({'max_words': 10**9}, 'not in 1 to 512'),
         ({'max_words': float('inf')}, 'malformed'),
+        ({'max_words': 1.5}, 'max_words is 1.5, no whole number'),
+        ({'max_words': True}, 'max_words is True, no whole number'),
+        ({'canonical_focal_px': float('inf')}, 'canonical_focal_px is inf, no focal length'),
+        ({'canonical_focal_px': 0}, 'canonical_focal_px is 0, no focal length'),
         ({'vocabulary': ['word'] * (1 << 20)}, 'more than the 4194304 accepted'),
         ({'output': {'width': 56, 'height': 42}}, r'inverse_depth is float32 \(1, 84, 112\)'),
     ],
@@ -60,6 +65,30 @@ def test_manifests_that_disagree(
     (folder / 'model.json').write_text(json.dumps(manifest | change))
     with pytest.raises(ModelError, match=words):
         FocusModel(folder)
+
+
+def test_a_closed_model_answers_no_more(tiny_model: Path) -> None:
+    model = FocusModel(tiny_model, 'onnxruntime')
+    width, height = model.folder.input_size
+    model.close()
+    model.close()
+    with pytest.raises(EngineError):
+        model.encode(np.zeros((height, width, 3), np.uint8))
+    assert not model.trouble
+    with pytest.raises(EngineError, match='1 to 256 are possible'):
+        FocusModel(tiny_model, 'onnxruntime', threads=2**31)
+
+
+def test_a_word_that_the_graph_does_not_know_is_no_word(
+    compact_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'model'
+    shutil.copytree(compact_model, folder)
+    manifest = json.loads((folder / 'model.json').read_text())
+    manifest['vocabulary'] += ['more'] * 1000
+    (folder / 'model.json').write_text(json.dumps(manifest))
+    with pytest.raises(EngineError, match='inference failed'):
+        FocusModel(folder, 'onnxruntime')
 
 
 def test_a_manifest_nested_without_end(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from focus_depth_ros.core import Camera, InvalidInput
 from focus_depth_ros.datasets.frame import DatasetError, LabelledFrame, unique_names
 from focus_depth_ros.datasets.image_files import read_depth, read_plane, read_rgb
 from focus_depth_ros.datasets.label_steps import label_steps
@@ -34,7 +35,7 @@ def frames(folder: Path) -> Iterator[LabelledFrame]:
         raise DatasetError(f'{folder} has no frames.json; give a folder of RGB-D frames')
     try:
         rows = json.loads(listing.read_text(encoding='utf-8'))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f'{listing}: not JSON ({error})') from error
     if not isinstance(rows, list):
         raise DatasetError(f'{listing}: holds no list of frames')
@@ -46,18 +47,25 @@ def _frame(folder: Path, row: dict[str, Any], listing: Path) -> LabelledFrame:
     try:
         name, unit_m = str(row['name']), float(row['depth_unit_m'])
         K = np.array(row['K'], np.float64).reshape(3, 3)
-        names = {int(label): str(name) for label, name in row['objects'].items()}
+        names = {int(label): text for label, text in row['objects'].items()}
         if not (0 < unit_m < 1 and np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
             raise ValueError('depth_unit_m is above 0 and under 1, K finite, focal lengths above 0')
         if min(names, default=1) < 1:
             raise ValueError('labels of objects begin at 1; 0 is what belongs to none')
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if not all(isinstance(text, str) and text.strip() for text in names.values()):
+            raise ValueError(f'an object without a name of its own is called {NAMELESS!r}')
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(
             f'{listing}: a frame needs name, depth_unit_m, K (9 numbers) and objects; '
             f'{error!r} in {row}'
         ) from error
     ids = read_plane(folder / f'{name}.labels.png').astype(np.int32)
     depth_m = read_depth(folder / f'{name}.depth.png', unit_m)
+    try:
+        height, width = depth_m.shape
+        Camera(width, height, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+    except InvalidInput as error:
+        raise DatasetError(f'{listing}: K of {name}: {error}') from error
     sensor = folder / f'{name}.sensor_depth.png'
     named = {label: name for label, name in names.items() if name != NAMELESS}
     first = name.split('_')[0]

@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     extra = _thorough_scores() if arguments.thorough else None
     measured_on = when_and_where()
     chosen = [  # all before hours are spent on one
-        (path, _begun(open_dataset(name, Path(path)))) for name, path in arguments.dataset
+        (path, _begun(path, open_dataset(name, Path(path)))) for name, path in arguments.dataset
     ]
     model = FocusModel(arguments.model, 'auto', arguments.threads)
     groups: dict[str, Scores] = {}
@@ -126,10 +126,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _begun(frames: Iterable[LabelledFrame]) -> Iterator[LabelledFrame]:
-    """The same frames, the first of which could be read."""
+def _begun(path: str, frames: Iterable[LabelledFrame]) -> Iterator[LabelledFrame]:
+    """The same frames, the first of which could be read. Raises ValueError where there is none."""
     left = iter(frames)
-    return chain(list(islice(left, 1)), left)
+    first = list(islice(left, 1))
+    if not first:
+        raise ValueError(f'{path} holds no frame')
+    return chain(first, left)
 
 
 def _thorough_scores() -> Extra:

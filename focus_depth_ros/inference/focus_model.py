@@ -39,6 +39,10 @@ class Features:
                 value.wait()
 
 
+MAX_THREADS = 256
+"""More take many seconds to start, and no graph here gains from them."""
+
+
 class FocusModel:
     """A checked model folder, loaded and warm. Raises ModelError or EngineError.
 
@@ -56,7 +60,10 @@ class FocusModel:
         builds: bool = False,
         say: Callable[[str], None] = _LOG.warning,
     ) -> None:
+        if not 1 <= threads <= MAX_THREADS:
+            raise EngineError(f'{threads} threads; 1 to {MAX_THREADS} are possible')
         self.folder: ModelFolder = read_model_folder(path)
+        self._is_closed = False
         self._wanted, self._precision, self._threads, self._say = backend, precision, threads, say
         choice = choose(self.folder, backend, precision, threads)
         self._pair = choice.pair
@@ -154,7 +161,10 @@ class FocusModel:
         return facts
 
     def close(self) -> None:
-        """Free everything."""
+        """Free everything; what is asked afterwards raises EngineError."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.stop_building()
         if self._successor is not None:
             self._successor.close()
@@ -186,9 +196,10 @@ class FocusModel:
     def _fall_back(self, error: EngineError) -> None:
         """Serve with ONNX Runtime on the CPU from now on.
 
-        Raises `error` where that just failed, EngineError where the files are others by now.
+        Raises `error` where that just failed or the model is closed, EngineError where the files
+        are others by now.
         """
-        if self._is_reference:
+        if self._is_reference or self._is_closed:
             raise error
         check_unchanged(self.folder)
         broken = self._pair

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> ModelFolder:
         input_size=_size(manifest['input']),
         output_size=_size(manifest['output']),
         features=tuple(map(str, manifest['features'])),
-        canonical_focal_px=None if focal is None else float(focal),
+        canonical_focal_px=None if focal is None else _focal(focal),
         answers_depth=bool(manifest.get('answers_depth', False)),
         vocabulary=tuple(map(str, manifest['vocabulary'])),
         merges=_checked_file(path, files['merges'], MAX_MERGES_BYTES)
@@ -170,9 +171,18 @@ def _size(entry: dict[str, Any]) -> tuple[int, int]:
 
 
 def _bounded(what: str, value: Any, most: int) -> int:
-    if not 1 <= int(value) <= most:
+    if type(value) is not int:
+        raise ValueError(f'{what} is {value!r}, no whole number')
+    if not 1 <= value <= most:
         raise ValueError(f'{what} is {value}, not in 1 to {most}')
-    return int(value)
+    return value
+
+
+def _focal(value: Any) -> float:
+    focal_px = float(value)
+    if not (math.isfinite(focal_px) and focal_px > 0):
+        raise ValueError(f'canonical_focal_px is {focal_px:g}, no focal length')
+    return focal_px
 
 
 def _checked_graph(folder: Path, entry: dict[str, Any]) -> Path:

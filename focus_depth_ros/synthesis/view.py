@@ -50,9 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or arguments.folder
     out.mkdir(parents=True, exist_ok=True)
     themes = by_theme(shards, arguments.frames)
+    if not themes:
+        raise ValueError(f'the shards in {arguments.folder} hold no frame; render them again')
     for theme, samples in themes.items():
         path = out / f'sheet-{theme}.png'
-        cv2.imwrite(str(path), contact_sheet(samples)[:, :, ::-1])
+        if not cv2.imwrite(str(path), contact_sheet(samples)[:, :, ::-1]):
+            raise OSError(f'{path} cannot be written')
         print(f'{path}: {len(samples)} frames')
     if find_spec('rerun') is None:
         print("no recording: rerun is not installed (pip install '.[view]')")
@@ -60,7 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
     from focus_depth_ros.synthesis.rerun_recording import write_recording
 
     path = out / 'scenes.rrd'
-    write_recording(path, chain.from_iterable(themes.values()), BOUNDARY_COLOURS)
+    try:
+        write_recording(path, chain.from_iterable(themes.values()), BOUNDARY_COLOURS)
+    except RuntimeError as error:  # rerun's, of a file that it cannot make
+        raise OSError(f'{path} cannot be written ({error})') from error
     print(f'{path}: open it with `rerun {path}`')
     return 0
 

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     name, path = arguments.dataset
     folder = _read(arguments.model)
     frames = islice(open_dataset(name, Path(path)), arguments.frames)
-    for file in quantise(arguments.model, asked_about(frames, folder), Path(path).name):
+    for file in quantise(arguments.model, asked_about(frames, folder), Path(path).resolve().name):
         print(f'{file}: {file.stat().st_size / 1e6:.1f} MB')
     return 0
 
@@ -104,7 +104,7 @@ def quantise(model: Path, asked: Iterable[Asked], source: str) -> list[Path]:
         raise ValueError('no picture to calibrate on')
     manifest = json.loads((model / 'model.json').read_text(encoding='utf-8'))
     files = []
-    with TemporaryDirectory(dir=model) as scratch:  # the folder stays sound until both are there
+    with TemporaryDirectory(dir=model) as scratch:  # the folder stays sound until all is there
         for part, inputs in (
             ('encoder', ({'image': picture[None]} for picture, *_ in questions)),
             ('focus', _focus_inputs(folder, questions)),
@@ -114,10 +114,10 @@ def quantise(model: Path, asked: Iterable[Asked], source: str) -> list[Path]:
             calibrated_on = {'calibrated_on': f'{len(questions)} pictures of {source}'}
             manifest['files'][QUANTISED[part]] = file_entry(file) | calibrated_on
             files.append(model / file.name)
-        for file in files:
+        text = json.dumps(manifest, indent=1) + '\n'
+        (Path(scratch) / 'model.json').write_text(text, encoding='utf-8')
+        for file in (*files, model / 'model.json'):
             os.replace(Path(scratch) / file.name, file)
-    text = json.dumps(manifest, indent=1) + '\n'
-    (model / 'model.json').write_text(text, encoding='utf-8')
     return files
 
 
