@@ -18,6 +18,8 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
@@ -129,6 +131,7 @@ class Robot:
             name: self.node.create_client(kind, f'{node_name}/{name}')
             for name, kind in SERVICES.items()
         }
+        self._change: Any = None
         self.diagnostics: DiagnosticArray | None = None
         self._calibration: CameraInfo | None = None
 
@@ -265,6 +268,17 @@ class Robot:
         future = self._clients[service].call_async(SERVICES[service].Request(**fields))
         self.wait_for(future.done, f'an answer of {service}')
         return future.result()
+
+    def change_state(self, transition: int) -> bool:
+        """Ask the node for a lifecycle transition; whether it took place."""
+        if self._change is None:
+            self._change = self.node.create_client(ChangeState, f'{self._name}/change_state')
+            self.wait_for(self._change.service_is_ready, 'change_state')
+            self.spin(0.5)  # on a busy machine an answer may go out before its reader is known
+        request = ChangeState.Request(transition=Transition(id=transition))
+        future = self._change.call_async(request)
+        self.wait_for(future.done, 'a transition')
+        return bool(future.result().success)
 
     def problem(self, kind: str, count: int = 1) -> int:
         """Wait until /diagnostics has counted this kind of problem so often; the count."""

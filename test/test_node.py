@@ -293,18 +293,10 @@ def test_outputs_are_reliable_and_inputs_take_sensor_data(robot: Robot) -> None:
 
 def test_lifecycle_and_parameters(robot: Robot) -> None:
     from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
     from rcl_interfaces.msg import Parameter, ParameterValue
     from rcl_interfaces.srv import SetParameters
 
-    change = robot.node.create_client(ChangeState, '/focus_depth/change_state')
     set_parameters = robot.node.create_client(SetParameters, '/focus_depth/set_parameters')
-
-    def transition(number: int) -> bool:
-        robot.wait_for(change.service_is_ready, 'change_state')
-        future = change.call_async(ChangeState.Request(transition=Transition(id=number)))
-        robot.wait_for(future.done, 'a transition')
-        return bool(future.result().success)
 
     def refusal(name: str, value: ParameterValue) -> str:
         robot.wait_for(set_parameters.service_is_ready, 'set_parameters')
@@ -338,17 +330,17 @@ def test_lifecycle_and_parameters(robot: Robot) -> None:
     robot.texts.publish(String(data='red mug'))
     robot.wait_for(lambda: robot.answer(output='targets').targets, 'the target')
 
-    assert not transition(Transition.TRANSITION_CONFIGURE), 'the node is active'
+    assert not robot.change_state(Transition.TRANSITION_CONFIGURE), 'the node is active'
     assert robot.answer(output='targets').targets, 'the node still is'
-    assert transition(Transition.TRANSITION_DEACTIVATE)
+    assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
     reply = robot.call('set_text_target', text='red mug')
     assert reply.success and 'inactive' in reply.message
-    assert transition(Transition.TRANSITION_CLEANUP)
+    assert robot.change_state(Transition.TRANSITION_CLEANUP)
     reply = robot.call('set_text_target', text='red mug')
     assert not reply.success and 'unconfigured' in reply.message
     assert not robot.call('clear_targets').success
-    assert transition(Transition.TRANSITION_CONFIGURE)
-    assert transition(Transition.TRANSITION_ACTIVATE)
+    assert robot.change_state(Transition.TRANSITION_CONFIGURE)
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
     robot.connect()
     robot.send_camera_info()
     robot.answer()

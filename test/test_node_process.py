@@ -20,6 +20,7 @@ pytest.importorskip('rclpy')
 pytest.importorskip('focus_depth_ros.msg')
 
 import rclpy
+from lifecycle_msgs.msg import Transition
 from node_harness import NodeProcess, Robot, picture
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
@@ -115,22 +116,14 @@ def test_a_bad_model_is_a_message_and_not_a_crash(
 def test_a_missing_model_folder_is_named_and_mended_without_restart(
     ros: None, tiny_model: Path, tmp_path: Path
 ) -> None:
-    from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
-
     folder = tmp_path / 'later'
     node = NodeProcess('-p', f'model:={folder}')
     robot = Robot()
     try:
         node.wait_for_output(f'{folder} does not exist')
         shutil.copytree(tiny_model, folder)
-        change = robot.node.create_client(ChangeState, '/focus_depth/change_state')
-        robot.wait_for(change.service_is_ready, 'change_state')
-        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-            request = ChangeState.Request(transition=Transition(id=transition))
-            future = change.call_async(request)
-            robot.wait_for(future.done, 'a transition')
-            assert future.result().success
+        assert robot.change_state(Transition.TRANSITION_CONFIGURE)
+        assert robot.change_state(Transition.TRANSITION_ACTIVATE)
         robot.connect()
         robot.send_camera_info()
         robot.answer()
@@ -171,9 +164,6 @@ def test_the_player_ends_cleanly(ros: None) -> None:
 def test_a_transition_that_fails_is_said_and_leaves_nothing_behind(
     ros: None, tiny_model: Path
 ) -> None:
-    from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
-
     node = NodeProcess(
         '-p', f'model:={tiny_model}', '-p', 'qos_overrides./image.subscription.reliability:=foo'
     )
@@ -183,12 +173,7 @@ def test_a_transition_that_fails_is_said_and_leaves_nothing_behind(
         assert robot.fact('state') == 'inactive'
         assert robot.diagnostics is not None
         assert 'cannot activate' in robot.diagnostics.status[0].message
-        change = robot.node.create_client(ChangeState, '/focus_depth/change_state')
-        robot.wait_for(change.service_is_ready, 'change_state')
-        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CLEANUP))
-        future = change.call_async(request)
-        robot.wait_for(future.done, 'a transition')
-        assert future.result().success
+        assert robot.change_state(Transition.TRANSITION_CLEANUP)
         robot.wait_for(  # the graph's news takes a moment
             lambda: robot.node.count_publishers('/focus_depth/depth/image') == 0,
             'the outputs to be gone',
