@@ -300,10 +300,11 @@ class TestChoice:
         model.close()
 
     def test_a_precision_that_the_cpu_has_not_is_not_taken_for_int8(self) -> None:
-        model = FocusModel(BUILT_IN, 'onnxruntime', precision='fp16')
-        assert model.precision == 'fp32'
-        assert model.choice.startswith('onnxruntime: it computes in no fp16; ')
-        model.close()
+        for backend in ('onnxruntime', 'auto'):
+            model = FocusModel(BUILT_IN, backend, precision='fp16')
+            assert model.precision == 'fp32'
+            assert 'onnxruntime: it computes in no fp16; ' in model.choice
+            model.close()
 
 
 class TestBuilding:

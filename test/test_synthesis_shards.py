@@ -390,3 +390,17 @@ def test_bad_arguments_say_why(tmp_path):
             parsed('--scenes', '1', '--out', str(tmp_path), '--width', width)
     with pytest.raises(ValueError, match='no shards'):
         view.run(argparse.Namespace(folder=tmp_path, out=None, frames=3))
+
+
+def test_view_tells_of_nothing_that_it_has_not_written(tmp_path, sample, capsys):
+    shard, out = tmp_path / 'train-000000.tar', tmp_path / 'out'
+    with tarfile.open(shard, 'w'):
+        pass
+    with pytest.raises(ValueError, match='hold no frame'):
+        view.run(argparse.Namespace(folder=tmp_path, out=out, frames=3))
+    with tarfile.open(shard, 'w') as tar:
+        write_sample(tar, 'a', sample)
+    (out / f'sheet-{sample.theme}.png').mkdir(parents=True)
+    with pytest.raises(OSError, match='cannot be written'):
+        view.run(argparse.Namespace(folder=tmp_path, out=out, frames=3))
+    assert 'frames' not in capsys.readouterr().out
