@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import (
@@ -151,6 +152,21 @@ def picture_width(text: str) -> int:
     return int(text)
 
 
+def data_set(arguments: argparse.Namespace) -> Job:
+    """All scenes that were asked for, as one job, here and for whatever else draws them."""
+    return Job(
+        folder=arguments.out,
+        split=arguments.split,
+        seed=arguments.seed,
+        number=0,
+        first_scene=0,
+        last_scene=arguments.scenes,
+        themes=tuple(arguments.theme),
+        photographs=arguments.photographs,
+        width=arguments.width,
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Render what is missing. Returns 0 when all shards are there."""
     if arguments.scenes < 1 or arguments.workers < 1 or arguments.seed < 0:
@@ -161,19 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f'{len(process_photographs(arguments.photographs))} photographs for prints')
     arguments.out.mkdir(parents=True, exist_ok=True)
     remove_abandoned(arguments.out)
-    whole = Job(
-        folder=arguments.out,
-        split=arguments.split,
-        seed=arguments.seed,
-        number=0,
-        first_scene=0,
-        last_scene=arguments.scenes,
-        meshes=arguments.meshes,
-        extras=arguments.extras,
-        themes=tuple(arguments.theme),
-        photographs=arguments.photographs,
-        width=arguments.width,
-    )
+    whole = replace(data_set(arguments), meshes=arguments.meshes, extras=arguments.extras)
     jobs = plan(whole)
     left = missing(jobs)
     frames = sum(job.frames for job in jobs)

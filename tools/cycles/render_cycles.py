@@ -35,6 +35,7 @@ from focus_depth_ros.synthesis.render import (
     add_photographs_argument,
     add_theme_argument,
     add_width_argument,
+    data_set,
 )
 from focus_depth_ros.synthesis.renderer import Part, Renderer
 from focus_depth_ros.synthesis.shards import (
@@ -152,18 +153,7 @@ def main() -> int:
         parser.error('--scenes, --workers and --samples must be at least 1, --seed at least 0')
     arguments.out.mkdir(parents=True, exist_ok=True)
     remove_abandoned(arguments.out)
-    whole = Job(
-        folder=arguments.out,
-        split=arguments.split,
-        seed=arguments.seed,
-        number=0,
-        first_scene=0,
-        last_scene=arguments.scenes,
-        themes=tuple(arguments.theme),
-        photographs=arguments.photographs,
-        width=arguments.width,
-    )
-    jobs = plan(whole, SCENES_PER_SHARD)
+    jobs = plan(data_set(arguments), SCENES_PER_SHARD)
     draw = partial(_draw, arguments.blender_python, arguments.samples)
     start = time.perf_counter()
     done = 0
