@@ -109,6 +109,7 @@ class TestPrompts:
             ('the mug on a table', 'the mug', 'on'),
             ('the mug on the left', 'the mug on the left', ''),
             ('picture of a mug', 'a mug', ''),
+            ('picture of a mug left of the zebra', 'a mug', 'left of'),
             ('red mug left of the red zebra', 'red mug left of the red', ''),
             ('zebra in the fridge', None, ''),
             ('zebra left of the mug', None, ''),

@@ -197,10 +197,10 @@ def _with_anchor(
 
     "mug left of the zebra" asks for the mug; "picture of a mug" for the mug too.
     """
-    known = [reading for _, reading in readings if reading]
-    spoken = [word for word in known if word not in ARTICLES]
+    spoken = [form for _, form in readings if form and form not in ARTICLES]
     if spoken[:1] == ['of']:
-        known = known[known.index('of') + 1 :]
+        readings = readings[[form for _, form in readings].index('of') + 1 :]
+    known = [form for _, form in readings if form]
     start = next((at for at, (_, form) in enumerate(readings) if form in BEFORE_A_THING), None)
     if start is None:
         return tuple(known), ()
