@@ -46,7 +46,7 @@ class Fixture:
     casts_shadow: bool = False
 
 
-def _tone(
+def muted_tone(
     rng: np.random.Generator,
     value: tuple[float, float],
     saturation: tuple[float, float],
@@ -62,7 +62,7 @@ def _tone(
 
 def pale_top(rng: np.random.Generator) -> Texture:
     """Office desks: maple, beech, white and grey laminate."""
-    tone = _tone(rng, (0.72, 1.0), (0.02, 0.38), 0.85)
+    tone = muted_tone(rng, (0.72, 1.0), (0.02, 0.38), 0.85)
     if rng.random() < 0.6:
         return materials.wood(tone, rng)
     return materials.speckled(tone, rng)
@@ -73,17 +73,17 @@ def table_top(rng: np.random.Generator) -> Texture:
     choice = rng.random()
     if choice < 0.4:
         return materials.wood(
-            _tone(rng, (0.2, 0.8), (0.25, 0.7), 0.9), rng, planks=int(rng.choice([1, 1, 3, 5]))
+            muted_tone(rng, (0.2, 0.8), (0.25, 0.7), 0.9), rng, planks=int(rng.choice([1, 1, 3, 5]))
         )
     if choice < 0.75:
         return materials.cloth(named_colour(str(rng.choice(materials.COLOUR_NAMES)), rng), rng)
-    return materials.speckled(_tone(rng, (0.1, 0.9), (0.0, 0.4)), rng)
+    return materials.speckled(muted_tone(rng, (0.1, 0.9), (0.0, 0.4)), rng)
 
 
 def floor_texture(rng: np.random.Generator) -> Texture:
     """Parquet, tiles, carpet, concrete."""
     choice = rng.random()
-    tone = _tone(rng, (0.2, 0.85), (0.05, 0.5), 0.85)
+    tone = muted_tone(rng, (0.2, 0.85), (0.05, 0.5), 0.85)
     if choice < 0.4:
         return materials.wood(tone, rng, planks=int(rng.integers(4, 9)))
     if choice < 0.65:
@@ -124,7 +124,7 @@ def table(rng: np.random.Generator, top: Texture, low_m: Array, high_m: Array) -
     x, y = (low_m + high_m) / 2
     body = box(np.array([wide, deep, thick - 0.001])).moved(float(x), float(y), -thick)
     look = Look(rng.uniform(0, 0.35), rng.uniform(0.1, 0.9))
-    edge = materials.plain(_tone(rng, (0.2, 0.8), (0.0, 0.5)), rng, 512)
+    edge = materials.plain(muted_tone(rng, (0.2, 0.8), (0.0, 0.5)), rng, 512)
     return [Fixture(top_mesh, top, look), Fixture(body, edge, casts_shadow=True)]
 
 
@@ -156,7 +156,7 @@ def room(
         10,
         10,
     )
-    tone = _tone(texture_rng, (0.7, 1.0), (0.0, 0.15))
+    tone = muted_tone(texture_rng, (0.7, 1.0), (0.0, 0.15))
     wall_texture = _sized(materials.wall(tone, texture_rng))
     up = np.array([0, 0, high])
     walls = merge(
@@ -175,14 +175,14 @@ def room(
             continue
         shape = box(size, (repeated(1, 1),) * 6).transformed(rotation('z', rng.uniform(0, 6.3)))
         if rng.random() < 0.3:
-            shape = _chair(rng)
+            shape = chair(rng)
         furniture.append(shape.moved(x, y, floor_m))
     if furniture:
         fixtures.append(Fixture(merge(*furniture), _furniture_texture(texture_rng)))
     return fixtures
 
 
-def _chair(rng: np.random.Generator) -> Mesh:
+def chair(rng: np.random.Generator) -> Mesh:
     """An office chair on a star foot, standing on z = 0."""
     seat, wide = rng.uniform(0.42, 0.55), rng.uniform(0.4, 0.5)
     parts = [
@@ -221,7 +221,7 @@ def papers(
 
 
 def _furniture_texture(rng: np.random.Generator) -> Texture:
-    tone = _tone(rng, (0.05, 0.8), (0.0, 0.4))
+    tone = muted_tone(rng, (0.05, 0.8), (0.0, 0.4))
     return _sized(materials.wall(tone, rng))
 
 
@@ -252,7 +252,8 @@ def shelf(split: Split, rng: np.random.Generator) -> tuple[list[Fixture], Surfac
         )
         fixtures.append(
             Fixture(
-                back, _sized(materials.wall(_tone(texture_rng, (0.2, 0.95), (0, 0.4)), texture_rng))
+                back,
+                _sized(materials.wall(muted_tone(texture_rng, (0.2, 0.95), (0, 0.4)), texture_rng)),
             )
         )
     margin = np.array([wide / 2 - 0.01, deep / 2 - 0.01])

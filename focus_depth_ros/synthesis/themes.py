@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from focus_depth_ros.synthesis import surroundings
+from focus_depth_ros.synthesis import open_room, surroundings
 from focus_depth_ros.synthesis.cameras import Camera, orbit_camera
 from focus_depth_ros.synthesis.lighting import Lighting, random_lighting
 from focus_depth_ros.synthesis.meshes import Array, rotation
@@ -354,9 +354,28 @@ def shiny(stock: Stock, rng: np.random.Generator) -> Scene:
     return Scene('shiny', fixtures, surface)
 
 
+def room(stock: Stock, rng: np.random.Generator) -> Scene:
+    """A table on legs in a large room: the floor and far furniture past its edges."""
+    height = rng.uniform(0.35, 0.8)
+    look = surroundings.texture_generator(stock.split, rng)
+    free = open_room.free_table(rng, height)
+    turn = rng.uniform(0, 2 * np.pi)
+    radius = float(np.linalg.norm(free.half_m))
+    fixtures = open_room.table_fixtures(look, free)
+    fixtures += open_room.open_room(look, stock.photographs, radius, height, turn)
+    surface = Surface(-free.half_m, free.half_m)
+    weights = _HOUSEHOLD if rng.random() < 0.6 else _EVERYTHING
+    _arrange(stock, rng, surface, weights, int(rng.integers(3, 14)), rng.uniform(0.1, 0.3), 0.25)
+    facing = np.degrees(turn) - 90
+    azimuth = (facing - 65, facing + 65)
+    return Scene('room', fixtures, surface, (0.5, 1.5), (14, 64), azimuth, (0.05, 0.6))
+
+
 @dataclass(frozen=True)
 class Theme:
-    """share: of all scenes; settled: which part of them is left to gravity.
+    """share: of all scenes, zero for what is drawn where it is named only.
+
+    settled: which part of them is left to gravity.
 
     tumbling: how many things start tilted there.
     """
@@ -377,7 +396,10 @@ THEMES: dict[str, Theme] = {
     'shelf': Theme(shelves, 0.04, 0.4, 0.25),
     'floor': Theme(floor, 0.04, 0.4, 0.6),
     'shiny': Theme(shiny, 0.03, 0.3, 0.4),
+    'room': Theme(room, 0.0, 0.3, 0.3),
 }
+DRAWN = tuple(name for name, theme in THEMES.items() if theme.share)
+"""Themes that scenes have where none is named."""
 
 
 def build_scene(stock: Stock, rng: np.random.Generator, theme: str | None = None) -> Scene:

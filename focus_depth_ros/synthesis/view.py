@@ -23,7 +23,7 @@ from focus_depth_ros.synthesis.sample import (
     Sample,
     read_shard,
 )
-from focus_depth_ros.synthesis.themes import THEMES
+from focus_depth_ros.synthesis.themes import DRAWN
 
 BOUNDARY_COLOURS = {
     BOUNDARY_OCCLUSION: (255, 40, 40),
@@ -82,7 +82,7 @@ def by_theme(shards: Iterable[Path], most: int) -> dict[str, list[Sample]]:
         row = found.setdefault(sample.theme, [])
         if len(row) < most:
             row.append(sample)
-        if len(found) == len(THEMES) and min(map(len, found.values())) == most:
+        if all(len(found.get(name, ())) == most for name in DRAWN):
             break
     return found
 
