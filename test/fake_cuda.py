@@ -291,7 +291,8 @@ def _driver_of(gpu: FakeGpu) -> dict[str, Any]:
         def __int__(self):
             return self.address
 
-        def __del__(self):
+        def free(self):
+            ask_for_context()
             del gpu.blocks[self.address]
 
     def mem_alloc(size):
@@ -300,6 +301,13 @@ def _driver_of(gpu: FakeGpu) -> dict[str, Any]:
         if address is None:
             raise DriverError('out of memory')
         return Allocation(address)
+
+    def pagelocked_empty(shape, dtype):
+        ask_for_context()
+        allocation = Allocation(gpu.allocate(shape))
+        raw = (ctypes.c_uint8 * shape).from_address(allocation.address)
+        allocation.__array_interface__ = np.ctypeslib.as_array(raw).__array_interface__
+        return np.asarray(allocation)
 
     def memcpy_htod_async(dest, src, stream):
         ask_for_context()
@@ -318,7 +326,7 @@ def _driver_of(gpu: FakeGpu) -> dict[str, Any]:
         'event_flags': SimpleNamespace(DISABLE_TIMING=2),
         'device_attribute': SimpleNamespace(MULTIPROCESSOR_COUNT='multiprocessors'),
         'mem_alloc': mem_alloc,
-        'pagelocked_empty': lambda shape, dtype: np.empty(shape, dtype),
+        'pagelocked_empty': pagelocked_empty,
         'memcpy_htod_async': memcpy_htod_async,
         'memcpy_dtoh_async': memcpy_dtoh_async,
     }

@@ -63,6 +63,7 @@ class Knobs:
         self.logger: Any = None
         self.build_error = ''
         self.load_error = ''
+        self.cuda_error = ''
         self.scratch = 1000
         self.gain = 1.0
 
@@ -160,6 +161,9 @@ def _behaviours(trt: Any, gpu: FakeGpu) -> dict[str, type]:
         """The real one takes the first it is given, calls that for ever and warns of others."""
         trt.fake.logger = trt.fake.logger or logger
         assert logger is trt.fake.logger, 'one logger a process'
+        if trt.fake.cuda_error:
+            logger.log(trt.ILogger.ERROR, trt.fake.cuda_error)
+            raise TypeError('pybind11::init(): factory function returned nullptr')
         return logger
 
     class Builder:

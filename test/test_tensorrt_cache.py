@@ -125,6 +125,8 @@ def test_engines_of_older_versions_of_this_package(cache: EngineCache) -> None:
         {'notes': {'self_check': None}},
         {'recipe': recipe | {'calibration': None}},
         {'recipe': recipe | {'settings': []}},
+        {'machine': values['machine'] | {'tensorrt': '9' * 6000}},
+        {'build_s': 'long'},
     ):
         manifest.write_text(json.dumps(values | part))
         assert 'unreadable manifest' in cache.find('a' * 64, 'fp16', ORIN)[1], part

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,6 +19,7 @@ from focus_depth_ros.cli import main
 from focus_depth_ros.inference import compile as compile_command
 from focus_depth_ros.inference.engine_cache import read_manifest
 from focus_depth_ros.inference.model_folder import BUILT_IN
+from focus_depth_ros.inference.tensorrt_backend import TensorRTBackend
 
 RECORDING = BUILT_IN.parent.parent / 'demo' / 'recording'
 
@@ -93,6 +95,11 @@ def test_without_tensorrt(
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     assert main(['compile', str(tiny_model)]) == 1
     assert 'JetPack' in capsys.readouterr().err
+
+
+def test_an_empty_folder_of_its_name_is_not_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'tensorrt', ModuleType('tensorrt'))  # as Python imports one
+    assert 'TensorRT is not there' in TensorRTBackend().missing()
 
 
 def test_a_folder_without_a_model(

@@ -302,6 +302,19 @@ def test_timings_are_kept_and_damaged_ones_replaced(rig: Rig, tiny_model: Path) 
     assert timings.read_bytes() == b'measured '
 
 
+def test_cuda_that_cannot_be_set_up_is_told(rig: Rig, tiny_model: Path) -> None:
+    """The bindings answer with a TypeError that says nothing (NVIDIA/TensorRT issue 2913)."""
+    engine = rig.build(tiny_model / 'encoder.onnx', precision='fp32')
+    rig.trt.fake.cuda_error = 'CUDA initialization failure with error: 35'
+    for attempt in (
+        lambda: TensorRTEngine(engine),
+        lambda: rig.build(tiny_model / 'encoder.onnx', precision='fp16'),
+    ):
+        with pytest.raises(EngineError, match=r'could not set up CUDA: .* error: 35'):
+            attempt()
+    assert engine.exists()
+
+
 @pytest.mark.parametrize('damage', ['truncated', 'altered', 'no manifest', 'manifest altered'])
 def test_damaged_engines_are_refused_and_built_anew(
     rig: Rig, tiny_model: Path, caplog: pytest.LogCaptureFixture, damage: str

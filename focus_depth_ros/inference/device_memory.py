@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -241,6 +241,7 @@ class PycudaDevice:
             raise EngineError(str(error)) from error
         self.stream = int(self._stream.handle)
         self._memory: list[Any] = []
+        self._pinned: list[NDArray[np.uint8]] = []
 
     def active(self) -> AbstractContextManager[Any]:
         """See Device."""
@@ -255,6 +256,7 @@ class PycudaDevice:
     def pinned(self, size: int) -> NDArray[np.uint8]:
         """See Device."""
         host: NDArray[np.uint8] = self._call(self._driver.pagelocked_empty, size, np.uint8)
+        self._pinned.append(host)
         return host
 
     def upload(self, address: int, host: NDArray[Any]) -> None:
@@ -283,9 +285,17 @@ class PycudaDevice:
         self._call(self._stream.wait_for_event, mark)
 
     def close(self) -> None:
-        """See Device; what nobody holds any more frees itself."""
+        """See Device.
+
+        pycuda loses what is let go outside the context by another thread than the one that made it.
+        """
         with self.active():
+            for held in (*self._memory, *(host.base for host in self._pinned)):
+                with suppress(self._driver.Error):
+                    held.free()
             self._memory.clear()
+            self._pinned.clear()
+            self._stream = self._mark = None
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -94,6 +94,10 @@ class Manifest:
             raise TypeError('each note has to be an object')
         if not isinstance(recipe['calibration'], str):
             raise TypeError('the calibration has to be a text')
+        if not isinstance(values['build_s'], int | float):
+            raise TypeError('build_s has to be a number')
+        for version in (machine['tensorrt'], machine['compute_capability']):
+            version_numbers(str(version))
         settings = BuildSettings(**recipe['settings'])
         parts = {
             'recipe': Recipe(**recipe | {'settings': settings}),
@@ -122,4 +126,4 @@ class Manifest:
 
 def version_numbers(text: str) -> tuple[int, ...]:
     """'10.16.1' as numbers that can be compared."""
-    return tuple(int(part) for part in text.split('.') if part.isdigit())
+    return tuple(int(part) for part in text.split('.') if part.isdecimal())

@@ -97,10 +97,12 @@ def choose(folder: ModelFolder, wanted: str, precision: str, threads: int) -> Ch
             except EngineError as error:
                 state = Preparation.REFUSED
                 passed_over.append(f'{attempt}: {error}')
-            if state is Preparation.ABSENT:
-                unbuilt = True
+            if state is not Preparation.ABSENT:
+                failed = True
+                continue
+            unbuilt = True
+            if wanted != 'auto':  # it is about to be built
                 break
-            failed = True
     reference = reference_pair(folder, threads)
     return Choice(reference, None, tuple(passed_over), failed, unbuilt)
 

@@ -51,14 +51,15 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
     def preparation(self, graph: Path, options: LoadOptions) -> Preparation:
         """Ready where the provider's cache holds an engine for this graph and precision.
 
-        Raises EngineError for what may be another user's: the provider runs whatever lies there.
+        Raises EngineError for a folder that others may write to: the provider runs whatever lies
+        there. Its files are as open as the umask lets them be; nobody reaches them past the folder.
         """
         folder = _cache_folder(graph, options)
-        engines = list(folder.glob('*.engine')) if (folder / COMPLETE).exists() else []
-        for path in (folder, *engines) if engines else ():
-            if objection := foreign(path):
-                raise EngineError(f'{path}: {objection}')
-        return Preparation.READY if engines else Preparation.ABSENT
+        if not (folder / COMPLETE).exists() or not any(folder.glob('*.engine')):
+            return Preparation.ABSENT
+        if objection := foreign(folder):
+            raise EngineError(f'{folder}: {objection}')
+        return Preparation.READY
 
     def prepare(
         self, graph: Path, options: LoadOptions, progress: Progress, cancelled: threading.Event

@@ -15,7 +15,12 @@ from focus_depth_ros.inference.engine_cache import EngineCache, read_own, write_
 from focus_depth_ros.inference.engine_manifest import BuildSettings, Recipe
 from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.quantised_graph import Inputs, quantised
-from focus_depth_ros.inference.tensorrt_library import load_tensorrt, logger_of, this_machine
+from focus_depth_ros.inference.tensorrt_library import (
+    created,
+    load_tensorrt,
+    logger_of,
+    this_machine,
+)
 from focus_depth_ros.inference.typed_graph import clean_graph, half_precision, serialised
 
 LOG = logging.getLogger(__name__)
@@ -126,7 +131,7 @@ class _Build:
         trt = load_tensorrt()
         logger = logger_of(trt)
         logger.errors.clear()
-        builder = trt.Builder(logger)
+        builder = created(trt.Builder, logger)
         flag = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
         network = builder.create_network(1 << int(flag))
         parser = trt.OnnxParser(network, logger)
@@ -173,8 +178,8 @@ class _Build:
                 one, most = (1, *shape[1:]), (self._settings.targets, *shape[1:])
                 profile.set_shape(tensor.name, one, one, most)
                 is_open = True
-        if is_open:
-            config.add_optimization_profile(profile)
+        if is_open and config.add_optimization_profile(profile) < 0:
+            raise EngineError(f'{self._what}: TensorRT refuses its range of targets')
 
 
 def _attach_timings(config: Any, timings: bytes) -> Any:

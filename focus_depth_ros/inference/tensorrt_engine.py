@@ -22,7 +22,7 @@ from focus_depth_ros.inference.device_memory import DeviceArray, open_device
 from focus_depth_ros.inference.engine import Buffer, EngineError
 from focus_depth_ros.inference.engine_cache import discard, read_engine
 from focus_depth_ros.inference.engine_manifest import Machine
-from focus_depth_ros.inference.tensorrt_library import load_tensorrt, logger_of
+from focus_depth_ros.inference.tensorrt_library import created, load_tensorrt, logger_of
 
 LOG = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class TensorRTEngine:
         self._trt = trt
         logger = logger_of(trt)
         logger.errors.clear()
-        self._runtime = trt.Runtime(logger)
+        self._runtime = created(trt.Runtime, logger)
         self._runtime.engine_host_code_allowed = has_host_code
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
@@ -218,11 +218,11 @@ class TensorRTEngine:
         shapes = {name: tuple(context.get_tensor_shape(name)) for name in self.output_names}
         uploads, downloads = [], []
         for name in self._shapes:
-            context.set_tensor_address(name, addresses[name])
+            self._point(context, name, addresses[name])
             if addresses[name] == self._buffers[name].address:
                 uploads.append((addresses[name], self._pinned(name, self._shape(name, rows))))
         for name, shape in shapes.items():
-            context.set_tensor_address(name, self._buffers[name].address)
+            self._point(context, name, self._buffers[name].address)
             if not self._keeps_outputs:
                 downloads.append((self._pinned(name, shape), self._buffers[name].address))
 
@@ -242,6 +242,10 @@ class TensorRTEngine:
             LOG.warning('%s: runs without a CUDA graph (%s)', self.name, error)
             launch = work
         return _Run(context, shapes, launch)
+
+    def _point(self, context: Any, name: str, address: int) -> None:
+        if not context.set_tensor_address(name, address):
+            raise EngineError(f'{self.name}: {name} cannot lie where it was put')
 
     def close(self) -> None:
         """Free everything on the GPU."""

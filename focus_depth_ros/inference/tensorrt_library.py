@@ -27,16 +27,17 @@ def load_tensorrt() -> Any:
     """The module `tensorrt`. Raises EngineError when it is absent, broken or too old."""
     try:
         trt = importlib.import_module('tensorrt')
-    except (ImportError, OSError) as error:  # the second where its libraries are half there
+        version = str(trt.__version__)
+    # OSError where its libraries are half there, AttributeError where a folder has its name
+    except (ImportError, OSError, AttributeError) as error:
         raise EngineError(
             f'TensorRT is not there ({error}); on a Jetson it comes with JetPack '
             '(python3-libnvinfer), elsewhere: pip install tensorrt-cu12 or tensorrt-cu13, by the '
             'driver; see docs/tensorrt.md'
         ) from error
-    if version_numbers(trt.__version__) < OLDEST:
+    if version_numbers(version) < OLDEST:
         raise EngineError(
-            f'TensorRT {trt.__version__} is too old: 10.3 or later is needed '
-            '(JetPack 6.1 on a Jetson)'
+            f'TensorRT {version} is too old: 10.3 or later is needed (JetPack 6.1 on a Jetson)'
         )
     return trt
 
@@ -73,3 +74,15 @@ def logger_of(trt: Any) -> Any:
                 LOG.debug('TensorRT: %s', msg)
 
     return Logger()
+
+
+def created(kind: Any, logger: Any) -> Any:
+    """A builder or runtime of TensorRT.
+
+    Raises EngineError where CUDA cannot be set up: the bindings answer that with a TypeError.
+    """
+    try:
+        return kind(logger)
+    except TypeError as error:
+        faults = '; '.join(logger.errors) or 'is the driver new enough for this TensorRT?'
+        raise EngineError(f'TensorRT could not set up CUDA: {faults}') from error
