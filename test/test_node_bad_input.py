@@ -339,7 +339,7 @@ def test_compressed_pictures(ros: None, tiny_model: Path) -> None:
     )
     robot = Robot('/jpeg/focus_depth', '/jpeg')
     try:
-        node.wait_for_output('active; pictures')
+        node.wait_for_output('active; pictures from /jpeg/image/compressed\n')
         robot.connect(robot.compressed)
         reply = robot.call(
             'set_box_target', box=RegionOfInterest(x_offset=5, y_offset=5, width=50, height=50)

@@ -43,7 +43,14 @@ from rosbags.interfaces import (
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointField, RegionOfInterest
+from sensor_msgs.msg import (
+    CameraInfo,
+    CompressedImage,
+    Image,
+    PointField,
+    Range,
+    RegionOfInterest,
+)
 from std_msgs.msg import Header, String
 from vision_msgs.msg import (
     BoundingBox2D,
@@ -58,6 +65,7 @@ from focus_depth_ros.evaluation.demo import faults
 from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
 from focus_depth_ros.evaluation.recording_score import score
 from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.node import transport
 from focus_depth_ros.node.bag_pictures import pictures_of
 from focus_depth_ros.node.bag_player import (
     BUNDLED_RECORDING,
@@ -105,6 +113,8 @@ DEFAULTS = Parameters(**{name: entry.default for name, entry in SPECIFICATIONS.i
         ('/diagnostics', False),
         ('/diagnostics_agg', False),
         ('/rosout', False),
+        ('/clock', False),
+        ('/parameter_events', False),
     ],
 )
 def test_a_recordings_own_answers_are_not_played(topic: str, played: bool) -> None:
@@ -361,7 +371,7 @@ def test_what_latched_in_a_recording_still_does(tmp_path: Path) -> None:
             writer.add_connection(
                 topic,
                 'std_msgs/msg/String',
-                typestore=typestore_for([]),
+                typestore=typestore_for(['std_msgs/msg/String']),
                 offered_qos_profiles=offered,
             )
     reader = open_bag(tmp_path / 'bag')
@@ -410,7 +420,8 @@ def test_a_recording_ends_while_there_is_room_to_end_it(
     given = partialmethod(Node.__init__, parameter_overrides=[output, topics])
     monkeypatch.setattr(Node, '__init__', given)
     recorder = Recorder()
-    _, write = recorder._awaited['/said/to/disk']
+    write = recorder._write_to('/said/to/disk', [])
+    del recorder._awaited['/said/to/disk']
     data = serialize_message(String(data='mug'))
     write(data)
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: SimpleNamespace(free=FREE_BYTES - 1))
@@ -455,6 +466,10 @@ def test_the_recorder_hears_reliable_best_effort_and_latched_publishers(
         assert {c.topic: c.msgcount for c in reader.connections} == dict.fromkeys(
             [*publishers, '/said/before'], 1
         )
+        offered = {c.topic: c.ext.offered_qos_profiles for c in reader.connections}
+    for topic, reliability in zip(publishers, (1, 2), strict=True):
+        assert [end.reliability for end in offered[topic]] == [QosReliability(reliability)]
+    assert [end.durability for end in offered['/said/before']] == [QosDurability.TRANSIENT_LOCAL]
 
 
 def test_types_of_this_package_are_known_to_the_recorder() -> None:
@@ -462,9 +477,27 @@ def test_types_of_this_package_are_known_to_the_recorder() -> None:
         ['focus_depth_ros/msg/FocusTargetArray', 'vision_msgs/msg/Detection2DArray']
     )
     assert 'focus_depth_ros/msg/FocusTarget' in store.fielddefs
+    assert 'std_msgs/msg/Header' in store.fielddefs
     assert message_class('std_msgs/msg/String') is String
     with pytest.raises(ValueError, match='not installed'):
         message_class('no_msgs/msg/Nothing')
+
+
+def test_messages_are_recorded_as_this_distribution_has_them() -> None:
+    """Range got a field after Humble, whose definitions rosbags knows."""
+    _, fields = typestore_for(['sensor_msgs/msg/Range']).fielddefs['sensor_msgs/msg/Range']
+    assert [name for name, _ in fields] == list(Range.get_fields_and_field_types())
+
+
+def test_a_users_choice_of_transports_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in transport.USERS_CHOICES:
+        monkeypatch.delenv(name, raising=False)
+    (profile,) = transport.large_message_profile()
+    assert profile == transport.profile_variable() and profile in transport.USERS_CHOICES
+    for name in transport.USERS_CHOICES:
+        monkeypatch.setenv(name, 'UDPv4')
+        assert transport.large_message_profile() == {}
+        monkeypatch.delenv(name)
 
 
 @pytest.mark.skipif(not BUNDLED_RECORDING.is_dir(), reason='no bundled recording in this checkout')

@@ -294,11 +294,14 @@ def test_an_override_of_one_topics_qos_leaves_the_others(ros: None, tiny_model: 
         '/detections': 'subscription.reliability:=best_effort',
         '/focus_depth/depth/image': 'publisher.reliability:=best_effort',
     }
+    misspelt = 'qos_overrides./imag.subscription.depth:=1'
     words = [f'model:={tiny_model}', *(f'qos_overrides.{t}.{o}' for t, o in overridden.items())]
+    words.append(misspelt)
     node = NodeProcess(*(word for item in words for word in ('-p', item)))
     robot = Robot()
     try:
         node.wait_for_output('active; pictures')
+        node.wait_for_output(f'no such parameter, left out: {misspelt.partition(":")[0]}\n')
         for topic, reliable in (
             ('/image', True),
             ('/camera_info', False),
@@ -324,6 +327,18 @@ def test_ros_arguments_that_cannot_be_used_are_one_line(ros: None) -> None:
     assert node.process.wait(timeout=20) == 2
     assert 'focus_depth: cannot start: ' in node.output and 'none.yaml' in node.output
     assert 'Traceback' not in node.output
+
+
+def test_pictures_that_come_by_another_transport_are_told_of(ros: None, tiny_model: Path) -> None:
+    camera = rclpy.create_node('camera')
+    camera.create_publisher(CompressedImage, '/cam/image/compressed', 1)
+    node = NodeProcess('-p', f'model:={tiny_model}', '-r', 'image:=/cam/image')
+    try:
+        node.wait_for_output('/cam/image/compressed has: image_transport is compressed? [no_pict')
+    finally:
+        assert node.stop()[0] == 0
+        camera.destroy_node()
+    assert node.output.count('no_picture') == 1
 
 
 def test_without_autostart_it_waits(ros: None, tiny_model: Path) -> None:

@@ -37,8 +37,8 @@ TRUTH = '/truth/'
 OWN_ANSWERS = '/focus_depth/'
 """In the names of a node's own topics; beside a node that plays now, its old answers confuse."""
 
-PAST_STATES = ('/diagnostics', '/rosout')
-"""How nodes were when the bag was recorded, which says nothing of those that run now."""
+PAST_STATES = ('/clock', '/diagnostics', '/parameter_events', '/rosout')
+"""What time it was and how nodes were at the recording, which those that run now must not hear."""
 
 IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
@@ -160,7 +160,11 @@ class BagPlayer(Node):
         deadline = time.monotonic() + SUBSCRIBER_WAIT_S
         while rclpy.ok() and not any(p.get_subscription_count() for p in pictures):
             if time.monotonic() > deadline:
-                self.get_logger().warning('nobody subscribes to the pictures; playing anyway')
+                names = ', '.join(p.topic_name for p in pictures)
+                self.get_logger().warning(
+                    f'nobody subscribes to the pictures ({names}); playing anyway. The node '
+                    'takes compressed ones with -p image_transport:=compressed'
+                )
                 return
             time.sleep(0.05)
 

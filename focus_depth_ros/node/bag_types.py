@@ -1,10 +1,11 @@
-"""Message definitions for bags: those of rosbags, and this environment's where it lacks them."""
+"""Message definitions for bags: this environment's, and those of rosbags where it has none."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
+from rosbags.interfaces.typing import Typesdict
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -14,22 +15,32 @@ from focus_depth_ros.node.transport import shared_file
 def typestore_for(types: list[str]) -> Typestore:
     """A rosbags typestore that knows `types` ("package/msg/Name") and all that they contain.
 
-    Raises FileNotFoundError for a type that neither rosbags nor this environment has.
+    A message may have other fields in another distribution, so what is installed here counts.
+    Raises FileNotFoundError for a type that neither this environment nor rosbags has.
     """
-    store = get_typestore(Stores.ROS2_HUMBLE)
-    missing = [name for name in types if name not in store.fielddefs]
-    found = {}
+    found: Typesdict = {}
+    missing = list(types)
     while missing:
         name = missing.pop()
-        package, kind, message = name.split('/')
-        text = shared_file(f'{kind}/{message}.msg', package).read_text(encoding='utf-8')
-        definitions = get_types_from_msg(text, name)
-        found.update(definitions)
-        for referenced in _referenced(definitions):
-            if referenced not in store.fielddefs and referenced not in found:
-                missing.append(referenced)
+        if name not in found:
+            definitions = _definitions(name)
+            found.update(definitions)
+            missing += _referenced(definitions)
+    store = get_typestore(Stores.EMPTY)
     store.register(found)
     return store
+
+
+def _definitions(name: str) -> Typesdict:
+    package, kind, message = name.split('/')
+    try:
+        text = shared_file(f'{kind}/{message}.msg', package).read_text(encoding='utf-8')
+    except FileNotFoundError:
+        known = get_typestore(Stores.ROS2_HUMBLE).fielddefs
+        if name not in known:
+            raise
+        return {name: known[name]}
+    return get_types_from_msg(text, name)
 
 
 def message_class(name: str) -> Any:

@@ -7,11 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from focus_depth_ros.core import Camera, Frame, InvalidInput
@@ -27,6 +29,8 @@ from focus_depth_ros.node.serialised_image import read_image
 REFERENCE_SLOP_NS = 100_000_000
 REFERENCES_KEPT = 10
 CALIBRATION_FOLLOWS_S = 0.1
+SILENCE_S = 3.0
+"""A camera that gives no picture for so long has stopped, or was never there."""
 
 
 @dataclass
@@ -100,13 +104,18 @@ class CameraInput:
         self._calibration: Calibration | None = None
         self._references: deque[Image] = deque(maxlen=REFERENCES_KEPT)
         self.counts = FrameCounts()
-        topic = node.resolve_topic_name('image')
-        self._subscriptions: list[object] = []
+        raw_topic = node.resolve_topic_name('image')
+        compressed_topic = raw_topic + '/compressed'
+        self._subscriptions: list[Subscription[Any]] = []
         try:
             if compressed:
-                self._subscribe(CompressedImage, topic + '/compressed', self._on_image)
+                self._subscribe(CompressedImage, compressed_topic, self._on_image)
             else:
-                self._subscribe(Image, topic, self._on_image, raw=True)
+                self._subscribe(Image, raw_topic, self._on_image, raw=True)
+            self.topic: str = self._subscriptions[0].topic_name
+            self._other_transport = (
+                ('raw', raw_topic) if compressed else ('compressed', compressed_topic)
+            )
             self._subscribe(CameraInfo, 'camera_info', self._on_camera_info)
             self._subscribe(Image, 'reference_depth', self._on_reference)
         except Exception:
@@ -145,6 +154,19 @@ class CameraInput:
 
     def _on_reference(self, message: Image) -> None:
         self._references.append(message)
+
+    def complain_of_silence(self) -> None:
+        """Say why no picture has come since they were first waited for, if that can be seen."""
+        if self.counts.received or time.monotonic() - self.counts.newest_s < SILENCE_S:
+            return
+        transport, other = self._other_transport
+        if self._node.count_publishers(self.topic):
+            reason = f'{self.topic} has a publisher, but nothing comes: do type and QoS fit?'
+        elif self._node.count_publishers(other):
+            reason = f'{self.topic} has no publisher, {other} has: image_transport is {transport}?'
+        else:
+            reason = f'{self.topic} has no publisher: is the camera on, is image remapped to it?'
+        self._complain(InvalidInput('no_picture', reason))
 
     def decode(self, message: bytes | CompressedImage) -> tuple[Frame, CameraInfo | None]:
         """The picture as a Frame, and its camera_info; without camera and info where none fits it.

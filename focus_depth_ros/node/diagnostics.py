@@ -7,10 +7,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.time import Time
 
-from focus_depth_ros.node.camera import FrameCounts
-
-SILENCE_S = 3.0
-"""A camera that gives no picture for so long has stopped."""
+from focus_depth_ros.node.camera import SILENCE_S, FrameCounts
 
 
 class Rates:

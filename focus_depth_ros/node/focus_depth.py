@@ -30,7 +30,7 @@ from focus_depth_ros.node.parameters import (
     check_choices,
     declare_parameters,
     read_parameters,
-    unknown_parameters,
+    warn_of_unknown_parameters,
 )
 from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
 from focus_depth_ros.node.worker import Worker, WorkerStuckError
@@ -56,8 +56,7 @@ class FocusDepth(LifecycleNode):
             self, self._complaints, parameters=lambda: self._options, state=lambda: self._state
         )
         declare_parameters(self)
-        if unknown := unknown_parameters(self):
-            self.get_logger().warning(f'no such parameter, left out: {", ".join(unknown)}')
+        warn_of_unknown_parameters(self, of_topics=False)
         self._options = read_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -123,7 +122,7 @@ class FocusDepth(LifecycleNode):
             super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
         self._state = 'active'
-        self.get_logger().info(f'active; pictures from {self.resolve_topic_name("image")}')
+        warn_of_unknown_parameters(self, of_topics=True)
         return TransitionCallbackReturn.SUCCESS
 
     def _start_working(self) -> None:
@@ -146,6 +145,7 @@ class FocusDepth(LifecycleNode):
         self._worker.start()
         self._commands.listen()
         pipeline.model.start_building()
+        self.get_logger().info(f'active; pictures from {camera.topic}')
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop working; the model stays loaded."""
@@ -255,6 +255,8 @@ class FocusDepth(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         facts = {'state': self._state, 'enabled': str(self._commands.enabled).lower()}
         facts.update(self._rates.since_last(self._counts))
+        if self._worker is not None:
+            self._worker.camera.complain_of_silence()
         problems = self._complaints.active()
         if self._worker is not None:
             if self._worker.scale_source:

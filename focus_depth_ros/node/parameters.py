@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -184,17 +184,21 @@ def declare_parameters(node: Node) -> None:
             node.set_parameters([Parameter(name, value=default)])
 
 
-def unknown_parameters(node: Node) -> list[str]:
-    """Names given at the start that the node does not have, which ROS leaves out in silence.
+def warn_of_unknown_parameters(node: Node, of_topics: bool) -> None:
+    """Name what was given at the start and the node does not have: ROS leaves it out in silence.
 
-    rclpy has no public way to ask for them; where it keeps them otherwise, none are found.
+    `of_topics`: the overrides of quality of service, which are known once a topic is subscribed to;
+    else all the others. rclpy has no public way to ask for what was given; where it keeps that
+    otherwise, nothing is said.
     """
     given: dict[str, object] = getattr(node, '_parameter_overrides', {})
-    return [
+    unknown = [
         name
         for name in given
-        if not (node.has_parameter(name) or name.startswith('qos_overrides.'))
+        if name.startswith('qos_overrides.') is of_topics and not node.has_parameter(name)
     ]
+    if unknown:
+        node.get_logger().warning(f'no such parameter, left out: {", ".join(unknown)}')
 
 
 def read_parameters(node: Node, changed: list[Parameter] | None = None) -> Parameters:
@@ -202,7 +206,7 @@ def read_parameters(node: Node, changed: list[Parameter] | None = None) -> Param
     values: dict[str, Any] = {name: node.get_parameter(name).value for name in SPECIFICATIONS}
     values.update({item.name: item.value for item in changed or [] if item.name in values})
     values['classes'] = tuple(values['classes'] or ())
-    return Parameters(**{item.name: values[item.name] for item in fields(Parameters)})
+    return Parameters(**values)
 
 
 def check_change(changed: list[Parameter], is_configured: bool) -> SetParametersResult:
@@ -211,10 +215,8 @@ def check_change(changed: list[Parameter], is_configured: bool) -> SetParameters
         specification = SPECIFICATIONS.get(item.name)
         if specification is None:
             continue
-        if specification.choices and item.value not in specification.choices:
-            return _refused(
-                f'{item.name} is {item.value!r}; allowed: {", ".join(specification.choices)}'
-            )
+        if objection := _objection(item.name, item.value):
+            return _refused(objection)
         if is_configured and not specification.live:
             return _refused(f'{item.name} is read when the node is configured: clean it up first')
     return SetParametersResult(successful=True)
@@ -222,12 +224,15 @@ def check_change(changed: list[Parameter], is_configured: bool) -> SetParameters
 
 def check_choices(parameters: Parameters) -> None:
     """Raise ValueError for a start value that is not among a parameter's choices."""
-    for name, specification in SPECIFICATIONS.items():
-        value = getattr(parameters, name)
-        if specification.choices and value not in specification.choices:
-            raise ValueError(
-                f'parameter {name} is {value!r}; allowed: {", ".join(specification.choices)}'
-            )
+    for name in SPECIFICATIONS:
+        if objection := _objection(name, getattr(parameters, name)):
+            raise ValueError(f'parameter {objection}')
+
+
+def _objection(name: str, value: object) -> str:
+    choices = SPECIFICATIONS[name].choices
+    is_allowed = not choices or value in choices
+    return '' if is_allowed else f'{name} is {value!r}; allowed: {", ".join(choices)}'
 
 
 def _refused(reason: str) -> SetParametersResult:

@@ -8,11 +8,18 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from focus_depth_ros.node.bag_types import message_class, typestore_for
@@ -54,19 +61,22 @@ class Recorder(Node):
             )
         types = dict(_topic_and_type(entry) for entry in topics)
         store = typestore_for(list(types.values()))
-        kinds = {topic: message_class(name) for topic, name in types.items()}
+        for name in types.values():
+            message_class(name)  # what is not installed ends it here
         self._writer = Writer(output, version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
-        self._awaited = {
-            topic: (
-                kinds[topic],
-                self._write_to(self._writer.add_connection(topic, name, typestore=store)),
-            )
-            for topic, name in types.items()
-        }
+        self._store = store
+        self._awaited = types
         self._waiting = self.create_timer(0.1, self._hear_what_is_offered)
 
-    def _write_to(self, connection: Any) -> Callable[[bytes], None]:
+    def _write_to(self, topic: str, offered: list[QoSProfile]) -> Callable[[bytes], None]:
+        connection = self._writer.add_connection(
+            topic,
+            self._awaited[topic],
+            typestore=self._store,
+            offered_qos_profiles=[as_recorded(profile) for profile in offered],
+        )
+
         def write(data: bytes) -> None:
             if shutil.disk_usage(self._writer.path).free < FREE_BYTES:
                 raise OSError(errno.ENOSPC, 'the disk is nearly full: the recording ends here')
@@ -79,14 +89,17 @@ class Recorder(Node):
             offered = [end.qos_profile for end in self.get_publishers_info_by_topic(topic)]
             if not offered:
                 continue
-            kind, write = self._awaited.pop(topic)
+            kind, write = message_class(self._awaited[topic]), self._write_to(topic, offered)
+            del self._awaited[topic]
             self.create_subscription(kind, topic, write, common_quality(offered), raw=True)
         if not self._awaited:
             print('recording', flush=True)
             self._waiting.cancel()
 
     def close(self) -> None:
-        """Finish the recording, so that it can be read."""
+        """Finish the recording, so that it can be read; a topic that nobody offered is empty."""
+        for topic in self._awaited:
+            self._write_to(topic, [])
         self._writer.close()
         self.destroy_node()
 
@@ -99,6 +112,25 @@ def common_quality(offered: list[QoSProfile]) -> QoSProfile:
         depth=20,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def as_recorded(profile: QoSProfile) -> Qos:
+    """What a recording says of a publisher: whether it is latched and reliable, how many it keeps.
+
+    Its times (deadline, lifespan, lease) stay unset: a replay keeps other ones.
+    """
+    unset = QosTime(0, 0)
+    return Qos(
+        history=QosHistory(int(profile.history)),
+        depth=profile.depth,
+        reliability=QosReliability(int(profile.reliability)),
+        durability=QosDurability(int(profile.durability)),
+        deadline=unset,
+        lifespan=unset,
+        liveliness=QosLiveliness.SYSTEM_DEFAULT,
+        liveliness_lease_duration=unset,
+        avoid_ros_namespace_conventions=False,
     )
 
 

@@ -9,9 +9,15 @@ import sys
 import sysconfig
 from pathlib import Path
 
+USERS_CHOICES = (
+    'FASTDDS_BUILTIN_TRANSPORTS',
+    'FASTDDS_DEFAULT_PROFILES_FILE',
+    'FASTRTPS_DEFAULT_PROFILES_FILE',
+)
+
 
 def use_large_message_profile() -> None:
-    """Name the package's Fast DDS profile in the environment, unless the user named one.
+    """Name the package's Fast DDS profile in the environment, unless the user chose transports.
 
     To be called before rclpy.init. Without it the default transports lose camera pictures.
     """
@@ -19,8 +25,11 @@ def use_large_message_profile() -> None:
 
 
 def large_message_profile() -> dict[str, str]:
-    """What to add to a process's environment so that large messages pass; {} if it names one."""
-    if profile_variable() in os.environ:
+    """What to add to a process's environment so that large messages pass.
+
+    {} where it says already which transports or profile Fast DDS takes, by any of their names.
+    """
+    if any(name in os.environ for name in USERS_CHOICES):
         return {}
     try:
         return {profile_variable(): str(shared_file('config/fastdds_large_messages.xml'))}
