@@ -47,11 +47,11 @@ $(INSTALLED): $(BUILT_FROM)
 	@$(PYTHON) -c 'import os, sysconfig; assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null \
 	  || { echo 'Python.h of $(PYTHON) is missing: apt install python3-dev' >&2; exit 1; }
 	@test -x $(VENV)/bin/python || { echo 'Creating $(VENV)'; $(PYTHON) -m venv $(VENV); }
-	@echo 'Installing ROS 2 $(ROS) and this package into $(VENV), compiling its messages (about a minute)'
+	@echo 'Installing ROS 2 $(ROS) and this package into $(VENV), compiling its messages: one to ten minutes, by network and machine, in which pip says nothing'
 	$(PIP) --editable .
 	@touch $@
 
 $(INSTALLED_FOR_TESTS): $(INSTALLED) pyproject.toml
-	@echo 'Installing what training and tests need into $(VENV), torch among it (a few minutes)'
+	@echo 'Installing what training and tests need into $(VENV), torch among it: several minutes, in which pip says nothing'
 	$(PIP) --no-compile 'focus_depth_ros[cluster,datasets,foundation,report,test,train,view]' $(TORCH)
 	@touch $@

@@ -51,7 +51,7 @@ COMMANDS = {
 
 EXTRAS = {'bench': 'foundation', 'compile': 'tensorrt', 'export-foundation': 'foundation'}
 """What a command needs beyond the node's requirements, where it is not the extra `train`."""
-EXTRAS_OF_MODULES = {'transformers': 'train,foundation'}
+EXTRAS_OF_MODULES = {'transformers': 'train,foundation', 'h5py': 'datasets', 'rerun': 'view'}
 """And what a module is in, whatever the command."""
 
 
@@ -62,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_usage())
         return 0 if words else 2
     if words[0] == '--version':
-        print(f'focus-depth {__version__}')
+        from focus_depth_ros.inference.model_folder import BUILT_IN, read_model_folder
+
+        model = read_model_folder(BUILT_IN)
+        print(f'focus-depth {__version__}, built-in model {model.version}')
         return 0
     if words[0] not in COMMANDS:
         print(f'focus-depth: no command {words[0]!r}\n\n{_usage()}', file=sys.stderr)

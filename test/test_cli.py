@@ -95,3 +95,16 @@ def test_the_door_itself_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '[]'
+
+
+def test_rendering_without_mujoco_names_the_extra_and_not_the_graphics(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from focus_depth_ros.synthesis import view
+    from focus_depth_ros.synthesis.renderer import Renderer
+
+    monkeypatch.setitem(sys.modules, 'mujoco', None)
+    monkeypatch.setattr(view, 'run', lambda _: Renderer())  # what rendering begins with
+    assert main(['view', 'data']) == 2
+    said = capsys.readouterr().err
+    assert "'mujoco' is missing" in said and "pip install '.[train]'" in said

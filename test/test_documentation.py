@@ -34,9 +34,9 @@ def table(section: str) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
-def python_under(section: str) -> str:
-    """The code under a heading of the README."""
-    text = README.split(f'\n## {section}\n')[1].split('\n## ')[0]
+def python_in(page: str, section: str) -> str:
+    """The code under a heading of a page."""
+    text = page.split(f'\n## {section}\n')[1].split('\n## ')[0]
     (code,) = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
     return str(code)
 
@@ -127,7 +127,7 @@ def test_the_detector_to_plug_in() -> None:
     from focus_depth_ros.node.parameters import SPECIFICATIONS, Parameters
 
     names: dict[str, Any] = {}
-    exec(python_under('Plug in your detector'), names)
+    exec(python_in(README, 'Plug in your detector'), names)
     boxes = [('mug', 0.9, 210, 140, 330, 290), (7, 0.4, 1.5, 2, 33, 44)]
     message = names['to_message'](Header(frame_id='camera'), boxes)
     parameters = Parameters(**{name: entry.default for name, entry in SPECIFICATIONS.items()})
@@ -146,7 +146,7 @@ def test_the_use_of_a_result() -> None:
     from focus_depth_ros.msg import FocusTarget, FocusTargetArray
 
     names = {'math': math, 'PointStamped': PointStamped, 'Duration': Mock()}
-    exec(python_under('Use the result'), names)
+    exec(python_in(README, 'Use the result'), names)
     found = FocusTarget(label='mug', box=RegionOfInterest(width=9, height=9))
     no_metres = copy.deepcopy(found)
     no_metres.centroid.x = math.nan
@@ -198,3 +198,15 @@ def test_written_options_are_those_of_the_command(command: str) -> None:
         if other == command:
             written = set(re.findall(r'(?<!\S)--[a-z][\w-]*', rest.split('--ros-args')[0]))
             assert written <= known, f'focus-depth {command}{rest}'
+
+
+def test_the_python_of_predict_finds_the_stone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And README's command is of the same picture, whose stone stands at 1.32 m."""
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    exec(python_in(ROOT.joinpath('docs/predict.md').read_text(), 'From Python'), names)
+    assert names['answer'].found
+    assert names['answer'].geometry.depth_median_m == pytest.approx(1.32, rel=0.15)
+    assert capsys.readouterr().out.startswith('True')

@@ -16,7 +16,7 @@ from focus_depth_ros.inference.model_folder import ModelFolder, read_model_folde
 from focus_depth_ros.pipeline.cloud import viewing_rays
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.layers import separate
-from focus_depth_ros.pipeline.overlay import Mark, draw
+from focus_depth_ros.pipeline.overlay import TARGET_COLOURS, Mark, draw
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult, measure
 from focus_depth_ros.pipeline.scale import Scale
 from focus_depth_ros.pipeline.settings import Settings
@@ -178,3 +178,11 @@ def test_masks_are_tinted_and_any_caption_is_drawn() -> None:
     seen = draw(rgb, nothing, [Mark('a', True, None, mask)])
     assert (seen[30:40, 30:40] != 100).any(-1).all() and (rgb == 100).all()
     draw(rgb, nothing, [Mark('mug \udc80', True, None, mask)])
+
+
+def test_captions_of_targets_side_by_side_do_not_cover_each_other() -> None:
+    rgb, nothing = np.full((480, 640, 3), 100, np.uint8), np.zeros((480, 640), np.uint8)
+    boxes = [(300.0, 100.0, 400.0, 200.0), (310.0, 104.0, 420.0, 220.0), (630.0, 0.0, 700.0, 9.0)]
+    seen = draw(rgb, nothing, [Mark('the red mug 0.71 m', True, box, None) for box in boxes])
+    for colour in TARGET_COLOURS[:3]:  # a plate is of its target's colour but for the letters
+        assert 1500 < (seen == colour).all(-1).sum() < 6000

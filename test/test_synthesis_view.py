@@ -49,7 +49,7 @@ def test_sheets_show_each_kind_of_boundary_and_the_caption(tmp_path: Path) -> No
     shown(tmp_path)
     sheet = cv2.imread(str(tmp_path / 'sheet-desk.png'))[:, :, ::-1]
     height = 240 + 16
-    assert sheet.shape == (height, 2 * 4 * 320, 3)
+    assert sheet.shape == (height, 4 * 320, 3)
     boundaries = sheet[16:height, 2 * 320 : 3 * 320]
     for kind, at in ((1, (96, 150)), (2, (120, 96)), (3, (167, 150))):
         assert tuple(boundaries[at]) == view.BOUNDARY_COLOURS[kind]

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import importlib
 import shlex
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.progress import track
 
 from focus_depth_ros.core import Camera, Frame, Target
 from focus_depth_ros.evaluation.depth_anything_graph import NEEDED, export_depth_anything_small
@@ -143,7 +145,8 @@ def camera_frame() -> tuple[Frame, Target]:
 def measure(parts: Verbs, rounds: int) -> dict[str, dict[str, float]]:
     """Milliseconds of every part, each once a round."""
     taken: dict[str, list[float]] = {name: [] for name in parts}
-    for number in range(WARM_UP_ROUNDS + rounds):
+    whole = range(WARM_UP_ROUNDS + rounds)
+    for number in track(whole, 'timing', transient=True, disable=not sys.stdout.isatty()):
         for name, part in parts.items():
             start = time.perf_counter()
             part()

@@ -121,7 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
         result['depth_edges'] = {'within_px_of_outline': EDGE_RADIUS_PX, **THRESHOLDS}
     model.close()
     print(table(summaries))
-    print('ms:', result['timing_ms'])
+    milliseconds = ', '.join(f'{name} {value:g}' for name, value in result['timing_ms'].items())
+    print(f'median ms: {milliseconds}\nWhat each row is: docs/datasets.md, "Scores"')
     write_report(arguments.output, _rounded(result))
     return 0
 
@@ -252,7 +253,10 @@ def table(groups: dict[str, dict[str, Any]]) -> str:
                 absent = group[key]
                 lines.append(
                     f'  {key} captions: {absent["asked"]}, turned down {absent["rejected"]:.3f}; '
-                    f'best threshold: {absent["best_threshold"]}'
+                    'best threshold: '
+                    + ', '.join(
+                        f'{key} {value:.3g}' for key, value in absent['best_threshold'].items()
+                    )
                 )
         if 'boundary' in group:
             edges = group['boundary']

@@ -15,7 +15,12 @@ from focus_depth_ros.inference.backends import backend_named
 from focus_depth_ros.inference.engine import Buffer, EngineError
 from focus_depth_ros.inference.engine_pair import EnginePair, FocusMaps, NearLook
 from focus_depth_ros.inference.fallback import Attempt, attempts, choose, reference_pair
-from focus_depth_ros.inference.model_folder import ModelFolder, check_unchanged, read_model_folder
+from focus_depth_ros.inference.model_folder import (
+    BUILT_IN,
+    ModelFolder,
+    check_unchanged,
+    read_model_folder,
+)
 from focus_depth_ros.inference.preparation import BackgroundPreparation
 from focus_depth_ros.inference.self_check import CheckReport
 
@@ -53,7 +58,7 @@ class FocusModel:
 
     def __init__(
         self,
-        path: Path,
+        path: Path = BUILT_IN,
         backend: str = 'auto',
         threads: int = 1,
         precision: str = 'auto',

@@ -57,7 +57,9 @@ class Recorder(Node):
         output = Path(named).expanduser()
         if not named or output.exists():
             raise ValueError(
-                f'parameter output names a folder to make; {named!r} is none or exists'
+                f'the folder {named!r} exists: parameter output names one that is to be made'
+                if named
+                else 'parameter output is not given: -p output:=FOLDER, one that is to be made'
             )
         types = dict(_topic_and_type(entry) for entry in topics)
         store = typestore_for(list(types.values()))

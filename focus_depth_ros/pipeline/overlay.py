@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -11,12 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box
+from focus_depth_ros.pipeline.region import bounding_region
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 
 TARGET_COLOURS = ((255, 166, 0), (0, 200, 255), (120, 220, 60), (235, 90, 220))
 BOUNDARY_COLOUR = (255, 40, 40)
 NOT_FOUND_COLOUR = (160, 160, 160)
 TINT = 0.4
+
+
+LETTERS, SMALLEST_LETTERS = 0.55, 0.7
+"""Size of captions in a picture of 640 px, and for how small a share of that it shrinks."""
+INK = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Plate:
+    """Where a caption is written, px."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def overlaps(self, other: Plate) -> bool:
+        """True where both cover a pixel."""
+        return (
+            self.left < other.left + other.width
+            and other.left < self.left + self.width
+            and self.top < other.top + other.height
+            and other.top < self.top + self.height
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,11 @@ def draw(
     edges = cv2.compare(boundary, 127, cv2.CMP_GT)
     cv2.copyTo(_canvas(width, height, BOUNDARY_COLOUR), edges, picture)
     for mark, colour in zip(marks, colours, strict=True):
-        _name(picture, mark, colour)
+        if mark.box is not None:
+            cv2.rectangle(picture, *_corners(mark.box, picture.shape), colour, 2)
+    plates: list[Plate] = []
+    for mark, colour in zip(marks, colours, strict=True):
+        plates.append(_name(picture, mark, colour, plates))
     return picture
 
 
@@ -88,27 +117,44 @@ def _canvas(width: int, height: int, colour: tuple[int, int, int]) -> NDArray[np
 def _tint(
     picture: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int]
 ) -> None:
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if width == 0:
+    region = bounding_region(mask)
+    if region is None:
         return
-    window = picture[y : y + height, x : x + width]
+    window = picture[region]
+    height, width = window.shape[:2]
     plain = _canvas(picture.shape[1], picture.shape[0], colour)[:height, :width]
     tinted = cv2.addWeighted(window, 1 - TINT, plain, TINT, 0.0)
-    cv2.copyTo(tinted, mask[y : y + height, x : x + width].view(np.uint8), window)
+    cv2.copyTo(tinted, mask[region].view(np.uint8), window)
 
 
-def _name(picture: NDArray[np.uint8], mark: Mark, colour: tuple[int, int, int]) -> None:
-    corner = (4, 16)
-    if mark.box is not None:
-        height, width = picture.shape[:2]
-        x0, x1 = (min(max(0, round(x)), width - 1) for x in mark.box[::2])
-        y0, y1 = (min(max(0, round(y)), height - 1) for y in mark.box[1::2])
-        cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 2)
-        corner = (x0, max(14, y0 - 5))
-    font = cv2.FONT_HERSHEY_SIMPLEX
+def _corners(box: Box, shape: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Upper left and lower right pixel of the part of a box that is in the picture."""
+    height, width = shape[:2]
+    x0, x1 = (min(max(0, round(x)), width - 1) for x in box[::2])
+    y0, y1 = (min(max(0, round(y)), height - 1) for y in box[1::2])
+    return (x0, y0), (x1, y1)
+
+
+def _name(
+    picture: NDArray[np.uint8], mark: Mark, colour: tuple[int, int, int], taken: Sequence[Plate]
+) -> Plate:
+    """Write a mark's caption on a plate above its box, or below plates that are there already."""
+    height, width = picture.shape[:2]
+    size = max(SMALLEST_LETTERS, width / 640) * LETTERS
     caption = mark.caption.encode('utf-8', 'replace').decode()  # a lone surrogate crashes OpenCV
-    cv2.putText(picture, caption, corner, font, 0.45, (0, 0, 0), 3, cv2.LINE_8)
-    cv2.putText(picture, caption, corner, font, 0.45, colour, 1, cv2.LINE_AA)
+    (across, up), below = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    tall = up + below + 2
+    x0, y0 = (0, tall) if mark.box is None else _corners(mark.box, picture.shape)[0]
+    plate = Plate(max(0, min(x0, width - across)), max(0, y0 - tall), across, tall)
+    for other in sorted(taken, key=lambda one: one.top):
+        if plate.overlaps(other):
+            plate = replace(plate, top=other.top + other.height)
+    plate = replace(plate, top=max(0, min(plate.top, height - tall)))
+    corner = plate.left, plate.top
+    cv2.rectangle(picture, (*corner, across, tall), colour, -1)
+    base = plate.left, plate.top + up + 1
+    cv2.putText(picture, caption, base, cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
+    return plate
 
 
 def _caption(answer: TargetResult) -> str:

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=Path,
         metavar='PICTURE',
-        help='JPEG, PNG, TIFF, WebP or BMP, turned upright where its EXIF orientation says so',
+        help='JPEG, PNG, TIFF, WebP, BMP or GIF, turned upright where its EXIF orientation says so',
     )
     parser.set_defaults(targets=[])
     parser.add_argument(
@@ -114,7 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
                 _complain(path, f'{name}: {problems[name]}')
             failures += bool(problems)
             write_result(arguments.out, path.stem, result, problems)
-            print(f'{printable(path)}: ' + '; '.join(map(_sentence, result.targets)))
+            for answer in result.targets:
+                print(f'{printable(path)}: {_sentence(answer)}')
+            print(f'{printable(path)}: look at {printable(arguments.out / path.stem)}.overview.png')
     except (ModelError, EngineError) as error:
         raise ValueError(str(error)) from error
     return 1 if failures else 0
@@ -228,9 +230,15 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def _sentence(answer: TargetResult) -> str:
-    name = answer.target.label or answer.target.id
+    name = answer.target.id
+    if answer.target.label:
+        name = f'{name} "{answer.target.label}"'
     if not answer.found:
-        return f'{name} not found (confidence {answer.confidence:.2f})'
-    median = answer.geometry.depth_median_m if answer.geometry else math.nan
-    where = f'at {median:.2f} m' if answer.geometry else 'without a metric scale'
-    return f'{name} found {where} (confidence {answer.confidence:.2f})'
+        found = 'not found'
+    elif answer.geometry:
+        found = f'found at {answer.geometry.depth_median_m:.2f} m'
+    elif answer.camera:
+        found = 'found, without a metric scale'
+    else:
+        found = 'found; its depth is relative, metres need --intrinsics'
+    return f'{name} {found} (confidence {answer.confidence:.2f})'

@@ -107,7 +107,7 @@ class Renderer:
         """`width`, px, of the largest picture, at 4:3; `detail` of the largest mesh there will be.
 
         `detail`: its vertices, or half its triangles.
-        Raises RendererError where no OpenGL can be started.
+        Raises RendererError where no OpenGL can be started, ModuleNotFoundError without mujoco.
         """
         height = width * HEIGHT_PX // WIDTH_PX
         self._slots = _slots(detail)
@@ -122,6 +122,8 @@ class Renderer:
             self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
             self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == 'mujoco':
+                raise
             backend = os.environ.get('MUJOCO_GL')
             raise RendererError(
                 f'cannot start OpenGL through MUJOCO_GL={backend}: {error}. Install libosmesa6 for '

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument('folder', type=Path, metavar='DIR', help='folder with rendered shards')
     parser.add_argument('--out', type=Path, help='folder for the sheets (default: DIR)')
-    parser.add_argument('--frames', type=int, default=24, help='how many frames of each theme')
+    parser.add_argument(
+        '--frames', type=int, default=24, help='how many scenes of each theme, a frame each (24)'
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -93,12 +95,13 @@ def _all_samples(shards: Iterable[Path]) -> Iterator[Sample]:
 
 
 def contact_sheet(samples: list[Sample]) -> NDArray[np.uint8]:
-    """All frames, two side by side, RGB."""
+    """All frames, two side by side where there are several, RGB."""
     panels = [panel(sample) for sample in samples]
     height, width = panels[0].shape[:2]
     panels = [np.asarray(cv2.resize(one, (width, height)), np.uint8) for one in panels]
-    blank = np.zeros_like(panels[0])
-    panels += [blank] * (len(panels) % 2)
+    if len(panels) == 1:
+        return panels[0]
+    panels += [np.zeros_like(panels[0])] * (len(panels) % 2)
     rows = [np.hstack(panels[k : k + 2]) for k in range(0, len(panels), 2)]
     return np.vstack(rows)
 
@@ -110,10 +113,13 @@ def panel(sample: Sample) -> NDArray[np.uint8]:
     )
     near, far = np.nanmin(sample.depth_m), np.nanmax(sample.depth_m)
     header = np.full((_HEADER_PX, strip.shape[1], 3), 30, np.uint8)
-    title = f'{sample.theme}  scene {sample.seed}  {near:.2f}-{far:.2f} m  none: ' + ', '.join(
-        sample.absent_captions
-    )
-    _write(header, title, (4, 12))
+    title = f'{sample.theme}  scene {sample.seed}  {near:.2f}-{far:.2f} m  none:'
+    for caption in sample.absent_captions:
+        longer = f'{title} {caption},'
+        if _size(longer)[0] > header.shape[1] - 8:
+            break
+        title = longer
+    _write(header, title.rstrip(','), (4, 12))
     return np.vstack([header, strip])
 
 
@@ -148,8 +154,14 @@ def mask_colours(sample: Sample) -> NDArray[np.uint8]:
     return view
 
 
-def _write(view: NDArray[np.uint8], text: str, at: tuple[int, int]) -> None:
+def _size(text: str) -> tuple[int, int]:
+    """Width and height of a written text, px."""
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.36, 1)
+    return width, height
+
+
+def _write(view: NDArray[np.uint8], text: str, at: tuple[int, int]) -> None:
+    width, height = _size(text)
     x, y = at
     cv2.rectangle(view, (x - 1, y - height - 1), (x + width, y + 3), (30, 30, 30), -1)
     cv2.putText(view, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
