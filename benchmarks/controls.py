@@ -31,7 +31,7 @@ from focus_depth_ros.core import Target
 from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX, LabelledFrame, Triplet, triplets
 from focus_depth_ros.datasets.shards import frames
 from focus_depth_ros.evaluation.measured_on import when_and_where
-from focus_depth_ros.evaluation.metrics import abs_rel, aligned_depth, delta, mask_iou, quartiles
+from focus_depth_ros.evaluation.metrics import abs_rel, aligned_depth, delta, mask_iou
 from focus_depth_ros.evaluation.regions import target_regions
 from focus_depth_ros.networks.compact import CompactNetwork
 from focus_depth_ros.networks.mssa import vary
@@ -162,6 +162,17 @@ def row(
             for name, scores in kinds.items()
         },
     }
+
+
+def quartiles(values: list[float]) -> dict[str, float]:
+    """Median, quartiles and mean over targets, those without a value left out."""
+    known = np.array([value for value in values if not np.isnan(value)])
+    if not known.size:
+        return dict.fromkeys(('q1', 'median', 'q3', 'mean'), float('nan'))
+    low, middle, high = np.percentile(known, (25, 50, 75))
+    return {
+        'q1': float(low), 'median': float(middle), 'q3': float(high), 'mean': float(known.mean())
+    }  # fmt: skip
 
 
 def frame_scores(

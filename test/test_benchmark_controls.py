@@ -116,3 +116,9 @@ def test_other_sizes_leave_the_published_settings(controls: ModuleType, tmp_path
     )  # fmt: skip
     assert controls.settings('no_gate', arguments).network == {'dropout': 0.1, 'stem': 8}
     assert controls.settings('depth', arguments).network == {'stem': 8}
+
+
+def test_quartiles_leave_out_what_was_not_measured(controls: ModuleType) -> None:
+    found = controls.quartiles([4.0, 1.0, float('nan'), 2.0, 3.0, 10.0])
+    assert found == {'q1': 2.0, 'median': 3.0, 'q3': 4.0, 'mean': 4.0}
+    assert np.isnan(controls.quartiles([])['median'])

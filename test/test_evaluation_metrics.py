@@ -186,9 +186,3 @@ def test_refined_pixels_are_those_whose_inverse_depth_changed_enough() -> None:
     assert metrics.refined_pixels(refined, initial, truth, first) == (1, 0)
     assert metrics.refined_pixels(initial, refined, truth, first) == (0, 1)
     assert metrics.refined_pixels(initial, refined, truth, EMPTY) == (0, 0)
-
-
-def test_quartiles_leave_out_what_was_not_measured() -> None:
-    found = metrics.quartiles([4.0, 1.0, float('nan'), 2.0, 3.0, 10.0])
-    assert found == {'q1': 2.0, 'median': 3.0, 'q3': 4.0, 'mean': 4.0}
-    assert np.isnan(metrics.quartiles([])['median'])

@@ -12,12 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from focus_depth_ros.inference.model_folder import read_model_folder
 from focus_depth_ros.networks.compact import FEATURE_NAMES
 from focus_depth_ros.networks.compact_graphs import load_graph, manifest_shape
 from focus_depth_ros.networks.graph_pair import GraphPair
+from focus_depth_ros.training.average import mean_weights
 from focus_depth_ros.training.export import write_pair
 
 PARTS = ('encoder', 'focus')
@@ -41,7 +40,8 @@ def main() -> int:
             load_graph(folder / f'{part}.onnx', part, shape, **manifest['boundary_calibration'])
             for folder, manifest in zip(models, manifests, strict=True)
         )
-        modules.append(with_mean(one, other))
+        other.load_state_dict(mean_weights([one.state_dict(), other.state_dict()]))
+        modules.append(other)
     files, worst = write_pair(GraphPair(*modules, FEATURE_NAMES), shape, arguments.output)
     told = {'version': arguments.version, 'files': files, 'measured': {}}
     text = json.dumps({**manifests[1], **told}, indent=1) + '\n'
@@ -57,14 +57,6 @@ def manifest_of(folder: Path) -> dict[str, Any]:
     if manifest['family'] != 'compact':
         raise ValueError(f'{folder}: the family is {manifest["family"]!r}, only compact is known')
     return manifest
-
-
-def with_mean(one: nn.Module, other: nn.Module) -> nn.Module:
-    """`other` with the mean of both's weights; the boundary's calibration is its own."""
-    given = one.state_dict()
-    mean = {name: (value + given[name]) / 2 for name, value in other.state_dict().items()}
-    other.load_state_dict(mean)
-    return other
 
 
 if __name__ == '__main__':

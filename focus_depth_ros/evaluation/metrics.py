@@ -169,17 +169,6 @@ def refined_pixels(
     return int(np.count_nonzero(gain > REFINED_BY)), int(np.count_nonzero(gain < -REFINED_BY))
 
 
-def quartiles(values: list[float]) -> dict[str, float]:
-    """Median, quartiles and mean over targets, those without a value left out."""
-    known = np.array([value for value in values if not np.isnan(value)])
-    if not known.size:
-        return dict.fromkeys(('q1', 'median', 'q3', 'mean'), float('nan'))
-    low, middle, high = np.percentile(known, (25, 50, 75))
-    return {
-        'q1': float(low), 'median': float(middle), 'q3': float(high), 'mean': float(known.mean())
-    }  # fmt: skip
-
-
 def mask_iou(prediction: Mask, truth: Mask) -> float:
     """Intersection over union; two empty masks agree (1)."""
     union = np.count_nonzero(prediction | truth)

@@ -71,8 +71,9 @@ class Answers:
 
 def read_recording(path: Path) -> Recording:
     """Read pictures, calibration and truth. Raises ValueError when it is incomplete."""
-    camera = None
-    recording = Recording(Camera(1, 1, 1.0, 1.0, 0.0, 0.0))
+    camera: Camera | None = None
+    pictures: dict[int, bytes] = {}
+    objects: tuple[TrueObject, ...] = ()
     depths: dict[int, NDArray[np.float32]] = {}
     ids: dict[int, NDArray[np.uint8]] = {}
     delays_ms = []
@@ -80,7 +81,7 @@ def read_recording(path: Path) -> Recording:
         for connection, time_ns, data in reader.messages():
             message: Any = reader.deserialize(data, connection.msgtype)
             if connection.topic.endswith('/compressed'):
-                recording.pictures[_stamp_ns(message)] = bytes(message.data)
+                pictures[_stamp_ns(message)] = bytes(message.data)
                 delays_ms.append((time_ns - _stamp_ns(message)) / 1e6)
             elif connection.topic.endswith('/camera_info'):
                 k = message.k
@@ -91,18 +92,17 @@ def read_recording(path: Path) -> Recording:
             elif connection.topic == '/truth/ids':
                 ids[_stamp_ns(message)] = decoded(bytes(message.data), cv2.IMREAD_UNCHANGED)
             elif connection.topic == '/truth/objects':
-                recording.objects = tuple(
+                objects = tuple(
                     TrueObject(row['id'], row['class'], tuple(row['captions']))
                     for row in json.loads(message.data)
                 )
     if camera is None:
         raise ValueError(f'{path} holds no camera_info')
-    recording.camera = camera
-    recording.camera_delay_ms = float(np.median(delays_ms)) if delays_ms else 0.0
-    recording.truths = {
+    truths = {
         stamp: Truth(depths[stamp].astype(np.float32), ids[stamp]) for stamp in depths.keys() & ids
     }
-    return recording
+    delay_ms = float(np.median(delays_ms)) if delays_ms else 0.0
+    return Recording(camera, pictures, truths, objects, delay_ms)
 
 
 def read_answers(path: Path, offset_ns: int) -> Answers:

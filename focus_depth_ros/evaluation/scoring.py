@@ -92,8 +92,8 @@ def score_frame(
     encoder: PromptEncoder,
     frame: LabelledFrame,
     scores: Scores,
-    extra: Extra | None = None,
-    settings: Settings = ONE_LOOK,
+    extra: Extra | None,
+    settings: Settings,
 ) -> None:
     """Ask for every target of one frame, and for nothing, and record the scores."""
     scores.frames += 1

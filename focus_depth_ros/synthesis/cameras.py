@@ -68,13 +68,13 @@ def look_at(eye_m: Array, target_m: Array, roll_rad: float = 0.0) -> Array:
     return pose
 
 
-def random_focal_px(rng: np.random.Generator, width: int = WIDTH_PX) -> float:
+def random_focal_px(rng: np.random.Generator) -> float:
     """Focal length.
 
     Four in ten near a Kinect's 57-63 degrees across, the rest anywhere from 40 to 75.
     """
     degrees = rng.uniform(56, 64) if rng.random() < 0.4 else rng.uniform(40, 75)
-    return float(width / 2 / np.tan(np.radians(degrees) / 2))
+    return float(WIDTH_PX / 2 / np.tan(np.radians(degrees) / 2))
 
 
 def orbit_camera(

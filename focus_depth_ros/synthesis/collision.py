@@ -116,11 +116,11 @@ def _slabs(mesh: Mesh, count: int) -> list[Solid]:
     return found
 
 
-def _sectors(points: Array, count: int = _STAVES) -> list[Solid]:
+def _sectors(points: Array) -> list[Solid]:
     """Hulls of the sectors about the z axis."""
     angle = np.arctan2(points[:, 1], points[:, 0])
-    wide = 2 * np.pi / count
-    away = [np.abs((angle - k * wide + np.pi) % (2 * np.pi) - np.pi) for k in range(count)]
+    wide = 2 * np.pi / _STAVES
+    away = [np.abs((angle - k * wide + np.pi) % (2 * np.pi) - np.pi) for k in range(_STAVES)]
     return [Solid(points=_distinct(points[a < 0.75 * wide])) for a in away]
 
 

@@ -19,7 +19,7 @@ Texture = NDArray[np.uint8]
 Colour = NDArray[np.float64]
 """(3,) RGB in [0, 1]."""
 
-OBJECT_TEXTURE_PX = 256
+OBJECT_TEXTURE_PX, STRUCTURE_TEXTURE_PX = 256, 512
 _BUMP_PX = 6
 WRAP: Cell = (0.0, 0.51, 1.0, 0.995)
 BODY: Cell = (0.01, 0.01, 0.24, 0.49)
@@ -129,7 +129,9 @@ def plain(colour: Colour, rng: np.random.Generator, size_px: int = OBJECT_TEXTUR
     return shade(colour, smooth_noise(rng, size, (3, 3)), rng.uniform(0.0, 0.05))
 
 
-def wood(colour: Colour, rng: np.random.Generator, size_px: int = 512, planks: int = 1) -> Texture:
+def wood(
+    colour: Colour, rng: np.random.Generator, size_px: int = STRUCTURE_TEXTURE_PX, planks: int = 1
+) -> Texture:
     """Grain along the columns, optionally in planks with seams."""
     size = (size_px, size_px)
     warp = smooth_noise(rng, size, (4, 2), 2) * rng.uniform(0.2, 0.8)
@@ -145,8 +147,9 @@ def wood(colour: Colour, rng: np.random.Generator, size_px: int = 512, planks: i
     return shade(colour, pattern.astype(np.float32), rng.uniform(0.02, 0.12))
 
 
-def cloth(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Texture:
+def cloth(colour: Colour, rng: np.random.Generator) -> Texture:
     """Weave, stripes or checks, with soft stains of light."""
+    size_px = STRUCTURE_TEXTURE_PX
     size = (size_px, size_px)
     pattern = smooth_noise(rng, size, (size_px // 3, size_px // 3), 1) * 0.6 + smooth_noise(
         rng, size, (4, 4), 3
@@ -166,7 +169,9 @@ def cloth(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Textu
     return texture
 
 
-def speckled(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Texture:
+def speckled(
+    colour: Colour, rng: np.random.Generator, size_px: int = STRUCTURE_TEXTURE_PX
+) -> Texture:
     """Laminate, stone, carpet: fine grain on a slow tone."""
     size = (size_px, size_px)
     grain = rng.normal(0, 1, size).astype(np.float32)
@@ -176,18 +181,18 @@ def speckled(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Te
     return shade(colour, grain * rng.uniform(0.2, 1.0) + slow, rng.uniform(0.01, 0.09))
 
 
-def brushed_metal(
-    colour: Colour, rng: np.random.Generator, size_px: int = OBJECT_TEXTURE_PX
-) -> Texture:
+def brushed_metal(colour: Colour, rng: np.random.Generator) -> Texture:
     """Streaks along the columns and broad reflections down the rows."""
+    size_px = OBJECT_TEXTURE_PX
     size = (size_px, size_px)
     streaks = smooth_noise(rng, size, (size_px // 2, 3), 1) * 0.3
     reflections = smooth_noise(rng, size, (1, int(rng.integers(4, 9))), 2)
     return shade(colour, (streaks + reflections).astype(np.float32), rng.uniform(0.1, 0.35))
 
 
-def tiles(colour: Colour, rng: np.random.Generator, size_px: int = 512) -> Texture:
+def tiles(colour: Colour, rng: np.random.Generator) -> Texture:
     """Floor tiles or parquet blocks with joints."""
+    size_px = STRUCTURE_TEXTURE_PX
     count = int(rng.integers(3, 9))
     step = size_px // count
     tone = rng.normal(0, rng.uniform(0.02, 0.12), (count, count)).astype(np.float32)

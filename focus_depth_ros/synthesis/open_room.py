@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from focus_depth_ros.synthesis import materials
-from focus_depth_ros.synthesis.materials import Texture, named_colour
+from focus_depth_ros.synthesis.materials import STRUCTURE_TEXTURE_PX, Texture, named_colour
 from focus_depth_ros.synthesis.meshes import (
     WHOLE,
     Array,
@@ -37,7 +37,6 @@ from focus_depth_ros.synthesis.surroundings import (
 )
 
 FURNITURE_TEXTURES = 5
-_STRUCTURE_PX = 512
 _WALL_M = 2.9
 
 
@@ -215,25 +214,25 @@ def _floor(rng: np.random.Generator) -> Texture:
 
 
 def _panel(rng: np.random.Generator) -> Texture:
-    return materials.wall(muted_tone(rng, (0.4, 1.0), (0.0, 0.25)), rng, _STRUCTURE_PX)
+    return materials.wall(muted_tone(rng, (0.4, 1.0), (0.0, 0.25)), rng, STRUCTURE_TEXTURE_PX)
 
 
 def _furniture(rng: np.random.Generator, photographs: tuple[Texture, ...]) -> Texture:
     """Painted, wooden or covered in any colour; with photographs, at times a part of one."""
     choice = rng.random()
     if photographs and choice < 0.3:
-        return crop_of(photographs, (_STRUCTURE_PX, _STRUCTURE_PX), rng)
+        return crop_of(photographs, (STRUCTURE_TEXTURE_PX, STRUCTURE_TEXTURE_PX), rng)
     if choice < 0.5:
         return table_top(rng)
     if choice < 0.75:
         colour = named_colour(str(rng.choice(materials.COLOUR_NAMES)), rng)
-        return materials.plain(colour, rng, _STRUCTURE_PX)
-    return materials.wall(muted_tone(rng, (0.05, 0.8), (0.0, 0.4)), rng, _STRUCTURE_PX)
+        return materials.plain(colour, rng, STRUCTURE_TEXTURE_PX)
+    return materials.wall(muted_tone(rng, (0.05, 0.8), (0.0, 0.4)), rng, STRUCTURE_TEXTURE_PX)
 
 
 def table_fixtures(rng: np.random.Generator, table: FreeTable) -> list[Fixture]:
     """The table with its textures."""
-    edge = materials.plain(muted_tone(rng, (0.1, 0.8), (0.0, 0.5)), rng, _STRUCTURE_PX)
+    edge = materials.plain(muted_tone(rng, (0.1, 0.8), (0.0, 0.5)), rng, STRUCTURE_TEXTURE_PX)
     if rng.random() < 0.4:
         edge = materials.wood(muted_tone(rng, (0.2, 0.8), (0.25, 0.7), 0.9), rng)
     look = Look(rng.uniform(0, 0.35), rng.uniform(0.1, 0.9))

@@ -23,6 +23,8 @@ from focus_depth_ros.synthesis.vocabulary import MOST_WORDS, POSITIONS, RELATION
 
 _MOST_OF_AN_OBJECT = 4
 _ANCHOR_PHRASES = 3
+_ABSENT = 4
+"""Captions of a picture that fit nothing."""
 _ABSENT_SHARES = (0.25, 0.25, 0.17, 0.17, 0.08, 0.08)
 _SWAPPED = {'left': 'right', 'right': 'left'}
 
@@ -98,19 +100,19 @@ class Speaker:
             if other is not item and other.id != anchor
         )
 
-    def absent(self, present: list[Described], count: int = 4) -> list[str]:
+    def absent(self, present: list[Described]) -> list[str]:
         """Captions that fit nothing, also nothing of what is barely visible (`present`).
 
         Mostly things that are there with a relation that is false; a quarter with an anchor that
         is not there.
         """
         found: list[str] = []
-        for _ in range(count * 5):
+        for _ in range(5 * _ABSENT):
             caption = self._absent_anchor(present) if self._rng.random() < 0.25 else None
             caption = caption or self._false_relation(present)
             if caption and caption not in found:
                 found.append(caption)
-            if len(found) == count:
+            if len(found) == _ABSENT:
                 break
         return found
 

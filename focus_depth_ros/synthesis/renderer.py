@@ -22,14 +22,18 @@ from numpy.typing import NDArray
 from focus_depth_ros.synthesis.boundaries import Scan
 from focus_depth_ros.synthesis.cameras import HEIGHT_PX, WIDTH_PX, Camera
 from focus_depth_ros.synthesis.lighting import EVEN_LIGHT, Lighting
-from focus_depth_ros.synthesis.materials import Texture
+from focus_depth_ros.synthesis.materials import (
+    OBJECT_TEXTURE_PX,
+    STRUCTURE_TEXTURE_PX,
+    Texture,
+)
 from focus_depth_ros.synthesis.meshes import Array, Mesh
 from focus_depth_ros.synthesis.objects import Look
 
 NEAR_M, FAR_M = 0.05, 20.0
 SMALL_SLOTS, LARGE_SLOTS, DETAILED_SLOTS = 40, 12, 26
-"""Slots for objects (256 px textures), for structure (512 px textures), for large user meshes."""
-SMALL_PX, LARGE_PX = 256, 512
+"""Slots for objects and their textures, for structure and its, and for large user meshes."""
+SMALL_PX, LARGE_PX = OBJECT_TEXTURE_PX, STRUCTURE_TEXTURE_PX
 _SLOT_SIDE = 64
 _SHADOW_MAP_PX = 1024
 SCAN_STEPS = 4

@@ -65,7 +65,7 @@ def handle(radius_at_m: float, low_m: float, high_m: float, reach_m: float, thic
     return sweep(path, np.full(11, thick_m), ACCENT, 8, flatness=1.5)
 
 
-def vessel(outer: Array, thick_m: float, floor_m: float, cell: Cell = WRAP) -> Mesh:
+def vessel(outer: Array, thick_m: float, floor_m: float) -> Mesh:
     """A hollow body from its outer profile going up.
 
     Inner wall, rim and floor are real surfaces.
@@ -86,7 +86,7 @@ def vessel(outer: Array, thick_m: float, floor_m: float, cell: Cell = WRAP) -> M
     )
     return merge(
         _disc(float(outer[0, 0]), float(outer[0, 1]), BODY, up=False),
-        lathe(outer, cell),
+        lathe(outer, WRAP),
         lathe(rim, LID),
         lathe(inner, INSIDE),
         _disc(float(inner[-1, 0]), floor_m, INSIDE, up=True),
@@ -113,11 +113,11 @@ def plain_box(rng: np.random.Generator) -> Mesh:
     return tray(size, rng.uniform(0.002, 0.006))
 
 
-def tray(size_m: Array, thick_m: float, cell: Cell = BODY) -> Mesh:
+def tray(size_m: Array, thick_m: float) -> Mesh:
     """An open box with walls of the given thickness."""
     w, d, h = size_m
     t = thick_m
-    cells = (cell,) * 6
+    cells = (BODY,) * 6
     inside = (INSIDE,) * 6
     return merge(
         box(np.array([w, d, t]), inside, 4),

@@ -12,7 +12,12 @@ import numpy as np
 
 from focus_depth_ros.synthesis import materials
 from focus_depth_ros.synthesis.collision import cuboid, tray_solids
-from focus_depth_ros.synthesis.materials import Colour, Texture, named_colour
+from focus_depth_ros.synthesis.materials import (
+    STRUCTURE_TEXTURE_PX,
+    Colour,
+    Texture,
+    named_colour,
+)
 from focus_depth_ros.synthesis.meshes import (
     WHOLE,
     Array,
@@ -96,10 +101,9 @@ def texture_generator(split: Split, rng: np.random.Generator) -> np.random.Gener
     return np.random.default_rng([3, asset_seed(split, rng)])
 
 
-def _sized(texture: Texture, size_px: int = 512) -> Texture:
-    if texture.shape[0] == size_px:
-        return texture
-    return np.asarray(cv2.resize(texture, (size_px, size_px), interpolation=cv2.INTER_LINEAR))
+def _sized(texture: Texture) -> Texture:
+    size = (STRUCTURE_TEXTURE_PX, STRUCTURE_TEXTURE_PX)
+    return np.asarray(cv2.resize(texture, size, interpolation=cv2.INTER_LINEAR))
 
 
 def repeated(times_x: float, times_y: float) -> Cell:
@@ -124,7 +128,7 @@ def table(rng: np.random.Generator, top: Texture, low_m: Array, high_m: Array) -
     x, y = (low_m + high_m) / 2
     body = box(np.array([wide, deep, thick - 0.001])).moved(float(x), float(y), -thick)
     look = Look(rng.uniform(0, 0.35), rng.uniform(0.1, 0.9))
-    edge = materials.plain(muted_tone(rng, (0.2, 0.8), (0.0, 0.5)), rng, 512)
+    edge = materials.plain(muted_tone(rng, (0.2, 0.8), (0.0, 0.5)), rng, STRUCTURE_TEXTURE_PX)
     return [Fixture(top_mesh, top, look), Fixture(body, edge, casts_shadow=True)]
 
 
@@ -200,7 +204,7 @@ def papers(
     rng: np.random.Generator, low_m: Array, high_m: Array, photographs: tuple[Texture, ...]
 ) -> Fixture:
     """One to three printed sheets lying flat on the table: marks that are not objects."""
-    texture = materials.plain(named_colour('white', rng), rng, 512)
+    texture = materials.plain(named_colour('white', rng), rng, STRUCTURE_TEXTURE_PX)
     halves: tuple[Cell, ...] = ((0, 0, 0.5, 1), (0.5, 0, 1, 1))
     for cell in halves:
         if rng.random() < 0.6:
@@ -279,7 +283,7 @@ def tote(split: Split, rng: np.random.Generator, surface: Surface) -> tuple[Fixt
         ),
         texture_rng,
     )
-    base = materials.plain(colour, texture_rng, 512)
+    base = materials.plain(colour, texture_rng, STRUCTURE_TEXTURE_PX)
     if rng.random() < 0.3:
         base = materials.speckled(colour, texture_rng)
     mesh = tray(size, thick)

@@ -97,7 +97,7 @@ def agreement_loss(
     return AGREEMENT_WEIGHT * (near + far)
 
 
-def true_margin(truth: Tensor, least: float = 1e-2) -> Tensor:
-    """The larger of the true depth's two jumps at each pixel, at least `least`; (T, h, w)."""
+def true_margin(truth: Tensor) -> Tensor:
+    """The larger of the true depth's two jumps at each pixel, at least 0.01; (T, h, w)."""
     jump = torch.maximum(*axis_jumps(truth)).unsqueeze(1)
-    return functional.pad(jump, (1, 1, 1, 1), mode='replicate').squeeze(1).clamp(min=least)
+    return functional.pad(jump, (1, 1, 1, 1), mode='replicate').squeeze(1).clamp(min=1e-2)

@@ -15,21 +15,21 @@ from torch import Tensor
 
 from focus_depth_ros.training.precision import multiplies_bfloat16
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the quintic iteration.
+NEWTON_SCHULZ, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
+"""Coefficients of the quintic iteration, and how often it is done.
 
 Fast rather than exact, singular values end within about 0.7..1.2.
 """
 
 
-def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
+def orthogonalised(matrix: Tensor) -> Tensor:
     """The nearest semi-orthogonal matrix, roughly, of (rows, columns); same shape and dtype."""
     a, b, c = NEWTON_SCHULZ
     wide = matrix.shape[0] > matrix.shape[1]
     coarse = torch.bfloat16 if multiplies_bfloat16(matrix.device) else torch.float32
     estimate = (matrix.T if wide else matrix).to(coarse)
     estimate = estimate / (estimate.norm() + 1e-7)
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         gram = estimate @ estimate.T
         estimate = a * estimate + (b * gram + c * gram @ gram) @ estimate
     result: Tensor = (estimate.T if wide else estimate).to(matrix.dtype)
