@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +49,18 @@ def ros() -> Iterator[None]:
     rclpy.init()
     yield
     rclpy.try_shutdown()
+
+
+@pytest.fixture(scope='module')
+def renderer() -> Any:
+    """A renderer of synthetic scenes, the newest of the process, whose OpenGL context is current.
+
+    What needs OpenGL is skipped where there is none.
+    """
+    from focus_depth_ros.synthesis.renderer import Renderer, RendererError
+
+    pytest.importorskip('mujoco')
+    try:
+        return Renderer()
+    except RendererError as error:
+        pytest.skip(str(error))

@@ -7,11 +7,9 @@ looks at fifty and prints the counts.
 import os
 
 import numpy as np
-import pytest
 
 from focus_depth_ros.synthesis.boundaries import boundaries_from_scans
 from focus_depth_ros.synthesis.frames import object_ids, parts_of, settled_scene
-from focus_depth_ros.synthesis.renderer import Renderer, RendererError
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.stock import Stock
 
@@ -63,14 +61,6 @@ class RayCaster:
 
 def threshold(nearest_m):
     return 0.003 + 0.002 * nearest_m
-
-
-@pytest.fixture(scope='module')
-def renderer():
-    try:
-        return Renderer()
-    except RendererError as error:
-        pytest.skip(str(error))
 
 
 def scored(renderer, number):

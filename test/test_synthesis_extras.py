@@ -11,18 +11,10 @@ from focus_depth_ros.synthesis.frames import scene_frames
 from focus_depth_ros.synthesis.meshes import Mesh, box, sheet
 from focus_depth_ros.synthesis.normals import surface_normals
 from focus_depth_ros.synthesis.objects import Look
-from focus_depth_ros.synthesis.renderer import Part, Renderer, RendererError
+from focus_depth_ros.synthesis.renderer import Part
 from focus_depth_ros.synthesis.sample import Extras, decode_sample, encode_sample
 from focus_depth_ros.synthesis.sensor import Surroundings, sensor_depth
 from focus_depth_ros.synthesis.stock import Stock
-
-
-@pytest.fixture(scope='module')
-def renderer() -> Renderer:
-    try:
-        return Renderer()
-    except RendererError as error:
-        pytest.skip(str(error))
 
 
 def part(mesh: Mesh, part_id: int, alpha: float = 1.0) -> Part:

@@ -9,7 +9,7 @@ import pytest
 
 from focus_depth_ros.synthesis import frames
 from focus_depth_ros.synthesis.captions import nouns
-from focus_depth_ros.synthesis.renderer import Renderer, RendererError
+from focus_depth_ros.synthesis.renderer import Renderer
 from focus_depth_ros.synthesis.sample import Sample
 from focus_depth_ros.synthesis.seen_colours import OTHER_SHARE, OWN_SHARE, colour_shares
 from focus_depth_ros.synthesis.stock import Stock
@@ -19,12 +19,8 @@ Spoken = list[tuple[Sample, dict[int, dict[str, float]]]]
 
 
 @pytest.fixture(scope='module', params=['shiny', 'tote'])
-def spoken(request: pytest.FixtureRequest) -> Spoken:
+def spoken(request: pytest.FixtureRequest, renderer: Renderer) -> Spoken:
     """Frames of one theme, with the share of each colour that their objects show."""
-    try:
-        renderer = Renderer()
-    except RendererError as error:
-        pytest.skip(str(error))
     shares: list[dict[int, dict[str, float]]] = []
 
     def noted(scene: Any, ids: Any, unlit: Any, *rest: Any) -> frames.Spoken:

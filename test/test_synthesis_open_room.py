@@ -7,7 +7,7 @@ import pytest
 
 from focus_depth_ros.synthesis.frames import scene_frames, settled_scene
 from focus_depth_ros.synthesis.open_room import free_table, open_room
-from focus_depth_ros.synthesis.renderer import Renderer, RendererError
+from focus_depth_ros.synthesis.renderer import Renderer
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.stock import Stock
 from focus_depth_ros.synthesis.themes import THEMES
@@ -51,11 +51,7 @@ def test_rooms_are_drawn_only_where_they_are_named() -> None:
         assert scene.theme != 'room'
 
 
-def test_the_floor_is_seen_far_past_the_edges_of_the_table() -> None:
-    try:
-        renderer = Renderer()
-    except RendererError as error:
-        pytest.skip(str(error))
+def test_the_floor_is_seen_far_past_the_edges_of_the_table(renderer: Renderer) -> None:
     far = []
     for scene in range(4):
         for sample in scene_frames(renderer, Stock('test'), 3, scene, 'room'):

@@ -9,7 +9,6 @@ import pytest
 from focus_depth_ros.cli import main
 from focus_depth_ros.synthesis.photographs import PhotographError, crop_of, read_photographs
 from focus_depth_ros.synthesis.prints import print_label
-from focus_depth_ros.synthesis.renderer import Renderer, RendererError
 from focus_depth_ros.synthesis.sample import read_shard
 from focus_depth_ros.synthesis.shards import Job, render_shard
 
@@ -82,11 +81,7 @@ def test_a_photograph_lies_on_three_prints_of_four_and_leaves_a_rest_of_the_desi
     assert max(covered) < 0.97
 
 
-def test_pictures_change_and_labels_do_not(folder, tmp_path):
-    try:
-        Renderer()
-    except RendererError as error:
-        pytest.skip(str(error))
+def test_pictures_change_and_labels_do_not(renderer, folder, tmp_path):
     frames = {}
     for name, photographs in (('plain', None), ('printed', folder)):
         (tmp_path / name).mkdir()

@@ -7,17 +7,13 @@ from pathlib import Path
 import pytest
 
 from focus_depth_ros.synthesis.ray_engine import render_on_cluster
-from focus_depth_ros.synthesis.renderer import Renderer, RendererError
+from focus_depth_ros.synthesis.renderer import Renderer
 from focus_depth_ros.synthesis.shards import Job, render_shard
 
 
 @pytest.fixture(scope='module', autouse=True)
-def opengl_and_ray() -> None:
+def opengl_and_ray(renderer: Renderer) -> None:
     pytest.importorskip('ray', reason="Ray is not installed: pip install '.[cluster]'")
-    try:
-        Renderer()
-    except RendererError as error:
-        pytest.skip(str(error))
 
 
 def jobs_in(folder: Path) -> list[Job]:

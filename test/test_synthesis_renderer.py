@@ -15,14 +15,6 @@ from focus_depth_ros.synthesis.renderer import Part, Renderer, RendererError
 TOLERANCE_M = 1e-4
 
 
-@pytest.fixture(scope='module')
-def renderer() -> Renderer:
-    try:
-        return Renderer()
-    except RendererError as error:
-        pytest.skip(str(error))
-
-
 def camera_at(eye_m, target_m, focal_px=277.0, cx_px=163.2, cy_px=112.7) -> Camera:
     return Camera(look_at(np.array(eye_m), np.array(target_m), 0.2), focal_px, cx_px, cy_px)
 

@@ -20,7 +20,6 @@ import pytest
 from focus_depth_ros.synthesis import render, themes, view
 from focus_depth_ros.synthesis.materials import LID, part
 from focus_depth_ros.synthesis.placement import Surface
-from focus_depth_ros.synthesis.renderer import Renderer, RendererError
 from focus_depth_ros.synthesis.sample import (
     Sample,
     SceneObject,
@@ -45,14 +44,6 @@ from focus_depth_ros.training import draws
 
 def _scenes(folder: Path, seed: int, scenes: int, **asked: Any) -> Job:
     return Job(folder, 'train', seed, 0, 0, scenes, **asked)
-
-
-@pytest.fixture(scope='module')
-def opengl():
-    try:
-        Renderer()
-    except RendererError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -283,7 +274,7 @@ def test_one_scene_of_these_is_settled(monkeypatch):
     assert used
 
 
-def test_bytes_do_not_depend_on_the_workers(opengl, tmp_path):
+def test_bytes_do_not_depend_on_the_workers(renderer, tmp_path):
     alone, shared = jobs_in(tmp_path / 'alone'), jobs_in(tmp_path / 'shared')
     for job in reversed(alone):
         render_shard(job)
@@ -303,7 +294,7 @@ def test_bytes_do_not_depend_on_the_workers(opengl, tmp_path):
             assert item.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
-def test_a_wider_picture_shows_the_same_scene(opengl, tmp_path):
+def test_a_wider_picture_shows_the_same_scene(renderer, tmp_path):
     job = jobs_in(tmp_path / 'data')[0]
     wide = replace(job, folder=tmp_path, width=480)
     with multiprocessing.get_context('spawn').Pool(2) as pool:
@@ -327,7 +318,7 @@ def partials(folder: Path) -> list[Path]:
     return list(folder.glob('*.partial-*'))
 
 
-def test_a_killed_worker_leaves_no_shard(opengl, tmp_path):
+def test_a_killed_worker_leaves_no_shard(renderer, tmp_path):
     job = jobs_in(tmp_path / 'data')[0]
     code = (
         'from pathlib import Path; from focus_depth_ros.synthesis.shards import Job, render_shard; '
@@ -355,7 +346,7 @@ def parsed(*options: str) -> argparse.Namespace:
     return parser.parse_args(options)
 
 
-def test_command_renders_and_view_shows(opengl, tmp_path, capsys):
+def test_command_renders_and_view_shows(renderer, tmp_path, capsys):
     options = ['--scenes', '1', '--seed', '2', '--split', 'validation']
     arguments = parsed(*options, '--out', str(tmp_path / 'd'))
     assert render.run(arguments) == 0
