@@ -21,6 +21,7 @@ from focus_depth_ros.inference.model_folder import BUILT_IN, UNKNOWN_WORD, read_
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
+NODE = (ROOT / 'docs/node.md').read_text(encoding='utf-8')
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 OF_EVERY_NODE = re.compile(
     r'/rosout|.*(parameter|lifecycle|/(change|get)_\w*state|transition|type_description)\w*'
@@ -28,8 +29,8 @@ OF_EVERY_NODE = re.compile(
 
 
 def table(section: str) -> list[list[str]]:
-    """The cells of the first table under a heading of the README, without its first two lines."""
-    text = README.split(f'\n### {section}\n')[1].split('\n#')[0]
+    """The cells of the first table under a heading of docs/node.md, without its first two lines."""
+    text = NODE.split(f'\n## {section}\n')[1].split('\n#')[0]
     rows = [line.strip('|').split('|') for line in text.splitlines() if line.startswith('|')]
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
@@ -158,12 +159,12 @@ def test_the_use_of_a_result() -> None:
 
 
 def test_the_words_of_the_built_in_model() -> None:
-    section = README.split('\n## Text targets\n')[1].split('\n## ')[0]
+    section = NODE.split('\n## Text targets\n')[1].split('\n## ')[0]
     rows = [line.split('|')[2] for line in section.splitlines() if line.startswith('| ')][1:]
     written = re.findall(r'\w+', ' '.join(rows))
     vocabulary = read_model_folder(BUILT_IN).vocabulary
     assert sorted(written) == sorted(vocabulary[UNKNOWN_WORD + 1 :])
-    assert f'the {len(written)} words below' in README
+    assert f'[{len(written)} words](docs/node.md#text-targets)' in README
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
