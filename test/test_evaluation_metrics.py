@@ -186,3 +186,23 @@ def test_refined_pixels_are_those_whose_inverse_depth_changed_enough() -> None:
     assert metrics.refined_pixels(refined, initial, truth, first) == (1, 0)
     assert metrics.refined_pixels(initial, refined, truth, first) == (0, 1)
     assert metrics.refined_pixels(initial, refined, truth, EMPTY) == (0, 0)
+
+
+def test_truth_beyond_the_usual_reach_is_met() -> None:
+    """A perfect prediction of a street errs nowhere, however it is aligned."""
+    truth = np.linspace(2, 60, 60 * 80, dtype=np.float32).reshape(60, 80)
+    everywhere = np.ones(truth.shape, np.bool_)
+    for align in (metrics.aligned_depth, metrics.aligned_as_depth):
+        assert metrics.abs_rel(align(1 / truth, truth, everywhere), truth, everywhere) < 1e-3
+
+
+def test_what_enlarging_mixes_with_sky_takes_no_part_in_the_alignment() -> None:
+    truth = np.tile(np.linspace(1, 4, 80, dtype=np.float32), (60, 1))
+    depth = truth + 0.5  # affine in depth
+    nearness = 1 / depth
+    nearness[:20] = 0
+    nearness[20:22] *= 0.2  # between sky and what stands before it
+    valid = np.ones(truth.shape, np.bool_)
+    valid[:20] = False
+    found = metrics.aligned_as_depth(nearness, truth, valid)
+    assert np.abs(found - truth)[24:].max() < 1e-3

@@ -1,8 +1,10 @@
 """Scores of occlusion boundaries: ODS, OIS and AP, strict F1, and how well texture is left alone.
 
 Probabilities are thinned by non-maximum suppression, counted at 99 thresholds and matched within
-a share of the picture's diagonal. Named deviation from the usual edge benchmarks: a pixel is
-matched if there is one of the other kind within reach (distance transform) instead of one to one.
+a share of the picture's diagonal. Named deviations from the usual edge benchmarks: a pixel is
+matched if there is one of the other kind within reach (distance transform) instead of one to one;
+flat tops of saturated boundaries are not thinned further; the area under precision begins at
+recall 0 with the precision of the smallest recall. So AP does not compare with published ones.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _UNIT = 4000.0
 def depth_edges(depth: Image, region: Mask) -> Mask:
     """Canny edges of a depth map brought to [0, 1] over `region`; none outside of it.
 
-    The thresholds are of the Sobel gradient; a step of 1 has about 2.6. Table-top steps fall below
+    The thresholds are of the Sobel gradient; a step of 1 has about 2.0. Table-top steps fall below
     them where the region holds a far wall: choose the region, and state `THRESHOLDS` with every
     figure.
     """

@@ -18,9 +18,11 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 FARTHEST_M = 20.0
-"""Aligned disparity is clamped to 1 / FARTHEST_M before it is inverted."""
+"""Aligned depth is clamped to it, or to the farthest true depth where that is more."""
 NEAREST_M = 1e-2
-"""Depth aligned as depth is clamped to NEAREST_M and to FARTHEST_M."""
+"""Depth aligned as depth is clamped to it."""
+SKY_RIM_PX = 3
+"""So near to sky a picture's inverse depth is mixed with its 0 by the enlargement."""
 ORDINAL_RATIO = 0.02
 """WHDR: depths whose ratio is within 1 + this count as equal."""
 ORDINAL_PAIRS = 10_000
@@ -44,22 +46,29 @@ def aligned_depth(inverse_depth: Image, depth_m: Image, valid: Mask) -> Image:
     """Affine-invariant inverse depth -> metres, aligned in disparity over the valid pixels."""
     truth = np.where(valid, 1.0 / np.where(valid, depth_m, 1.0), 0.0).astype(np.float32)
     slope, offset = least_squares_alignment(inverse_depth, truth, valid)
-    disparity = np.maximum(slope * inverse_depth + offset, 1.0 / FARTHEST_M)
+    disparity = np.maximum(slope * inverse_depth + offset, 1.0 / _farthest_m(depth_m, valid))
     return np.asarray(1.0 / disparity, np.float32)
+
+
+def _farthest_m(depth_m: Image, valid: Mask) -> float:
+    return max(FARTHEST_M, float(depth_m[valid].max()))
 
 
 def aligned_as_depth(inverse_depth: Image, depth_m: Image, valid: Mask) -> Image:
     """The same of a network that answers depth, aligned in depth.
 
-    Sky, where the inverse depth is 0, takes no part and is FARTHEST_M away.
+    Sky, where the inverse depth is 0, and its rim take no part; sky is as far as anything may be.
     """
     seen = inverse_depth > 0
-    if np.count_nonzero(seen & valid) < 2:
+    window = np.ones((2 * SKY_RIM_PX + 1, 2 * SKY_RIM_PX + 1), np.uint8)
+    clear = cv2.erode(seen.astype(np.uint8), window).view(np.bool_) & valid
+    if np.count_nonzero(clear) < 2:
         return constant_depth(depth_m, valid)
     depth = np.reciprocal(inverse_depth, where=seen, out=np.zeros_like(inverse_depth))
-    slope, offset = least_squares_alignment(depth, depth_m, valid & seen)
-    metres = np.where(seen, slope * depth + offset, FARTHEST_M)
-    return np.asarray(np.clip(metres, NEAREST_M, FARTHEST_M), np.float32)
+    slope, offset = least_squares_alignment(depth, depth_m, clear)
+    farthest_m = _farthest_m(depth_m, valid)
+    metres = np.where(seen, slope * depth + offset, farthest_m)
+    return np.asarray(np.clip(metres, NEAREST_M, farthest_m), np.float32)
 
 
 def constant_depth(depth_m: Image, valid: Mask) -> Image:
@@ -74,7 +83,7 @@ def plane_depth(depth_m: Image, valid: Mask) -> Image:
     solution, *_ = np.linalg.lstsq(design, 1.0 / depth_m[valid].astype(np.float64), rcond=None)
     height, width = depth_m.shape
     plane = solution[0] * np.arange(width)[None, :] + solution[1] * np.arange(height)[:, None]
-    disparity = np.maximum(plane + solution[2], 1.0 / FARTHEST_M)
+    disparity = np.maximum(plane + solution[2], 1.0 / _farthest_m(depth_m, valid))
     return np.asarray(1.0 / disparity, np.float32)
 
 

@@ -46,6 +46,7 @@ def thorough_scores(depth_m: Image, mask: Mask, triplet: Triplet, valid: Mask) -
 
 
 def _edge_scores(depth_m: Image, truth_m: Image, mask: Mask, valid: Mask) -> dict[str, float]:
+    """Against edges of the true depth, which every data set has; MoDOT takes true boundaries."""
     known = cv2.erode(valid.astype(np.uint8), np.ones((BLUR_PX, BLUR_PX), np.uint8)) > 0
     region = boundary_band(mask, EDGE_RADIUS_PX) & known
     error = depth_boundary_error(depth_edges(depth_m, region), depth_edges(truth_m, region))

@@ -35,7 +35,7 @@ from focus_depth_ros.training.losses import focusdepth_terms
 from focus_depth_ros.training.unfolded import kept_weights, settle_norms, unfolded_network
 
 BAND_CELLS = 4
-"""FocusDepth's r = 10 px of a 320-pixel-wide frame, on the output grid."""
+"""FocusDepth's r = 10 px of a 320-pixel-wide frame on an output grid of 128; 9 px on one of 144."""
 SHEET_ROWS = 8
 STATISTICS_BATCHES = 8
 """Over a hundred pictures: statistics of normalisations over whole maps settle well before."""

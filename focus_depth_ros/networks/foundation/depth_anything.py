@@ -176,9 +176,9 @@ class DepthAnything(nn.Module):
         return self.head(placed), self.head.sky(placed)
 
     def inverse_depth(self, answer: Tensor, sky: Tensor | None) -> Tensor:
-        """The kind's answer and sky (B, H, W) -> inverse depth, larger = nearer, sky 0."""
+        """The kind's answer and sky (B, H, W) -> inverse depth >= 0, larger = nearer, sky 0."""
         if self.shape.kind.answers_inverse_depth:
-            return answer
+            return answer.clamp(min=0)  # a refiner may have taken it below
         nearness = 1.0 / answer.clamp(min=1e-3)
         return nearness if sky is None else torch.where(sky, 0.0, nearness)
 
