@@ -173,10 +173,11 @@ def test_text_by_service_and_by_topic(robot: Robot) -> None:
     )
     targets = robot.answer(output='targets')
     assert [target.label for target in targets.targets] == ['the red mug']
-    robot.call('set_text_target', text='red mug')
-    robot.call('set_text_target', text='red mug', append=True)
+    said = [
+        robot.call('set_text_target', text='red mug', append=append).id for append in (False, True)
+    ]
     ids = [target.id for target in robot.answer(output='targets').targets]
-    assert ids == ['red_mug', 'red_mug_1']
+    assert ids == said == ['red_mug', 'red_mug_1']
     robot.call('set_text_target', text='the red mug')
     reply = robot.call('set_text_target', text='missing', append=True)
     targets = robot.answer(output='targets')

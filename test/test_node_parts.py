@@ -671,6 +671,18 @@ def test_messages_say_where_a_target_is(tiny_model: Path) -> None:
     assert box.results[0].pose.pose == box.bbox.center
 
 
+def test_detections_in_space_are_in_the_order_of_the_targets(tiny_model: Path) -> None:
+    boxes = [(4.0, 4.0, 28.0, 40.0), (38.0, 2.0, 62.0, 16.0), (30.0, 20.0, 60.0, 44.0)]
+    targets = [Target(str(k), 'mug', box=box) for k, box in enumerate(boxes)]
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), CAMERA)
+    result = FocusPipeline(FocusModel(tiny_model))(frame, targets)
+    surest_first = (replace(one, confidence=0.9 - 0.1 * k) for k, one in enumerate(result.targets))
+    result = replace(result, targets=tuple(surest_first))
+    assert [one.target.id for one in result.found] == ['2', '1', '0']
+    found = detections_3d(result, Header(frame_id='camera')).detections
+    assert [detection.id for detection in found] == ['0', '1', '2']
+
+
 def test_relative_depth_is_for_want_of_metres(tiny_model: Path) -> None:
     pipeline, rgb = FocusPipeline(FocusModel(tiny_model)), np.zeros((48, 64, 3), np.uint8)
     assert _relative_message(pipeline(Frame(rgb, CAMERA))) is None

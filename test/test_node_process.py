@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
@@ -24,10 +26,13 @@ from lifecycle_msgs.msg import Transition
 from node_harness import NodeProcess, Robot, picture
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage
 
+from focus_depth_ros.core import Target
 from focus_depth_ros.node import worker
 from focus_depth_ros.node.focus_depth import FocusDepth
+from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.parameters import SPECIFICATIONS
 from focus_depth_ros.node.process import run_in_ros
 
@@ -354,6 +359,39 @@ def test_without_autostart_it_waits(ros: None, tiny_model: Path) -> None:
 
 def test_every_parameter_has_a_description() -> None:
     assert all(len(item.description) > 20 for item in SPECIFICATIONS.values())
+
+
+@pytest.mark.parametrize('confidence', [0.4, 0.6])
+def test_a_reference_may_come_late_and_only_sure_masks_lead_boxes(
+    inner_node: FocusDepth, monkeypatch: Any, confidence: float
+) -> None:
+    at_work, pipeline = inner_node._worker, inner_node._pipeline
+    assert at_work is not None and pipeline is not None
+    happened: list[Any] = []
+    maps, result = pipeline.maps, pipeline.result
+
+    def looked(*arguments: Any) -> Any:
+        happened.append('network')
+        return maps(*arguments)
+
+    def answered(*arguments: Any) -> Any:
+        answer = result(*arguments)
+        targets = (replace(one, confidence=confidence) for one in answer.targets)
+        return replace(answer, targets=tuple(targets))
+
+    monkeypatch.setattr(pipeline, 'maps', looked)
+    monkeypatch.setattr(pipeline, 'result', answered)
+    camera, targets = at_work.camera, at_work.targets
+    monkeypatch.setattr(camera, 'reference_depth_m', lambda _: happened.append('reference'))
+    monkeypatch.setattr(targets, 'settle', lambda boxes: happened.append(list(boxes)))
+    monkeypatch.setattr(type(at_work.outputs), 'any_wanted', lambda _: True)
+    targets.command(Target('it', '', box=(50.0, 50.0, 200.0, 180.0)), append=False)
+    picture = image_from_array(np.zeros((240, 320, 3), np.uint8), 'rgb8')
+    camera.pictures.put(serialize_message(picture))
+    deadline = time.monotonic() + 10
+    while len(happened) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert happened == ['network', 'reference', ['it'] if confidence > 0.5 else []]
 
 
 def test_an_engine_that_hangs_is_said_and_left_behind(

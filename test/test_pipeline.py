@@ -112,13 +112,17 @@ class TestPrompts:
             ('picture of a mug left of the zebra', 'a mug', 'left of'),
             ('red mug left of the red zebra', 'red mug left of the red', ''),
             ('zebra in the fridge', None, ''),
+            ('mug left of', 'mug', 'left of'),
+            ('mug in front of the', 'mug', 'in front of'),
+            ('mug behind', 'mug behind', ''),
+            ('red and mug', 'red mug', ''),
             ('zebra left of the mug', None, ''),
             ('what is on the mug', None, ''),
             ('left of', None, ''),
         ],
     )
     def test_a_place_needs_its_thing(self, text: str, known: str | None, unanchored: str) -> None:
-        words = ['the', 'a', 'red', 'mug', 'left', 'of', 'in', 'on', 'behind']
+        words = ['the', 'a', 'red', 'mug', 'left', 'of', 'in', 'on', 'behind', 'front']
         encoder = PromptEncoder(['<pad>', '<unknown>', *words], 12)
         if known is None:
             with pytest.raises(InvalidInput, match=r'says what to look at; .* knows: mug, red$'):
@@ -127,6 +131,18 @@ class TestPrompts:
         read = encoder.read(text)
         assert (read.text, ' '.join(read.unanchored)) == (known, unanchored)
         assert (f'left out with it: {unanchored}' in read.remarks) == bool(unanchored)
+
+    @pytest.mark.parametrize(
+        ('text', 'said'),
+        [
+            ('not the red mug', "'not' is not understood: say what to look at"),
+            ('the mug and the red mug', "'and' names several things"),
+            ('a mug or a red mug', "'or' names several things"),
+        ],
+    )
+    def test_what_would_mean_another_thing_is_refused(self, text: str, said: str) -> None:
+        with pytest.raises(InvalidInput, match=said):
+            self.encoder.read(text)
 
     def test_boxes_and_words_become_rows(self) -> None:
         targets = [Target('a', 'a', box=(16, 12, 32, 48)), Target('b', 'b', text='red mug')]

@@ -67,7 +67,7 @@ class Commands:
         Raises InvalidInput for a text without a known word.
         """
         if text.strip():
-            self._node.get_logger().info(self._look_at_text(text, append=False))
+            self._node.get_logger().info(self._look_at_text(text, append=False)[1])
             self._last_text = text
 
     def listen(self) -> None:
@@ -101,7 +101,7 @@ class Commands:
         if message.data == self._last_text and not self._clears_something(message.data):
             return  # a publisher may repeat itself
         try:
-            answer = self._look_at_text(message.data, append=False)
+            _, answer = self._look_at_text(message.data, append=False)
             self._node.get_logger().info(answer, throttle_duration_sec=1.0)
         except InvalidInput as problem:
             self._complaints(problem)
@@ -111,17 +111,19 @@ class Commands:
         """Whether the text is empty and a service has named a target since the last one."""
         return not text.strip() and self._targets is not None and self._targets.is_commanded
 
-    def _look_at_text(self, text: str, append: bool) -> str:
+    def _look_at_text(self, text: str, append: bool) -> tuple[str, str]:
+        """The target's id, empty where the text clears, and what was understood."""
         targets = self._opened()
         if not text.strip():
-            return self._clear()
+            return '', self._clear()
         assert self._prompts is not None
         words = self._prompts.read(text)
         label = ' '.join(words.known)
-        targets.command(Target(id=label.replace(' ', '_'), label=label, text=words.text), append)
-        return f'looking at: {label}' + (f' ({words.remarks})' if words.remarks else '')
+        target = Target(id=label.replace(' ', '_'), label=label, text=words.text)
+        remarks = f' ({words.remarks})' if words.remarks else ''
+        return targets.command(target, append), f'looking at: {label}{remarks}'
 
-    def _look_at_box(self, request: SetBoxTarget.Request) -> str:
+    def _look_at_box(self, request: SetBoxTarget.Request) -> tuple[str, str]:
         targets, box = self._opened(), request.box
         if not (box.width and box.height):
             raise InvalidInput('box', 'the box has no area')
@@ -129,8 +131,8 @@ class Commands:
         edges = (left, top, left + box.width, top + box.height)
         label = request.label[:MAX_NAME_CHARACTERS]
         target = Target(id=label or 'box', label=label, box=edges)
-        targets.command(target, request.append, time_ns(request.stamp))
-        return 'looking at box ({:.0f}, {:.0f}) to ({:.0f}, {:.0f})'.format(*edges)
+        name = targets.command(target, request.append, time_ns(request.stamp))
+        return name, 'looking at box ({:.0f}, {:.0f}) to ({:.0f}, {:.0f})'.format(*edges)
 
     def _clear(self) -> str:
         cleared = self._opened().clear()
@@ -145,12 +147,20 @@ class Commands:
     def _set_text_target(
         self, request: SetTextTarget.Request, response: SetTextTarget.Response
     ) -> SetTextTarget.Response:
-        return self._answer(response, lambda: self._look_at_text(request.text, request.append))
+        def act() -> str:
+            response.id, said = self._look_at_text(request.text, request.append)
+            return said
+
+        return self._answer(response, act)
 
     def _set_box_target(
         self, request: SetBoxTarget.Request, response: SetBoxTarget.Response
     ) -> SetBoxTarget.Response:
-        return self._answer(response, lambda: self._look_at_box(request))
+        def act() -> str:
+            response.id, said = self._look_at_box(request)
+            return said
+
+        return self._answer(response, act)
 
     def _clear_targets(
         self, request: Trigger.Request, response: Trigger.Response

@@ -78,9 +78,12 @@ def _target(detection: Detection2D) -> Target:
 
 
 def detections_3d(result: FocusResult, header: Header) -> Detection3DArray:
-    """Targets that have a place in space, as boxes axis-aligned in the optical frame."""
+    """Targets that have a place in space, as boxes axis-aligned in the optical frame.
+
+    In the order of the targets.
+    """
     message = Detection3DArray(header=header)
-    for answer in result.found:
+    for answer in result.targets:
         if answer.geometry is None:
             continue
         hypothesis = ObjectHypothesis(

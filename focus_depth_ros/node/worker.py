@@ -26,6 +26,9 @@ from focus_depth_ros.pipeline.targets import TargetsInView
 
 SLOW_S = 5.0
 """A picture that takes so long is said."""
+SURE = 0.5
+"""Confidence from which a box that cannot be tracked follows its mask: that of a covered target may
+be anywhere."""
 STUCK_S = 60.0
 """An engine that has not answered for so long will not: the node ends without it."""
 REFERENCE_UNFIT = (
@@ -115,11 +118,13 @@ class Worker:
         wanted = self.targets.locate(frame.stamp_ns, grey, frame.size)
         if not (self.is_enabled() and self.outputs.any_wanted()):
             return
+        self.camera.pictures.let_others_run()
+        maps = self.pipeline.maps(frame, wanted, picture)
         asked_source = self.pipeline.settings.scale_source
         takes_reference = asked_source in ('auto', 'reference_depth')
+        # only now: a depth camera's picture comes after the colour picture that it belongs to
         reference = self.camera.reference_depth_m(frame) if takes_reference else None
-        self.camera.pictures.let_others_run()
-        result = self.pipeline(frame, wanted, reference, picture)
+        result = self.pipeline.result(frame, wanted, maps, reference)
         self.outputs.publish(result, camera_info, self.parameters())
         self.camera.counts.answered += 1
         self.outputs.publish_timings(
@@ -127,7 +132,8 @@ class Worker:
             processing_time_ms=1e3 * (time.perf_counter() - start),
             pipeline_latency_ms=(self.node.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6,
         )
-        self.targets.settle({found.target.id: found.box for found in result.found if found.box})
+        sure = (found for found in result.found if found.confidence >= SURE)
+        self.targets.settle({found.target.id: found.box for found in sure if found.box})
         self.scale_source = result.scale.source
         if reference is not None and result.scale.source != 'reference_depth':
             self.complain(InvalidInput('reference_fit', REFERENCE_UNFIT))

@@ -47,22 +47,38 @@ class FocusPipeline:
         frame: Frame,
         targets: Sequence[Target] = (),
         reference_depth_m: NDArray[np.float32] | None = None,
-        picture: NDArray[np.uint8] | None = None,
     ) -> FocusResult:
-        """Look at `targets` in `frame`.
+        """Look at `targets` in `frame`: `maps`, and then the `result`; raises what these raise."""
+        maps = self.maps(frame, targets, self.picture(frame))
+        return self.result(frame, targets, maps, reference_depth_m)
 
-        `reference_depth_m` (H, W) is an aligned depth picture in metres, NaN invalid; `picture`
-        spares the resizing where the caller already has `self.picture(frame)`. Raises InvalidInput
-        for unusable prompts or a network that answers NaN, EngineError when inference fails.
-        `inference_s` then holds the seconds spent in the graphs.
+    def maps(
+        self, frame: Frame, targets: Sequence[Target], picture: NDArray[np.uint8]
+    ) -> FocusMaps:
+        """What the network says of `targets` in `frame`, whose `self.picture` is given too.
+
+        Raises InvalidInput for unusable prompts or a network that answers NaN, EngineError when
+        inference fails. `inference_s` then holds the seconds spent in the graphs.
         """
         prompts = self.prompts.encode(targets, *frame.size)
-        small = self.picture(frame) if picture is None else picture
         start = time.perf_counter()
-        maps = look(self.model, self.prompts, frame.rgb, small, prompts, self.settings)
+        maps = look(self.model, self.prompts, frame.rgb, picture, prompts, self.settings)
         self.inference_s = time.perf_counter() - start
         if not maps.is_finite:
             raise InvalidInput('network', 'the network answered NaN; the picture is left out')
+        return maps
+
+    def result(
+        self,
+        frame: Frame,
+        targets: Sequence[Target],
+        maps: FocusMaps,
+        reference_depth_m: NDArray[np.float32] | None,
+    ) -> FocusResult:
+        """The answer to `targets` by their `maps`.
+
+        `reference_depth_m` (H, W) is an aligned depth picture in metres, NaN invalid.
+        """
         view = int(np.argmax(maps.confidence))
         view_scale = self._scale(
             frame, maps.inverse_depth[view], maps.metric[view], reference_depth_m

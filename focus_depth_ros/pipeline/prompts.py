@@ -28,6 +28,9 @@ MAX_TEXT_CHARACTERS = 200
 ARTICLES = frozenset({'a', 'an', 'the'})
 BEFORE_A_THING = frozenset({'of', 'behind', 'on', 'in'})
 """Last words of what stands between two things: left of, in front of."""
+AWAITS_A_THING = BEFORE_A_THING - {'behind'}
+"""Those of them that say nothing at the end of a text, as "the mug behind" does."""
+NEGATIONS = frozenset({'not', 'no', 'without', 'except', 'but', 'neither', 'nor'})
 PLACES = BEFORE_A_THING | {'left', 'right', 'front', 'back', 'top', 'bottom'}
 """Words that say where a thing is, but not what."""
 OTHER_SPELLINGS = {
@@ -84,10 +87,13 @@ class PromptEncoder:
     def read(self, text: str) -> Words:
         """Split a text into known and unknown words.
 
-        Raises InvalidInput when it is empty, over 200 characters, or no known word says what to
-        look at: words of places alone, or of a place beside some other thing, do not.
+        Raises InvalidInput when it is empty, over 200 characters, says what is not meant, names
+        several things, or no known word says what to look at: words of places alone, or of a place
+        beside some other thing, do not.
         """
-        readings = [(word, self._reading(word)) for word in _words(text)]
+        spoken = _words(text)
+        _refuse_what_is_not_one_thing(spoken)
+        readings = [(word, self._reading(word)) for word in spoken]
         every, unanchored = _with_anchor(readings)
         known = every
         while len(self._asked(known)) > self._max_words:
@@ -185,6 +191,17 @@ class PromptEncoder:
         return [self._index[word] for word in self._asked(self.read(text).known)]
 
 
+def _refuse_what_is_not_one_thing(spoken: Sequence[str]) -> None:
+    """Raise InvalidInput for a text that, without the words left out, would mean another thing."""
+    if negation := next((word for word in spoken if word in NEGATIONS), ''):
+        raise InvalidInput('text', f'{negation!r} is not understood: say what to look at')
+    for before, word in itertools.pairwise(spoken):
+        if before in ('and', 'or') and word in ARTICLES:
+            raise InvalidInput(
+                'text', f'{before!r} names several things: ask for each of them alone (append)'
+            )
+
+
 def _own(known: Sequence[str]) -> set[str]:
     """Words of the thing itself: those before its place beside another one."""
     return set(itertools.takewhile(lambda word: word not in BEFORE_A_THING, known))
@@ -206,7 +223,8 @@ def _with_anchor(
         return tuple(known), ()
     after = readings[start:]
     is_known = any(form and form not in ARTICLES | PLACES for _, form in after)
-    if is_known or all(form for _, form in after):
+    last = next((word for word in reversed(known) if word not in ARTICLES), '')
+    if is_known or (all(form for _, form in after) and last not in AWAITS_A_THING):
         return tuple(known), ()
     kept = known[: len(known) - sum(bool(form) for _, form in after)]
     while kept and kept[-1] in ARTICLES | PLACES:

@@ -71,11 +71,12 @@ class TargetsInView:
         with self._lock:
             return self._is_commanded
 
-    def command(self, target: Target, append: bool, stamp_ns: int = 0) -> None:
+    def command(self, target: Target, append: bool, stamp_ns: int = 0) -> str:
         """Look at this target, in place of all others or (`append`) beside commanded ones.
 
-        A box speaks of the picture of `stamp_ns`, 0 for the newest. Raises InvalidInput when that
-        picture is no longer kept, the box is outside it, or there are too many targets.
+        Returns its id, with a number where another one has it. A box speaks of the picture of
+        `stamp_ns`, 0 for the newest. Raises InvalidInput when that picture is no longer kept, the
+        box is outside it, or there are too many targets.
         """
         with self._lock:
             view = None
@@ -95,6 +96,7 @@ class TargetsInView:
                 target = replace(target, id=next(name for name in free if name not in taken))
             self._commanded = [*others, Anchored(target, view, target.box)]
             self._is_commanded = True
+            return target.id
 
     def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
         """Take a detector's targets for the picture of `stamp_ns`, best score first.
