@@ -46,14 +46,14 @@ FIELDS = {
         'targets': 'sequence<focus_depth_ros/FocusTarget>',
     },
     SetTextTarget.Request: {'text': 'string', 'append': 'boolean'},
-    SetTextTarget.Response: {'success': 'boolean', 'message': 'string'},
+    SetTextTarget.Response: {'success': 'boolean', 'message': 'string', 'id': 'string'},
     SetBoxTarget.Request: {
         'box': 'sensor_msgs/RegionOfInterest',
         'label': 'string',
         'stamp': 'builtin_interfaces/Time',
         'append': 'boolean',
     },
-    SetBoxTarget.Response: {'success': 'boolean', 'message': 'string'},
+    SetBoxTarget.Response: {'success': 'boolean', 'message': 'string', 'id': 'string'},
 }
 
 # REP 2011 hashes of vision_msgs 4.1.1: two parties talk to each other only when theirs agree
