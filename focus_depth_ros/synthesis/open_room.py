@@ -13,7 +13,6 @@ import numpy as np
 from focus_depth_ros.synthesis import materials
 from focus_depth_ros.synthesis.materials import STRUCTURE_TEXTURE_PX, Texture, named_colour
 from focus_depth_ros.synthesis.meshes import (
-    WHOLE,
     Array,
     Mesh,
     box,
@@ -31,13 +30,13 @@ from focus_depth_ros.synthesis.surroundings import (
     Fixture,
     chair,
     floor_texture,
+    four_walls,
     muted_tone,
     repeated,
     table_top,
 )
 
 FURNITURE_TEXTURES = 5
-_WALL_M = 2.9
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def open_room(
     )
     fixtures = [
         Fixture(floor, _floor(rng)),
-        Fixture(_walls(low, high, -height_m), _panel(rng)),
+        Fixture(four_walls(low, high, -height_m), _panel(rng)),
     ]
     groups: list[list[Mesh]] = [[] for _ in range(FURNITURE_TEXTURES)]
     for number in range(int(rng.integers(2, 15))):
@@ -192,17 +191,6 @@ def _free_place(rng: np.random.Generator, low_m: Array, high_m: Array, radius_m:
         at = rng.uniform(front, high_m)
         if np.linalg.norm(at) > radius_m + 0.45:
             return at
-
-
-def _walls(low_m: Array, high_m: Array, floor_m: float) -> Mesh:
-    (x0, y0), (x1, y1) = low_m, high_m
-    wide, deep, up = x1 - x0, y1 - y0, np.array([0, 0, _WALL_M])
-    return merge(
-        sheet(np.array([x0, y1, floor_m]), np.array([wide, 0, 0]), up, WHOLE, 7, 7),
-        sheet(np.array([x0, y0, floor_m]), np.array([0, deep, 0]), up, WHOLE, 7, 7),
-        sheet(np.array([x1, y1, floor_m]), np.array([0, -deep, 0]), up, WHOLE, 7, 7),
-        sheet(np.array([x1, y0, floor_m]), np.array([-wide, 0, 0]), up, WHOLE, 2, 2),
-    )
 
 
 def _floor(rng: np.random.Generator) -> Texture:

@@ -35,7 +35,8 @@ from focus_depth_ros.synthesis.prints import print_label
 from focus_depth_ros.synthesis.shapes import tray
 from focus_depth_ros.synthesis.splits import Split, asset_seed
 
-FLOOR_DROP_M = 0.73
+FLOOR_DROP_M, WALL_M = 0.73, 2.9
+"""How far the floor is under a table's upper side, and how high walls are."""
 
 
 MATT = Look(0.05, 0.2)
@@ -150,7 +151,7 @@ def room(
     right = rng.uniform(0.05, 0.8) if rng.random() < 0.3 else rng.uniform(0.8, 3.0)
     x0, x1 = low_m[0] - left, high_m[0] + right
     y0, y1 = low_m[1] - 4.0, high_m[1] + behind
-    wide, deep, high = x1 - x0, y1 - y0, 2.9
+    wide, deep = x1 - x0, y1 - y0
     corner = np.array([x0, y0, floor_m])
     floor = sheet(
         corner,
@@ -162,13 +163,7 @@ def room(
     )
     tone = muted_tone(texture_rng, (0.7, 1.0), (0.0, 0.15))
     wall_texture = _sized(materials.wall(tone, texture_rng))
-    up = np.array([0, 0, high])
-    walls = merge(
-        sheet(np.array([x0, y1, floor_m]), np.array([wide, 0, 0]), up, WHOLE, 7, 7),
-        sheet(np.array([x0, y0, floor_m]), np.array([0, deep, 0]), up, WHOLE, 7, 7),
-        sheet(np.array([x1, y1, floor_m]), np.array([0, -deep, 0]), up, WHOLE, 7, 7),
-        sheet(np.array([x1, y0, floor_m]), np.array([-wide, 0, 0]), up, WHOLE, 2, 2),
-    )
+    walls = four_walls(np.array([x0, y0]), np.array([x1, y1]), floor_m)
     fixtures = [Fixture(floor, floor_texture(texture_rng)), Fixture(walls, wall_texture)]
     furniture = []
     for _ in range(int(rng.integers(0, 7))):
@@ -184,6 +179,18 @@ def room(
     if furniture:
         fixtures.append(Fixture(merge(*furniture), _furniture_texture(texture_rng)))
     return fixtures
+
+
+def four_walls(low_m: Array, high_m: Array, floor_m: float) -> Mesh:
+    """Round the rectangle between two corners (2,), from the floor up."""
+    (x0, y0), (x1, y1) = low_m, high_m
+    wide, deep, up = x1 - x0, y1 - y0, np.array([0, 0, WALL_M])
+    return merge(
+        sheet(np.array([x0, y1, floor_m]), np.array([wide, 0, 0]), up, WHOLE, 7, 7),
+        sheet(np.array([x0, y0, floor_m]), np.array([0, deep, 0]), up, WHOLE, 7, 7),
+        sheet(np.array([x1, y1, floor_m]), np.array([0, -deep, 0]), up, WHOLE, 7, 7),
+        sheet(np.array([x1, y0, floor_m]), np.array([-wide, 0, 0]), up, WHOLE, 2, 2),
+    )
 
 
 def chair(rng: np.random.Generator) -> Mesh:
