@@ -33,6 +33,7 @@ from focus_depth_ros.synthesis.surroundings import (
     four_walls,
     muted_tone,
     repeated,
+    slab,
     table_top,
 )
 
@@ -77,20 +78,8 @@ def _round_table(radius_m: float, thick_m: float, height_m: float) -> FreeTable:
 def _rectangular_table(
     rng: np.random.Generator, half_m: Array, thick_m: float, height_m: float
 ) -> FreeTable:
-    wide, deep = 2 * half_m
-    times = rng.uniform(0.5, 1.5)
-    top = sheet(
-        np.array([-half_m[0], -half_m[1], 0.0]),
-        np.array([wide, 0, 0]),
-        np.array([0, deep, 0]),
-        repeated(wide * times, deep * times),
-        14,
-        14,
-    )
-    body = merge(
-        box(np.array([wide, deep, thick_m - 0.001])).moved(0, 0, -thick_m),
-        *_legs(rng, half_m, height_m - thick_m, -height_m),
-    )
+    top, board = slab(-half_m, half_m, thick_m, rng.uniform(0.5, 1.5))
+    body = merge(board, *_legs(rng, half_m, height_m - thick_m, -height_m))
     return FreeTable(top, body, half_m - 0.01)
 
 

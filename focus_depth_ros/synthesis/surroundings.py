@@ -112,22 +112,28 @@ def repeated(times_x: float, times_y: float) -> Cell:
     return (0.0, 0.0, times_x, times_y)
 
 
-def table(rng: np.random.Generator, top: Texture, low_m: Array, high_m: Array) -> list[Fixture]:
-    """A slab whose upper side is z = 0, fine enough for lamps to shade it smoothly."""
+def slab(low_m: Array, high_m: Array, thick_m: float, times: float) -> tuple[Mesh, Mesh]:
+    """A table's upper side at z = 0, fine enough for lamps to shade it smoothly, and its body.
+
+    Between two corners (2,); the texture comes `times` a metre.
+    """
     wide, deep = high_m - low_m
-    thick = rng.uniform(0.018, 0.05)
-    corner = np.array([low_m[0], low_m[1], 0.0])
-    repeat = rng.uniform(0.5, 1.5)
-    top_mesh = sheet(
-        corner,
+    top = sheet(
+        np.array([low_m[0], low_m[1], 0.0]),
         np.array([wide, 0, 0]),
         np.array([0, deep, 0]),
-        repeated(wide * repeat, deep * repeat),
+        repeated(wide * times, deep * times),
         14,
         14,
     )
     x, y = (low_m + high_m) / 2
-    body = box(np.array([wide, deep, thick - 0.001])).moved(float(x), float(y), -thick)
+    return top, box(np.array([wide, deep, thick_m - 0.001])).moved(float(x), float(y), -thick_m)
+
+
+def table(rng: np.random.Generator, top: Texture, low_m: Array, high_m: Array) -> list[Fixture]:
+    """A slab with its textures."""
+    thick = rng.uniform(0.018, 0.05)
+    top_mesh, body = slab(low_m, high_m, thick, rng.uniform(0.5, 1.5))
     look = Look(rng.uniform(0, 0.35), rng.uniform(0.1, 0.9))
     edge = materials.plain(muted_tone(rng, (0.2, 0.8), (0.0, 0.5)), rng, STRUCTURE_TEXTURE_PX)
     return [Fixture(top_mesh, top, look), Fixture(body, edge, casts_shadow=True)]

@@ -84,7 +84,7 @@ def by_theme(shards: Iterable[Path], most: int) -> dict[str, list[Sample]]:
         row = found.setdefault(sample.theme, [])
         if len(row) < most:
             row.append(sample)
-        if all(len(found.get(name, ())) == most for name in DRAWN):
+        if all(len(found.get(name, ())) == most for name in {*DRAWN, *found}):
             break
     return found
 
