@@ -16,6 +16,7 @@ from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.fovea import (
     FINER,
     NEAR_SAY,
+    NEAR_SAY_OF_PLACES,
     NEAR_SHARE,
     _feather,
     _folded,
@@ -28,6 +29,8 @@ from focus_depth_ros.pipeline.window import Window, window_round
 
 GRID = (168, 224)
 RGB = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+NOWHERE = np.zeros(1, np.bool_)
+"""Of a question that says nothing of places."""
 
 
 @pytest.fixture(scope='module')
@@ -99,7 +102,7 @@ def test_another_scale_and_shift_of_the_second_look_change_nothing() -> None:
         np.array([0.6]),
         np.array([[9.0, 9.0]]),
     )
-    both = _folded(first, near, window)
+    both = _folded(first, near, window, NEAR_SAY)
     assert both.inverse_depth == pytest.approx(depth, abs=1e-4)
     assert both.metric is first.metric
     assert both.confidence[0] == pytest.approx(0.8 ** (1 - NEAR_SAY) * 0.6**NEAR_SAY)
@@ -117,7 +120,7 @@ def test_a_second_look_inside_out_is_not_believed() -> None:
     first = FocusMaps(ramp, ramp, ramp, np.ones(1, np.float32), np.ones((1, 2), np.float32))
     window = Window(60, 40, 112, 84)
     near = FocusMaps(-ramp, ramp, ramp, np.ones(1, np.float32), np.ones((1, 2), np.float32))
-    both = _folded(first, near, window).inverse_depth[0]
+    both = _folded(first, near, window, NEAR_SAY).inverse_depth[0]
     assert (np.diff(both, axis=1)[84, 80:150] > 0).all()
 
 
@@ -141,14 +144,14 @@ def test_boundaries_of_two_looks_are_joined_as_masks_are() -> None:
 
     depth = np.random.default_rng(0).normal(size=(1, 168, 224)).astype(np.float32)
     near = maps(depth[:, :84, :112], 0.9, 0.5)
-    both = _folded(maps(depth, 0.2, 0.1), near, Window(40, 30, 112, 84))
+    both = _folded(maps(depth, 0.2, 0.1), near, Window(40, 30, 112, 84), NEAR_SAY)
     assert both.boundary[0, 72, 96] == pytest.approx(0.1 + NEAR_SHARE * 0.4)
 
 
 def test_two_looks_agree_where_one_was_right(model: FocusModel) -> None:
     box = (200.0, 160.0, 330.0, 280.0)
     features, prompts, first = first_look(model, Target('a', '', box=box))
-    both = look_again(model, RGB, features, prompts, first, 0.3)
+    both = look_again(model, RGB, features, prompts, NOWHERE, first, 0.3)
     assert both.mask.shape == (1, FINER * 84, FINER * 112)
     coarse = first.mask[0].repeat(FINER, 0).repeat(FINER, 1) > 0.5
     assert np.count_nonzero((both.mask[0] > 0.5) ^ coarse) < 0.05 * np.count_nonzero(coarse)
@@ -169,7 +172,7 @@ def test_words_that_were_not_found_are_not_looked_for_again(model: FocusModel) -
             calls.append(look.picture.shape)
             return model.look_near(held, look)
 
-    both = look_again(Counting(), RGB, features, prompts, first, 0.3)  # type: ignore[arg-type]
+    both = look_again(Counting(), RGB, features, prompts, NOWHERE.repeat(2), first, 0.3)  # type: ignore[arg-type]
     assert calls == [(168, 224, 3)]
     assert first.confidence[0] == both.confidence[0] == 0
     assert both.confidence[1] > first.confidence[1]  # sure of it from near
@@ -205,7 +208,7 @@ def test_of_several_parts_the_one_that_words_fit_best_is_the_target(model: Focus
         down, across = bright
         picture[240 * down : 240 * down + 240, 320 * across : 320 * across + 320] = 255
         blind = ColourBlind(model)
-        both = look_again(blind, picture, features, prompts, first, 0.3)  # type: ignore[arg-type]
+        both = look_again(blind, picture, features, prompts, NOWHERE, first, 0.3)  # type: ignore[arg-type]
         assert len(blind.boxes) == 2
         assert all(0.2 < (box[0, 2] - box[0, 0]) < 0.9 for box in blind.boxes)
         there = both.mask[0] > 0.5
@@ -223,14 +226,25 @@ def test_words_that_may_be_there_are_looked_at_again(
     features, prompts, first = first_look(model, Target('a', '', text='the mug'))
     said = replace(first, confidence=np.full(1, confidence, np.float32))
     blind = ColourBlind(model)
-    look_again(blind, RGB, features, prompts, said, min_confidence)  # type: ignore[arg-type]
+    look_again(blind, RGB, features, prompts, NOWHERE, said, min_confidence)  # type: ignore[arg-type]
     assert len(blind.boxes) == looks
+
+
+def test_words_of_places_trust_the_first_look_more(model: FocusModel) -> None:
+    features, prompts, first = first_look(model, Target('a', '', text='the mug'))
+    said = replace(first, confidence=np.full(1, 0.4, np.float32))
+    asked = (ColourBlind(model), np.full_like(RGB, 255), features, prompts)  # sure from near
+    wary = look_again(*asked, ~NOWHERE, said, 0.3)  # type: ignore[arg-type]
+    bold = look_again(*asked, NOWHERE, said, 0.3)  # type: ignore[arg-type]
+    assert wary.confidence[0] == pytest.approx(0.4 ** (1 - NEAR_SAY_OF_PLACES))
+    assert bold.confidence[0] == pytest.approx(0.4 ** (1 - NEAR_SAY))
+    assert np.array_equal(wary.mask, bold.mask)
 
 
 def test_an_empty_prompt_stays_with_its_first_look(model: FocusModel) -> None:
     features, prompts, first = first_look(model)
     first = replace(first, confidence=np.ones(1, np.float32))
-    both = look_again(model, RGB, features, prompts, first, 0.3)
+    both = look_again(model, RGB, features, prompts, NOWHERE, first, 0.3)
     finer = cv2.resize(first.inverse_depth[0], (224, 168))
     assert np.array_equal(both.inverse_depth[0], finer)
 

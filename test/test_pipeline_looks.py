@@ -68,7 +68,7 @@ def test_the_second_look_in_the_mirror_sees_the_mirrored_picture(
 
     def remembers(model: object, rgb: np.ndarray, *given: FocusMaps) -> FocusMaps:
         seen.append(rgb)
-        return given[2]
+        return given[3]
 
     monkeypatch.setattr(looks, 'look_again', remembers)
     rgb = np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)
@@ -164,3 +164,18 @@ def test_metres_of_two_looks_are_the_mean_of_both() -> None:
     assert np.allclose(averaged(one, flat).metric, one.metric)
     unscaled = replace(one, metric=np.zeros((1, 2), np.float32))
     assert not averaged(unscaled, unscaled).metric.any()
+
+
+@pytest.mark.parametrize(
+    ('text', 'says'),
+    [
+        ('the red mug', False),
+        ('the mug left of the box', True),
+        ('the left mug', True),
+        ('the mug right', True),
+    ],
+)
+def test_words_of_places_are_told_from_words_of_things(text: str, says: bool) -> None:
+    box = Target('b', '', box=(10.0, 10.0, 40.0, 40.0))
+    prompts = ENCODER.encode([Target('a', '', text=text), box], 100, 100)
+    assert ENCODER.says_where(prompts).tolist() == [says, False]

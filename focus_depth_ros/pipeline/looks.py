@@ -39,22 +39,28 @@ def look(
     `rgb` (H, W, 3) is the picture, `small` the same at the model's input size. Maps are on a grid
     twice as fine with a second look. Raises EngineError.
     """
-    maps = _looks(model, rgb, small, prompts, settings)
+    says_where = encoder.says_where(prompts)
+    maps = _looks(model, rgb, small, prompts, says_where, settings)
     if not settings.mirror:
         return maps
     mirrored = encoder.mirrored(prompts)
-    again = _looks(model, _in_mirror(rgb), _in_mirror(small), mirrored, settings)
+    again = _looks(model, _in_mirror(rgb), _in_mirror(small), mirrored, says_where, settings)
     return averaged(maps, _maps_flipped(again))
 
 
 def _looks(
-    model: FocusModel, rgb: Picture, small: Picture, prompts: Prompts, settings: Settings
+    model: FocusModel,
+    rgb: Picture,
+    small: Picture,
+    prompts: Prompts,
+    says_where: NDArray[np.bool_],
+    settings: Settings,
 ) -> FocusMaps:
     features = model.encode(small)
     maps = model.focus(features, *prompts)
     if not settings.fovea:
         return maps
-    return look_again(model, rgb, features, prompts, maps, settings.min_confidence)
+    return look_again(model, rgb, features, prompts, says_where, maps, settings.min_confidence)
 
 
 def averaged(first: FocusMaps, second: FocusMaps) -> FocusMaps:

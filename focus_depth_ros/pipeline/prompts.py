@@ -160,6 +160,11 @@ class PromptEncoder:
                 words[row, : len(ids)] = ids
         return boxes, words
 
+    def says_where(self, prompts: Prompts) -> NDArray[np.bool_]:
+        """Which of the prompts (T,) are words that say where the target is; never a box."""
+        places = [self._index[word] for word in PLACES if word in self._index]
+        return np.asarray(np.isin(prompts[1], places).any(axis=1))
+
     def mirrored(self, prompts: Prompts) -> Prompts:
         """What asks the same of the mirrored picture: boxes flipped, left and right exchanged."""
         boxes, words = prompts
