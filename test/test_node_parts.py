@@ -7,6 +7,7 @@ import math
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partialmethod
@@ -26,6 +27,7 @@ import rclpy
 from builtin_interfaces.msg import Time
 from node_harness import NodeProcess
 from pictures import CAMERA
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -65,6 +67,8 @@ from focus_depth_ros.evaluation.demo import faults
 from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
 from focus_depth_ros.evaluation.recording_score import score
 from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.node import camera as camera_module
+from focus_depth_ros.node import recorder as recorder_module
 from focus_depth_ros.node import transport
 from focus_depth_ros.node.bag_pictures import pictures_of
 from focus_depth_ros.node.bag_player import (
@@ -183,6 +187,40 @@ def test_the_newest_reference_of_equal_stamps_counts(ros: None) -> None:
         camera._references.append(message)
     found = camera.reference_depth_m(Frame(np.zeros((48, 64, 3), np.uint8), frame_id='camera'))
     assert found is not None and (found == 12).all()
+    camera.close()
+    node.destroy_node()
+
+
+def heard_by(node: Node, topic: str, message: Any, until: Callable[[], Any]) -> None:
+    """Publish a message until it has come to something of a node."""
+    talker = rclpy.create_node('talker')
+    publisher = talker.create_publisher(type(message), topic, 5)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    deadline = time.monotonic() + 10
+    while not until():
+        assert time.monotonic() < deadline, f'nothing came of {topic}'
+        if publisher.get_subscription_count():
+            publisher.publish(message)
+        executor.spin_once(timeout_sec=0.1)
+    talker.destroy_node()
+
+
+@pytest.mark.parametrize('serialised', [True, False])
+def test_pictures_come_as_bytes_or_as_messages(
+    ros: None, monkeypatch: pytest.MonkeyPatch, serialised: bool
+) -> None:
+    monkeypatch.setattr(camera_module, 'arrives_serialised', lambda: serialised)
+    node = LifecycleNode('bare_camera')
+    camera = CameraInput(node, lambda problem: None, compressed=False, is_rectified=False)
+    rgb = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    message = image_from_array(rgb, 'rgb8')
+    message.header.stamp = Time(sec=3, nanosec=5)
+    heard_by(node, 'image', message, lambda: camera.counts.received)
+    taken = camera.pictures.take()
+    assert isinstance(taken, bytes if serialised else Image)
+    frame, _ = camera.decode(taken)
+    assert np.array_equal(frame.rgb, rgb) and frame.stamp_ns == 3 * 10**9 + 5
     camera.close()
     node.destroy_node()
 
@@ -411,15 +449,21 @@ def test_what_is_no_colour_picture_is_passed_over(tmp_path: Path) -> None:
     assert picture.shape == (24, 32, 3) and (picture == 7).all()
 
 
-def test_a_recording_ends_while_there_is_room_to_end_it(
-    ros: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def recorder(ros: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Writes what is said to disk into the folder `bag`."""
     topics = Parameter('topics', value=['/said/to/disk=std_msgs/msg/String'])
     output = Parameter('output', value='~/bag')
     monkeypatch.setenv('HOME', str(tmp_path))
     given = partialmethod(Node.__init__, parameter_overrides=[output, topics])
-    monkeypatch.setattr(Node, '__init__', given)
-    recorder = Recorder()
+    with monkeypatch.context() as patched:
+        patched.setattr(Node, '__init__', given)
+        return Recorder()
+
+
+def test_a_recording_ends_while_there_is_room_to_end_it(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write = recorder._write_to('/said/to/disk', [])
     del recorder._awaited['/said/to/disk']
     data = serialize_message(String(data='mug'))
@@ -430,6 +474,21 @@ def test_a_recording_ends_while_there_is_room_to_end_it(
     recorder.close()
     with AnyReader([tmp_path / 'bag']) as reader:
         assert [connection.msgcount for connection in reader.connections] == [1]
+
+
+@pytest.mark.parametrize('serialised', [True, False])
+def test_the_recorder_writes_what_comes_as_bytes_or_as_messages(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serialised: bool
+) -> None:
+    monkeypatch.setattr(recorder_module, 'arrives_serialised', lambda: serialised)
+    said = String(data='mug')
+    written: list[bytes] = []
+    monkeypatch.setattr(
+        recorder._writer, 'write', lambda connection, stamp, data: written.append(data)
+    )
+    heard_by(recorder, '/said/to/disk', said, lambda: written)
+    recorder.close()
+    assert written[0] == serialize_message(said)
 
 
 def test_the_recorder_hears_reliable_best_effort_and_latched_publishers(

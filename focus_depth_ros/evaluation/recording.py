@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import Camera
 from focus_depth_ros.encoded_picture import decode_jpeg_or_png, decoded
 from focus_depth_ros.node.bag_reader import open_bag
+from focus_depth_ros.node.stamps import nanoseconds
 
 DEPTH_UNIT_M = 1e-4
 """Unit of /truth/depth."""
@@ -81,16 +82,20 @@ def read_recording(path: Path) -> Recording:
         for connection, time_ns, data in reader.messages():
             message: Any = reader.deserialize(data, connection.msgtype)
             if connection.topic.endswith('/compressed'):
-                pictures[_stamp_ns(message)] = bytes(message.data)
-                delays_ms.append((time_ns - _stamp_ns(message)) / 1e6)
+                pictures[nanoseconds(message.header.stamp)] = bytes(message.data)
+                delays_ms.append((time_ns - nanoseconds(message.header.stamp)) / 1e6)
             elif connection.topic.endswith('/camera_info'):
                 k = message.k
                 camera = Camera(message.width, message.height, k[0], k[4], k[2], k[5])
             elif connection.topic == '/truth/depth':
                 counts = decoded(bytes(message.data), cv2.IMREAD_UNCHANGED).astype(np.float32)
-                depths[_stamp_ns(message)] = np.where(counts > 0, counts * DEPTH_UNIT_M, np.nan)
+                depths[nanoseconds(message.header.stamp)] = np.where(
+                    counts > 0, counts * DEPTH_UNIT_M, np.nan
+                )
             elif connection.topic == '/truth/ids':
-                ids[_stamp_ns(message)] = decoded(bytes(message.data), cv2.IMREAD_UNCHANGED)
+                ids[nanoseconds(message.header.stamp)] = decoded(
+                    bytes(message.data), cv2.IMREAD_UNCHANGED
+                )
             elif connection.topic == '/truth/objects':
                 objects = tuple(
                     TrueObject(row['id'], row['class'], tuple(row['captions']))
@@ -117,13 +122,8 @@ def read_answers(path: Path, offset_ns: int) -> Answers:
             elif connection.topic == '/diagnostics':
                 answers.diagnostics = {item.key: item.value for item in message.status[0].values}
             else:
-                stamp = _stamp_ns(message) - offset_ns
+                stamp = nanoseconds(message.header.stamp) - offset_ns
                 answers.messages.setdefault(name, {})[stamp] = message
                 if name == 'depth/image':
                     answers.arrivals_ns[stamp] = arrival_ns - offset_ns
     return answers
-
-
-def _stamp_ns(message: Any) -> int:
-    stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

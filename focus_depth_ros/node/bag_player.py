@@ -30,6 +30,7 @@ from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 from focus_depth_ros.node.bag_reader import open_bag
 from focus_depth_ros.node.bag_types import message_class
 from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
+from focus_depth_ros.node.stamps import NANOSECONDS_PER_SECOND
 
 BUNDLED_RECORDING = Path(__file__).resolve().parent.parent / 'demo' / 'recording'
 TRUTH = '/truth/'
@@ -42,8 +43,8 @@ PAST_STATES = ('/clock', '/diagnostics', '/parameter_events', '/rosout')
 
 IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
-DAY_NS = 86_400_000_000_000
-LAST_NS = (1 << 31) * 1_000_000_000 - 1
+DAY_NS = 86_400 * NANOSECONDS_PER_SECOND
+LAST_NS = (1 << 31) * NANOSECONDS_PER_SECOND - 1
 """The last time that a header's stamp can hold."""
 LATCHED_DEPTH = 100
 """Messages kept for late subscribers of a latched topic, on which many may have spoken."""
@@ -65,7 +66,7 @@ def quality_of(connection: Connection) -> QoSProfile:
 def stamp_ns(data: bytes) -> int:
     """The header's stamp of a CDR message that begins with one."""
     seconds, nanoseconds = STAMP.unpack_from(data, STAMP_OFFSET)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return int(seconds) * NANOSECONDS_PER_SECOND + int(nanoseconds)
 
 
 def moved_stamp(data: bytes, offset_ns: int, origin_ns: int, rate: float) -> bytes:
@@ -80,7 +81,7 @@ def moved_stamp(data: bytes, offset_ns: int, origin_ns: int, rate: float) -> byt
     if rate != 1 and abs(since_ns) < DAY_NS:
         recorded_ns = origin_ns + int(since_ns / rate)
     moved_ns = min(max(recorded_ns + offset_ns, 0), LAST_NS)
-    stamp = STAMP.pack(*divmod(moved_ns, 1_000_000_000))
+    stamp = STAMP.pack(*divmod(moved_ns, NANOSECONDS_PER_SECOND))
     return data[:STAMP_OFFSET] + stamp + data[STAMP_OFFSET + STAMP.size :]
 
 

@@ -7,14 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from focus_depth_ros.core import Camera, Frame, InvalidInput
 from focus_depth_ros.node.image_codec import (
@@ -24,13 +24,17 @@ from focus_depth_ros.node.image_codec import (
 )
 from focus_depth_ros.node.newest_picture import NewestPicture
 from focus_depth_ros.node.qos import overridable, picture_profile
-from focus_depth_ros.node.serialised_image import read_image
+from focus_depth_ros.node.serialised_image import arrives_serialised, read_image
+from focus_depth_ros.node.stamps import nanoseconds
 
 REFERENCE_SLOP_NS = 100_000_000
 REFERENCES_KEPT = 10
 CALIBRATION_FOLLOWS_S = 0.1
 SILENCE_S = 3.0
 """A camera that gives no picture for so long has stopped, or was never there."""
+
+PictureMessage: TypeAlias = bytes | Image | CompressedImage
+"""A picture as it came; bytes are a serialised Image."""
 
 
 @dataclass
@@ -99,7 +103,7 @@ class CameraInput:
         self._node = node
         self._complain = complain
         self._is_rectified = is_rectified
-        self.pictures = NewestPicture[bytes | CompressedImage]()
+        self.pictures = NewestPicture[PictureMessage]()
         self._calibration_came = threading.Event()
         self._calibration: Calibration | None = None
         self._references: deque[Image] = deque(maxlen=REFERENCES_KEPT)
@@ -111,7 +115,7 @@ class CameraInput:
             if compressed:
                 self._subscribe(CompressedImage, compressed_topic, self._on_image)
             else:
-                self._subscribe(Image, raw_topic, self._on_image, raw=True)
+                self._subscribe(Image, raw_topic, self._on_image, raw=arrives_serialised())
             self.topic: str = self._subscriptions[0].topic_name
             self._other_transport = (
                 ('raw', raw_topic) if compressed else ('compressed', compressed_topic)
@@ -135,7 +139,7 @@ class CameraInput:
         )
         self._subscriptions.append(subscription)
 
-    def _on_image(self, message: bytes | CompressedImage) -> None:
+    def _on_image(self, message: PictureMessage) -> None:
         self.counts.received += 1
         self.counts.newest_s = time.monotonic()
         self.counts.dropped += self.pictures.put(message)
@@ -168,17 +172,13 @@ class CameraInput:
             reason = f'{self.topic} has no publisher: is the camera on, is image remapped to it?'
         self._complain(InvalidInput('no_picture', reason))
 
-    def decode(self, message: bytes | CompressedImage) -> tuple[Frame, CameraInfo | None]:
+    def decode(self, message: PictureMessage) -> tuple[Frame, CameraInfo | None]:
         """The picture as a Frame, and its camera_info; without camera and info where none fits it.
 
         Raises InvalidInput when the picture itself cannot be used.
         """
-        if isinstance(message, CompressedImage):
-            header, rgb = message.header, rgb_from_compressed(message)
-        else:
-            picture = read_image(message)
-            header, rgb = picture.header, rgb_from_image(picture)
-        stamp, frame_id = time_ns(header.stamp), header.frame_id
+        header, rgb = _header_and_rgb(message)
+        stamp, frame_id = nanoseconds(header.stamp), header.frame_id
         if not frame_id:
             self._complain(
                 InvalidInput(
@@ -186,6 +186,18 @@ class CameraInput:
                     'pictures have no frame_id: tf and RViz cannot place their clouds and boxes',
                 )
             )
+        calibration = self._awaited_calibration()
+        if calibration is not None:
+            try:
+                return Frame(rgb, calibration.camera, stamp, frame_id), calibration.info
+            except InvalidInput as problem:
+                if problem.kind != 'camera_info_size':
+                    raise
+                self._complain(problem)
+        return Frame(rgb, None, stamp, frame_id), None
+
+    def _awaited_calibration(self) -> Calibration | None:
+        """The newest calibration, for which the first picture waits a little; its lack is said."""
         if self.counts.received == 1:  # a camera's calibration follows its picture
             self.pictures.let_others_run()
             self._calibration_came.wait(CALIBRATION_FOLLOWS_S)
@@ -198,24 +210,16 @@ class CameraInput:
                     'depth stays relative and there are no points',
                 )
             )
-            return Frame(rgb, None, stamp, frame_id), None
-        camera = calibration.camera
-        if camera.is_distorted:
+        elif calibration.camera.is_distorted:
             self._complain(
                 InvalidInput(
                     'distortion',
-                    f'camera_info has {camera.distortion_model} distortion: '
+                    f'camera_info has {calibration.camera.distortion_model} distortion: '
                     'pictures are taken as not rectified (rays are undistorted, the network sees '
                     'the bent picture); subscribe to a rectified image and set image_is_rectified',
                 )
             )
-        try:
-            return Frame(rgb, camera, stamp, frame_id), calibration.info
-        except InvalidInput as problem:
-            if problem.kind != 'camera_info_size':
-                raise
-            self._complain(problem)
-            return Frame(rgb, None, stamp, frame_id), None
+        return calibration
 
     def reference_depth_m(self, frame: Frame) -> NDArray[np.float32] | None:
         """The reference depth that belongs to a picture, metres, NaN invalid; None without one.
@@ -228,7 +232,7 @@ class CameraInput:
             return None
         nearest = min(
             reversed(candidates),  # the newest of equally stamped ones: some drivers stamp all 0
-            key=lambda message: abs(time_ns(message.header.stamp) - frame.stamp_ns),
+            key=lambda message: abs(nanoseconds(message.header.stamp) - frame.stamp_ns),
         )
         try:
             _check_reference(nearest, frame)
@@ -244,13 +248,15 @@ class CameraInput:
             self._node.destroy_subscription(subscription)
 
 
-def time_ns(stamp: Time) -> int:
-    """A message's time in ns."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+def _header_and_rgb(message: PictureMessage) -> tuple[Header, NDArray[np.uint8]]:
+    if isinstance(message, CompressedImage):
+        return message.header, rgb_from_compressed(message)
+    picture = message if isinstance(message, Image) else read_image(message)
+    return picture.header, rgb_from_image(picture)
 
 
 def _check_reference(message: Image, frame: Frame) -> None:
-    apart_ns = abs(time_ns(message.header.stamp) - frame.stamp_ns)
+    apart_ns = abs(nanoseconds(message.header.stamp) - frame.stamp_ns)
     if apart_ns > REFERENCE_SLOP_NS:
         raise InvalidInput(
             'reference_stamp',

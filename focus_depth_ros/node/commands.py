@@ -13,11 +13,11 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray
 
 from focus_depth_ros.core import InvalidInput, Target
-from focus_depth_ros.node.camera import time_ns
 from focus_depth_ros.node.complaints import Complaints
 from focus_depth_ros.node.detections import MAX_NAME_CHARACTERS, targets_from_detections
 from focus_depth_ros.node.parameters import Parameters
 from focus_depth_ros.node.qos import overridable, target_profile
+from focus_depth_ros.node.stamps import nanoseconds
 from focus_depth_ros.pipeline.prompts import PromptEncoder
 from focus_depth_ros.pipeline.targets import TargetsInView
 from focus_depth_ros.srv import SetBoxTarget, SetTextTarget
@@ -93,7 +93,7 @@ class Commands:
         targets = targets_from_detections(message, self._parameters(), self._complaints)
         try:
             if self._targets is not None:
-                self._targets.detect(time_ns(message.header.stamp), targets)
+                self._targets.detect(nanoseconds(message.header.stamp), targets)
         except InvalidInput as problem:
             self._complaints(problem)
 
@@ -131,7 +131,7 @@ class Commands:
         edges = (left, top, left + box.width, top + box.height)
         label = request.label[:MAX_NAME_CHARACTERS]
         target = Target(id=label or 'box', label=label, box=edges)
-        name = targets.command(target, request.append, time_ns(request.stamp))
+        name = targets.command(target, request.append, nanoseconds(request.stamp))
         return name, 'looking at box ({:.0f}, {:.0f}) to ({:.0f}, {:.0f})'.format(*edges)
 
     def _clear(self) -> str:

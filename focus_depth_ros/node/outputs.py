@@ -24,6 +24,7 @@ from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.image_memory import ImageMemory
 from focus_depth_ros.node.parameters import Parameters
 from focus_depth_ros.node.qos import overridable, result_profile
+from focus_depth_ros.node.stamps import NANOSECONDS_PER_SECOND
 from focus_depth_ros.pipeline.overlay import draw_result
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 
@@ -150,7 +151,7 @@ class Outputs:
 
 def header_of(result: FocusResult) -> Header:
     """The input picture's stamp and frame."""
-    seconds, nanoseconds = divmod(result.frame.stamp_ns, 1_000_000_000)
+    seconds, nanoseconds = divmod(result.frame.stamp_ns, NANOSECONDS_PER_SECOND)
     return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=result.frame.frame_id)
 
 

@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -24,6 +26,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
+from focus_depth_ros.node.serialised_image import arrives_serialised
 
 FREE_BYTES = 64 << 20
 """What is left free on the disk, so that a recording can still be finished and read."""
@@ -93,7 +96,9 @@ class Recorder(Node):
                 continue
             kind, write = message_class(self._awaited[topic]), self._write_to(topic, offered)
             del self._awaited[topic]
-            self.create_subscription(kind, topic, write, common_quality(offered), raw=True)
+            raw = arrives_serialised()
+            heard = write if raw else _serialised(write)
+            self.create_subscription(kind, topic, heard, common_quality(offered), raw=raw)
         if not self._awaited:
             print('recording', flush=True)
             self._waiting.cancel()
@@ -104,6 +109,10 @@ class Recorder(Node):
             self._write_to(topic, [])
         self._writer.close()
         self.destroy_node()
+
+
+def _serialised(write: Callable[[bytes], None]) -> Callable[[Any], None]:
+    return lambda message: write(serialize_message(message))
 
 
 def common_quality(offered: list[QoSProfile]) -> QoSProfile:

@@ -15,10 +15,12 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from focus_depth_ros.core import InvalidInput
+from focus_depth_ros.node.transport import rclpy_major
 
 BYTE_ORDERS = {b'\x00\x00': '>', b'\x00\x01': '<', b'\x00\x06': '>', b'\x00\x07': '<'}
 """Of plain CDR, versions 1 and 2, by the first two bytes of a message."""
 ENCAPSULATION_BYTES = 4
+LYRICAL_RCLPY = 10
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ class SerialisedImage:
     is_bigendian: int
     step: int
     data: memoryview
+
+
+def arrives_serialised() -> bool:
+    """Whether messages that hold bytes reach a subscription that takes them serialised.
+
+    From Lyrical (rclpy 10) on rmw_fastrtps hands these to such subscriptions in some releases only
+    (rmw_fastrtps issue 881): there rclpy's own, slower messages are taken.
+    """
+    return rclpy_major() < LYRICAL_RCLPY
 
 
 def read_image(message: bytes) -> SerialisedImage:

@@ -43,8 +43,12 @@ def profile_variable() -> str:
 
     Fast DDS 3 (Kilted, rclpy 9) renamed it and warns of the old name.
     """
-    major = int(importlib.metadata.version('rclpy').split('.')[0])
-    return f'FAST{"DDS" if major >= 9 else "RTPS"}_DEFAULT_PROFILES_FILE'
+    return f'FAST{"DDS" if rclpy_major() >= 9 else "RTPS"}_DEFAULT_PROFILES_FILE'
+
+
+def rclpy_major() -> int:
+    """The first number of rclpy's version: 3 is Humble's, 7 Jazzy's, 9 Kilted's."""
+    return int(importlib.metadata.version('rclpy').split('.')[0])
 
 
 def shared_file(name: str, package: str = 'focus_depth_ros') -> Path:

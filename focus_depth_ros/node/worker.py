@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 
 import cv2
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import CompressedImage
 
 from focus_depth_ros.core import InvalidInput
 from focus_depth_ros.inference.engine import EngineError
-from focus_depth_ros.node.camera import CameraInput
+from focus_depth_ros.node.camera import CameraInput, PictureMessage
 from focus_depth_ros.node.outputs import Outputs
 from focus_depth_ros.node.parameters import Parameters
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
@@ -110,7 +109,7 @@ class Worker:
         self.camera.counts.refused += 1
         self.complain(problem)
 
-    def _answer(self, message: bytes | CompressedImage) -> None:
+    def _answer(self, message: PictureMessage) -> None:
         start = time.perf_counter()
         frame, camera_info = self.camera.decode(message)
         picture = self.pipeline.picture(frame)
