@@ -25,6 +25,7 @@ from focus_depth_ros.pipeline.layers import (
     upsample,
     upsample_mask,
 )
+from focus_depth_ros.pipeline.phrase import QUALITIES
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
 from focus_depth_ros.pipeline.result import TargetResult, composite, measure, to_depth
@@ -35,6 +36,7 @@ from focus_depth_ros.pipeline.scale import (
     scale_from_model,
     scale_from_reference,
 )
+from focus_depth_ros.synthesis.vocabulary import COLOURS, MATERIALS, SIZES
 
 
 class TestPrompts:
@@ -45,9 +47,9 @@ class TestPrompts:
         assert words.known == ('the', 'red', 'mug') and words.unknown == ('thing',)
 
     def test_words_beyond_what_is_read_are_said(self) -> None:
-        words = self.encoder.read('red mug the red mug')
-        assert words.known == ('red', 'mug', 'the', 'red')
-        assert words.remarks == 'too long, left out: mug'
+        words = self.encoder.read('the red red mug red mug')
+        assert words.known == ('the', 'red', 'red', 'mug')
+        assert words.remarks == 'too long, left out: red, mug'
         # what is read goes to the network as a text again, with every picture
         assert self.encoder.read(' '.join(words.known)).known == words.known
         assert self.encoder.read('the the the the mug').beyond == ()
@@ -136,13 +138,44 @@ class TestPrompts:
         ('text', 'said'),
         [
             ('not the red mug', "'not' is not understood: say what to look at"),
-            ('the mug and the red mug', "'and' names several things"),
-            ('a mug or a red mug', "'or' names several things"),
+            ('the mug and the red mug', "'mug' is one more thing"),
+            ('a mug or red mug', "'mug' is one more thing"),
+            ('mug, mugs', "'mugs' is one more thing"),
+            ('the mug the red mug', "'mug' is one more thing"),
         ],
     )
     def test_what_would_mean_another_thing_is_refused(self, text: str, said: str) -> None:
         with pytest.raises(InvalidInput, match=said):
             self.encoder.read(text)
+
+    @pytest.mark.parametrize(
+        ('text', 'known', 'left_out'),
+        [
+            ('the mug next to the red box', 'the mug', 'red box'),
+            ('the mug with a red box', 'the mug', 'red box'),
+            ('the mug left to the box', 'the mug', 'left box'),
+            ('the mug to the left of the box', 'the mug the left of the box', ''),
+            ('the mug with a red lid on the box', 'the mug on the box', 'red'),
+            ('the mug on the red box near the mug', 'the mug on the red box', 'mug'),
+            ('the shiny red mug', 'the red mug', ''),
+            ('the mug that is red', 'the mug red', ''),
+            ('the red and white mug', 'the red white mug', ''),
+            ('big, red mug', 'big red mug', ''),
+            ('mug box', 'mug box', ''),
+            ('the leftmost mug', 'the left mug', ''),
+            ('the mug closest to the camera', 'the mug', ''),
+        ],
+    )
+    def test_what_stands_beside_in_no_known_way_is_left_out(
+        self, text: str, known: str, left_out: str
+    ) -> None:
+        words = ['the', 'a', 'red', 'white', 'big', 'mug', 'box', 'left', 'of', 'on']
+        read = PromptEncoder(['<pad>', '<unknown>', *words], 12).read(text)
+        assert (read.text, ' '.join(read.unanchored)) == (known, left_out)
+        assert ',' not in read.unknown
+
+    def test_qualities_are_those_that_scenes_have(self) -> None:
+        assert {*SIZES, *COLOURS, *MATERIALS} == QUALITIES
 
     def test_boxes_and_words_become_rows(self) -> None:
         targets = [Target('a', 'a', box=(16, 12, 32, 48)), Target('b', 'b', text='red mug')]

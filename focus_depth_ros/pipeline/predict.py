@@ -15,11 +15,10 @@ import numpy as np
 from focus_depth_ros.core import Camera, Frame, InvalidInput, Target, clip_box
 from focus_depth_ros.encoded_picture import read_picture
 from focus_depth_ros.inference.backends import BACKENDS
-from focus_depth_ros.inference.engine import EngineError
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
+from focus_depth_ros.inference.model_folder import BUILT_IN
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
-from focus_depth_ros.pipeline.prompts import MAX_TEXT_CHARACTERS
+from focus_depth_ros.pipeline.phrase import MAX_TEXT_CHARACTERS
 from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 from focus_depth_ros.pipeline.result_files import printable, write_result
 from focus_depth_ros.pipeline.settings import Settings
@@ -98,27 +97,24 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     failures = 0
-    try:
-        model = FocusModel(arguments.model, arguments.backend)
-        pipeline = FocusPipeline(model, Settings(fovea=arguments.fovea, mirror=arguments.mirror))
-        targets, unread = _targets(arguments.targets, pipeline)
-        for path in arguments.pictures:
-            try:
-                frame = Frame(*_picture(path, arguments.intrinsics))
-                result, problems = look(pipeline, frame, targets, unread)
-            except InvalidInput as problem:
-                _complain(path, problem)
-                failures += 1
-                continue
-            for name in problems.keys() - unread.keys():
-                _complain(path, f'{name}: {problems[name]}')
-            failures += bool(problems)
-            write_result(arguments.out, path.stem, result, problems)
-            for answer in result.targets:
-                print(f'{printable(path)}: {_sentence(answer)}')
-            print(f'{printable(path)}: look at {printable(arguments.out / path.stem)}.overview.png')
-    except (ModelError, EngineError) as error:
-        raise ValueError(str(error)) from error
+    model = FocusModel(arguments.model, arguments.backend)
+    pipeline = FocusPipeline(model, Settings(fovea=arguments.fovea, mirror=arguments.mirror))
+    targets, unread = _targets(arguments.targets, pipeline)
+    for path in arguments.pictures:
+        try:
+            frame = Frame(*_picture(path, arguments.intrinsics))
+            result, problems = answer_all(pipeline, frame, targets, unread)
+        except InvalidInput as problem:
+            _complain(path, problem)
+            failures += 1
+            continue
+        for name in problems.keys() - unread.keys():
+            _complain(path, f'{name}: {problems[name]}')
+        failures += bool(problems)
+        write_result(arguments.out, path.stem, result, problems)
+        for answer in result.targets:
+            print(f'{printable(path)}: {_sentence(answer)}')
+        print(f'{printable(path)}: look at {printable(arguments.out / path.stem)}.overview.png')
     return 1 if failures else 0
 
 
@@ -194,7 +190,7 @@ def _picture(
     return rgb, Camera(width, height, fx, fy, cx, cy)
 
 
-def look(
+def answer_all(
     pipeline: FocusPipeline, frame: Frame, wanted: Sequence[Target], unread: Mapping[str, str]
 ) -> tuple[FocusResult, dict[str, str]]:
     """The answer to every wanted target, and what is wrong with the unusable ones, by id.

@@ -8,7 +8,6 @@ said, and what cannot be read is said too.
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,19 +19,20 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import InvalidInput, Target
 from focus_depth_ros.inference.clip_bpe import ClipBytePairs
 from focus_depth_ros.inference.model_folder import UNKNOWN_WORD, ModelFolder
+from focus_depth_ros.pipeline.phrase import (
+    ARTICLES,
+    BEFORE_A_THING,
+    COMMA,
+    PLACES,
+    about_one_thing,
+    own,
+    with_anchor,
+    words_of,
+)
 
 Prompts = tuple[NDArray[np.float32], NDArray[np.int32]]
 """Boxes (T, 4) xyxy / picture size, zeros for none, and words (T, max_words)."""
 
-MAX_TEXT_CHARACTERS = 200
-ARTICLES = frozenset({'a', 'an', 'the'})
-BEFORE_A_THING = frozenset({'of', 'behind', 'on', 'in'})
-"""Last words of what stands between two things: left of, in front of."""
-AWAITS_A_THING = BEFORE_A_THING - {'behind'}
-"""Those of them that say nothing at the end of a text, as "the mug behind" does."""
-NEGATIONS = frozenset({'not', 'no', 'without', 'except', 'but', 'neither', 'nor'})
-PLACES = BEFORE_A_THING | {'left', 'right', 'front', 'back', 'top', 'bottom'}
-"""Words that say where a thing is, but not what."""
 OTHER_SPELLINGS = {
     'gray': 'grey',
     'wood': 'wooden',
@@ -42,6 +42,9 @@ OTHER_SPELLINGS = {
     'little': 'small',
     'tiny': 'small',
     'knives': 'knife',
+    'leftmost': 'left',
+    'rightmost': 'right',
+    'topmost': 'top',
 }
 SHORTEST_MISSPELT, SHORTEST_TWICE = 6, 9
 """Letters of a known word from which it is read with one slip, and with two: in a shorter one a
@@ -54,7 +57,7 @@ class Words:
 
     `text` asks the same again. `read_as` holds (word of the text, known word it was read as);
     `beyond` are known words that came after as many as the model reads; `unanchored` are those of
-    a place beside something that is not known.
+    a place beside something that is not known, or of what stands beside it in no known way.
     """
 
     text: str
@@ -91,23 +94,23 @@ class PromptEncoder:
         several things, or no known word says what to look at: words of places alone, or of a place
         beside some other thing, do not.
         """
-        spoken = _words(text)
-        _refuse_what_is_not_one_thing(spoken)
-        readings = [(word, self._reading(word)) for word in spoken]
-        every, unanchored = _with_anchor(readings)
+        readings = [(word, self._reading(word)) for word in words_of(text)]
+        one_thing, beside = about_one_thing(readings)
+        every, unanchored = with_anchor(one_thing)
         known = every
         while len(self._asked(known)) > self._max_words:
             known = known[:-1]
         beyond = every[len(known) :]
-        unknown = tuple(word for word, reading in readings if not reading)
-        if not _own(known) - ARTICLES - PLACES:
+        unknown = tuple(word for word, reading in readings if not reading and word != COMMA)
+        if not own(known) - ARTICLES - PLACES:
             raise InvalidInput(
                 'text',
                 f'no known word in {text!r} says what to look at; this model knows: '
                 f'{", ".join(word for word in self.content_words if word not in PLACES)}',
             )
         read_as = tuple((word, form) for word, form in readings if form and form != word)
-        return Words(' '.join(known), known, unknown, read_as, beyond, unanchored)
+        left_out = (*beside, *unanchored)
+        return Words(' '.join(known), known, unknown, read_as, beyond, left_out)
 
     def _asked(self, known: tuple[str, ...]) -> tuple[str, ...]:
         """Known words as the captions are written that the network learnt from.
@@ -196,47 +199,6 @@ class PromptEncoder:
         return [self._index[word] for word in self._asked(self.read(text).known)]
 
 
-def _refuse_what_is_not_one_thing(spoken: Sequence[str]) -> None:
-    """Raise InvalidInput for a text that, without the words left out, would mean another thing."""
-    if negation := next((word for word in spoken if word in NEGATIONS), ''):
-        raise InvalidInput('text', f'{negation!r} is not understood: say what to look at')
-    for before, word in itertools.pairwise(spoken):
-        if before in ('and', 'or') and word in ARTICLES:
-            raise InvalidInput(
-                'text', f'{before!r} names several things: ask for each of them alone (append)'
-            )
-
-
-def _own(known: Sequence[str]) -> set[str]:
-    """Words of the thing itself: those before its place beside another one."""
-    return set(itertools.takewhile(lambda word: word not in BEFORE_A_THING, known))
-
-
-def _with_anchor(
-    readings: Sequence[tuple[str, str]],
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The known words of (word, reading), and those of a place beside nothing that is known.
-
-    "mug left of the zebra" asks for the mug; "picture of a mug" for the mug too.
-    """
-    spoken = [form for _, form in readings if form and form not in ARTICLES]
-    if spoken[:1] == ['of']:
-        readings = readings[[form for _, form in readings].index('of') + 1 :]
-    known = [form for _, form in readings if form]
-    start = next((at for at, (_, form) in enumerate(readings) if form in BEFORE_A_THING), None)
-    if start is None:
-        return tuple(known), ()
-    after = readings[start:]
-    is_known = any(form and form not in ARTICLES | PLACES for _, form in after)
-    last = next((word for word in reversed(known) if word not in ARTICLES), '')
-    if is_known or (all(form for _, form in after) and last not in AWAITS_A_THING):
-        return tuple(known), ()
-    kept = known[: len(known) - sum(bool(form) for _, form in after)]
-    while kept and kept[-1] in ARTICLES | PLACES:
-        kept.pop()
-    return tuple(kept), tuple(word for word in known[len(kept) :] if word not in ARTICLES)
-
-
 class ClipPromptEncoder(PromptEncoder):
     """Encodes targets for a model that reads CLIP's byte pairs: every word is known to it."""
 
@@ -246,7 +208,7 @@ class ClipPromptEncoder(PromptEncoder):
 
     def read(self, text: str) -> Words:
         """All words of a text. Raises InvalidInput when it is empty or over 200 characters."""
-        every = tuple(_words(text))
+        every = tuple(word for word in words_of(text) if word != COMMA)
         known, asked = every, text
         while len(known) > 1 and len(self._pairs.encode(asked, sys.maxsize)) > self._max_words:
             known = known[:-1]
@@ -276,18 +238,6 @@ def prompt_encoder(folder: ModelFolder) -> PromptEncoder:
     if folder.merges is None:
         return PromptEncoder(folder.vocabulary, folder.max_words)
     return ClipPromptEncoder(ClipBytePairs(folder.merges), folder.max_words)
-
-
-def _words(text: str) -> list[str]:
-    text = text.lower()  # may lengthen it
-    if len(text) > MAX_TEXT_CHARACTERS:
-        raise InvalidInput(
-            'text', f'text of {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are read'
-        )
-    words = re.findall(r'[^\W_]+', text)
-    if not words:
-        raise InvalidInput('text', f'no word in {text!r}')
-    return words
 
 
 def _slips(one: str, other: str) -> int:
