@@ -60,9 +60,9 @@ def test_the_table_of_parameters() -> None:
 def node(ros: None, tiny_model: Path) -> Iterator[Any]:
     from rclpy.parameter import Parameter
 
-    from focus_depth_ros.node.focus_depth import FocusDepth
+    from focus_depth_ros.node.focus_depth import FocusDepthNode
 
-    focus_depth = FocusDepth()
+    focus_depth = FocusDepthNode()
     focus_depth.set_parameters([Parameter('model', value=str(tiny_model))])
     focus_depth.start()
     yield focus_depth

@@ -160,7 +160,7 @@ def test_a_folder_without_one_says_so(compact_model: Path, tmp_path: Path) -> No
     model = FocusModel(compact_model, 'onnxruntime', precision='int8', say=said.append)
     assert model.engine_name == 'onnxruntime CPU fp32' and 'focus-depth quantise' in said[0]
     model.close()
-    with pytest.raises(ValueError, match='does not exist'):
+    with pytest.raises(ModelError, match='does not exist'):
         quantise(tmp_path / 'nothing', [], '')
     with pytest.raises(ValueError, match='no picture'):
         quantise(compact_model, [], '')

@@ -353,6 +353,7 @@ def test_sizes_come_back_from_a_manifest_and_older_encoders_do_not() -> None:
     from focus_depth_ros.networks.compact_graphs import manifest_shape
 
     manifest = {
+        'family': 'compact',
         'version': '9.0.0',
         'shape': json.loads(json.dumps(asdict(SMALL))),
         'input': {'width': SMALL.width, 'height': SMALL.height},
@@ -363,6 +364,8 @@ def test_sizes_come_back_from_a_manifest_and_older_encoders_do_not() -> None:
     older = manifest | {'version': '0.7.0', 'shape': {'stages': [32, 64, 128, 256]}}
     with pytest.raises(ValueError, match=r'model 0\.7\.0: its encoder is none'):
         manifest_shape(older)
+    with pytest.raises(ValueError, match="'foundation', only compact is known"):
+        manifest_shape(manifest | {'family': 'foundation'})
 
 
 @pytest.mark.parametrize('height', [216, 168])

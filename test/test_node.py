@@ -102,6 +102,19 @@ def test_every_listened_output_answers_every_picture(robot: Robot) -> None:
     assert 0 < robot.heard['debug/inference_time_ms'][-1].data < 1000
 
 
+def test_diagnostics_say_what_is_looked_at_and_by_whom(robot: Robot) -> None:
+    robot.answer()
+    assert (robot.fact('looking at'), robot.fact('targets by')) == ('nothing', 'detections')
+    for words in ('red mug', 'missing'):
+        assert robot.call('set_text_target', text=words, append=words == 'missing').success
+    robot.answer(output='targets')
+    said, commander = robot.fact('looking at'), robot.fact('targets by')
+    assert commander == 'command'
+    found, absent = said.split(', ')
+    assert found.startswith('red_mug 0.') and 'not found' not in found
+    assert absent == 'missing 0.00 not found'
+
+
 def test_a_detection_becomes_mask_points_and_centroid(robot: Robot) -> None:
     robot.answer()
     robot.send_detections(('mug', 0.9, 100, 80, 220, 200))

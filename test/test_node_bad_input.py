@@ -18,6 +18,8 @@ from node_harness import HEIGHT, WIDTH, NodeProcess, Robot, picture, texture
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import String
 
+from focus_depth_ros.node.image_codec import image_from_array
+
 
 @pytest.fixture(scope='module')
 def node(ros: None, tiny_model: Path) -> Iterator[NodeProcess]:
@@ -54,6 +56,12 @@ def broken(**changes: object) -> Image:
     return message
 
 
+def millimetres_as_metres() -> dict[str, object]:
+    """What makes a reference of a picture, in a wrong unit."""
+    depth = image_from_array(np.full((HEIGHT, WIDTH), 900.0, np.float32), '32FC1')
+    return {'encoding': depth.encoding, 'step': depth.step, 'data': depth.data}
+
+
 IMAGES = {
     'unknown encoding': (lambda: broken(encoding='rgb9'), 'encoding'),
     'lying encoding': (lambda: broken(encoding='rgba8'), 'step'),
@@ -67,6 +75,7 @@ IMAGES = {
     'zero height': (lambda: broken(height=0), 'image_size'),
     '20000 px': (lambda: broken(width=20_000, height=20_000, step=60_000), 'image_size'),
     '4 px': (lambda: broken(width=4, height=4, step=12, data=picture().data[:48]), 'image_size'),
+    'nothing in view': (lambda: broken(data=[77] * (3 * WIDTH * HEIGHT)), 'blank_picture'),
     'odd width of paired pixels': (
         lambda: broken(
             encoding='yuv422',
@@ -307,6 +316,7 @@ def test_too_many_targets_by_service(robot: Robot) -> None:
         ({'encoding': 'rgb8'}, 'camera_optical', 'reference_encoding'),
         ({'width': WIDTH // 2}, 'camera_optical', 'reference_size'),
         ({}, 'depth_optical', 'reference_frame'),
+        (millimetres_as_metres(), 'camera_optical', 'reference_unit'),
     ],
 )
 def test_unusable_reference_depth_is_said(

@@ -72,16 +72,16 @@ from focus_depth_ros.node import recorder as recorder_module
 from focus_depth_ros.node import transport
 from focus_depth_ros.node.bag_pictures import pictures_of
 from focus_depth_ros.node.bag_player import (
-    BUNDLED_RECORDING,
     BagPlayer,
     begins_with_header,
     is_played,
     moved_stamp,
     quality_of,
 )
-from focus_depth_ros.node.bag_reader import open_bag
+from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING, open_bag
 from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.camera import (
+    SILENCE_S,
     CameraInput,
     _check_reference,
     _same_calibration,
@@ -90,7 +90,7 @@ from focus_depth_ros.node.camera import (
 from focus_depth_ros.node.clouds import OrganisedCloud, blank_cloud, dense_cloud_message
 from focus_depth_ros.node.complaints import Complaints
 from focus_depth_ros.node.detections import detections_3d, targets_from_detections
-from focus_depth_ros.node.focus_depth import FocusDepth
+from focus_depth_ros.node.focus_depth import FocusDepthNode
 from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.outputs import Outputs, _relative_message, target_message
 from focus_depth_ros.node.parameters import (
@@ -204,6 +204,24 @@ def heard_by(node: Node, topic: str, message: Any, until: Callable[[], Any]) -> 
             publisher.publish(message)
         executor.spin_once(timeout_sec=0.1)
     talker.destroy_node()
+
+
+def test_pictures_that_are_lost_beside_their_camera_info_are_told_of(ros: None) -> None:
+    said: list[InvalidInput] = []
+    node = LifecycleNode('bare_camera')
+    camera = CameraInput(node, said.append, compressed=False, is_rectified=False)
+    camera.complain_of_silence()
+    assert not said, 'it has only begun'
+    camera._on_image(b'')
+    camera.counts.newest_s -= SILENCE_S
+    camera.complain_of_silence()
+    for _ in range(12):
+        camera._on_camera_info(CameraInfo())
+    camera.complain_of_silence()
+    camera.close()
+    node.destroy_node()
+    silences = [str(problem) for problem in said if problem.kind == 'no_picture']
+    assert 'has no publisher' in silences[0] and 'transport profile' in silences[1]
 
 
 @pytest.mark.parametrize('serialised', [True, False])
@@ -749,7 +767,7 @@ def test_relative_depth_is_for_want_of_metres(tiny_model: Path) -> None:
 
 
 def test_times_and_numbers_of_targets_reach_what_they_are_for(ros: None, tiny_model: Path) -> None:
-    node = FocusDepth()
+    node = FocusDepthNode()
     given = {'detection_slop_s': 0.25, 'detection_timeout_s': 3.0, 'max_targets': 7}
     given['model'] = str(tiny_model)
     node.set_parameters([Parameter(name, value=value) for name, value in given.items()])

@@ -31,7 +31,7 @@ from sensor_msgs.msg import CompressedImage
 
 from focus_depth_ros.core import Target
 from focus_depth_ros.node import worker
-from focus_depth_ros.node.focus_depth import FocusDepth
+from focus_depth_ros.node.focus_depth import FocusDepthNode
 from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.parameters import SPECIFICATIONS
 from focus_depth_ros.node.process import run_in_ros
@@ -148,7 +148,7 @@ def test_sigterm_at_any_moment_of_the_start_is_a_clean_end(
 
 
 def test_the_player_ends_cleanly(ros: None) -> None:
-    from focus_depth_ros.node.bag_player import BUNDLED_RECORDING
+    from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING
 
     if not BUNDLED_RECORDING.is_dir():
         pytest.skip('no bundled recording in this checkout')
@@ -189,9 +189,9 @@ def test_a_transition_that_fails_is_said_and_leaves_nothing_behind(
 
 
 @pytest.fixture
-def inner_node(ros: None, tiny_model: Path) -> Iterator[FocusDepth]:
+def inner_node(ros: None, tiny_model: Path) -> Iterator[FocusDepthNode]:
     """An active node inside this process, whose parts a test can break."""
-    node = FocusDepth()
+    node = FocusDepthNode()
     node.set_parameters([Parameter('model', value=str(tiny_model))])
     node.start()
     yield node
@@ -204,7 +204,7 @@ def _breaks() -> None:
 
 @pytest.mark.parametrize('what', ['deactivate', 'clean up', 'shut down'])
 def test_a_transition_that_raises_is_said_and_frees_everything(
-    inner_node: FocusDepth, what: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+    inner_node: FocusDepthNode, what: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     at_work, pipeline = inner_node._worker, inner_node._pipeline
     assert at_work is not None and pipeline is not None
@@ -225,7 +225,7 @@ def test_a_transition_that_raises_is_said_and_frees_everything(
     assert inner_node._failure == said
 
 
-def test_a_node_that_broke_works_again(inner_node: FocusDepth, monkeypatch: Any) -> None:
+def test_a_node_that_broke_works_again(inner_node: FocusDepthNode, monkeypatch: Any) -> None:
     monkeypatch.setattr(inner_node._targets, 'forget_pictures', _breaks)
     inner_node.trigger_deactivate()
     inner_node.start()
@@ -363,7 +363,7 @@ def test_every_parameter_has_a_description() -> None:
 
 @pytest.mark.parametrize('confidence', [0.4, 0.6])
 def test_a_reference_may_come_late_and_only_sure_masks_lead_boxes(
-    inner_node: FocusDepth, monkeypatch: Any, confidence: float
+    inner_node: FocusDepthNode, monkeypatch: Any, confidence: float
 ) -> None:
     at_work, pipeline = inner_node._worker, inner_node._pipeline
     assert at_work is not None and pipeline is not None
@@ -395,7 +395,7 @@ def test_a_reference_may_come_late_and_only_sure_masks_lead_boxes(
 
 
 def test_an_engine_that_hangs_is_said_and_left_behind(
-    inner_node: FocusDepth, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+    inner_node: FocusDepthNode, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(worker, 'STUCK_S', 0.3)
     monkeypatch.setattr(worker, 'SLOW_S', 0.1)

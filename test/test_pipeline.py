@@ -237,6 +237,15 @@ class TestScale:
         assert scale_from_reference(ramp, ramp) is None  # farther where the map says nearer
         assert scale_from_reference(np.ones_like(ramp), ramp) is None
 
+    def test_a_reference_of_something_else_is_no_scale(self) -> None:
+        ramp = np.linspace(1, 2, 84 * 112, dtype=np.float32).reshape(84, 112)
+        for seed in range(20):
+            noise = np.random.default_rng(seed).uniform(0.1, 5, ramp.shape).astype(np.float32)
+            assert scale_from_reference(ramp, noise) is None
+            rough = noise.clip(0.9, 1.1) / ramp  # a tenth off
+            assert scale_from_reference(ramp, rough) is not None
+        assert scale_from_reference(ramp, 0.04 / ramp) is None  # nearer than cameras see
+
 
 class TestLayers:
     def test_a_blurred_step_becomes_sharp_and_the_rest_stays(self) -> None:
@@ -284,6 +293,10 @@ class TestLayers:
         values = np.random.default_rng(0).uniform(size=(84, 112)).astype(np.float32)
         layers = separate(values, np.zeros_like(values))
         assert np.allclose(layers.outside, values, atol=1e-6) and not layers.mask.any()
+
+    def test_a_mask_is_where_its_probability_is_over_one_half(self) -> None:
+        ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+        assert np.array_equal(upsample_mask(ramp, (16, 16)), ramp > 127)
 
     def test_invalid_inverse_depth_is_nan(self) -> None:
         depth = to_depth(np.array([2.0, 0.1, 0.05, 0.0, -1.0, np.nan], np.float32), 10.0)
@@ -340,11 +353,12 @@ class TestClouds:
             ('equidistant', (0.05, -0.01, 0.0, 0.0)),
         ],
     )
+    @pytest.mark.parametrize(('width', 'height'), [(641, 479), (640, 480)])
     def test_rays_of_a_large_picture_are_those_of_every_pixel(
-        self, model: str, coefficients: tuple
+        self, width: int, height: int, model: str, coefficients: tuple
     ) -> None:
-        camera = Camera(641, 479, 500.0, 500.0, 320.0, 240.0, model, coefficients)
-        wanted = _rays_at(camera, np.arange(641), np.arange(479))
+        camera = Camera(width, height, 500.0, 500.0, 320.0, 240.0, model, coefficients)
+        wanted = _rays_at(camera, np.arange(width), np.arange(height))
         assert np.abs(viewing_rays(camera) - wanted).max() * 500 < 0.05  # px
 
     def test_pixels_whose_distortion_has_no_way_back_become_no_points(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from focus_depth_ros.core import Camera, Frame, Target
 from focus_depth_ros.inference.focus_model import Features, FocusMaps, FocusModel, NearLook
+from focus_depth_ros.inference.window import Window, window_around
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.fovea import (
     FINER,
@@ -25,7 +26,6 @@ from focus_depth_ros.pipeline.fovea import (
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 from focus_depth_ros.pipeline.region import box_of
 from focus_depth_ros.pipeline.settings import Settings
-from focus_depth_ros.pipeline.window import Window, window_round
 
 GRID = (168, 224)
 RGB = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
@@ -55,7 +55,7 @@ def test_a_window_holds_the_box_with_a_margin_and_stays_in_the_picture() -> None
     for _ in range(300):
         low = rng.uniform(0, 0.7, 2)
         box = np.concatenate([low, low + rng.uniform(0.02, 0.28, 2)]).astype(np.float32)
-        window = window_round(box, GRID)
+        window = window_around(box, GRID)
         assert window is not None
         assert 0 <= window.left <= GRID[1] - window.width
         assert 0 <= window.top <= GRID[0] - window.height
@@ -65,8 +65,11 @@ def test_a_window_holds_the_box_with_a_margin_and_stays_in_the_picture() -> None
         corner = [window.left, window.top] * 2
         back = inside * ([window.width, window.height] * 2) + corner
         assert back == pytest.approx(box * ([GRID[1], GRID[0]] * 2), abs=0.01)
-    assert window_round(np.array([0.1, 0.1, 0.7, 0.3], np.float32), GRID) is None
-    assert window_round(np.zeros(4, np.float32), GRID) is None
+    smallest = window_around(np.array([0.5, 0.5, 0.52, 0.52], np.float32), GRID)
+    assert smallest is not None
+    assert (smallest.width, smallest.height) == (67, 50)  # 0.3 of the sides
+    assert window_around(np.array([0.1, 0.1, 0.7, 0.3], np.float32), GRID) is None
+    assert window_around(np.zeros(4, np.float32), GRID) is None
 
 
 def test_a_window_cuts_what_its_coordinates_say() -> None:
@@ -148,6 +151,21 @@ def test_boundaries_of_two_looks_are_joined_as_masks_are() -> None:
     assert both.boundary[0, 72, 96] == pytest.approx(0.1 + NEAR_SHARE * 0.4)
 
 
+@pytest.mark.parametrize('enlarged', [False, True])
+def test_a_second_look_is_brought_to_its_window_without_blocks(enlarged: bool) -> None:
+    """Stripes of one cell become their mean, a ramp of fewer cells a finer ramp."""
+    stripes = np.tile(np.arange(224, dtype=np.float32) % 2, (168, 1))[None]
+    ramp = np.tile(np.arange(56, dtype=np.float32) / 56, (42, 1))[None]
+    seen, blank, sure = ramp if enlarged else stripes, np.zeros((1, *GRID), np.float32), np.ones(1)
+    first = FocusMaps(blank, blank, blank, sure, np.ones((1, 2)))
+    near = FocusMaps(seen, seen, seen, sure, np.ones((1, 2)))
+    row = _folded(first, near, Window(40, 30, 112, 84), NEAR_SAY).mask[0, 72, 70:120]
+    if enlarged:
+        assert np.diff(row) == pytest.approx(np.full(49, NEAR_SHARE / 112), abs=1e-5)
+    else:
+        assert row == pytest.approx(np.full(50, NEAR_SHARE / 2))
+
+
 def test_two_looks_agree_where_one_was_right(model: FocusModel) -> None:
     box = (200.0, 160.0, 330.0, 280.0)
     features, prompts, first = first_look(model, Target('a', '', box=box))
@@ -215,6 +233,25 @@ def test_of_several_parts_the_one_that_words_fit_best_is_the_target(model: Focus
         assert there[2 * row, 2 * column]
         assert not there[2 * (79 - row), 2 * (109 - column)]
         assert not there[80, 100]
+
+
+def test_the_largest_four_of_many_parts_are_looked_at(model: FocusModel) -> None:
+    mask = np.zeros((1, 84, 112), np.float32)
+    for left in range(6):
+        mask[0, 40:50, 16 * left : 16 * left + 10] = 0.9
+    features, prompts, first = first_look(model, Target('a', '', text='the mug'))
+    said, blind = replace(first, mask=mask), ColourBlind(model)
+    look_again(blind, RGB, features, prompts, NOWHERE, said, 0.3)  # type: ignore[arg-type]
+    assert len(blind.boxes) == 4
+
+
+def test_words_without_a_mask_stay_with_their_first_look(model: FocusModel) -> None:
+    features, prompts, first = first_look(model, Target('a', '', text='the mug'))
+    said = replace(first, mask=np.zeros_like(first.mask))
+    assert said.confidence[0] >= 0.5
+    both = look_again(model, RGB, features, prompts, NOWHERE, said, 0.3)
+    assert np.array_equal(both.inverse_depth[0], cv2.resize(first.inverse_depth[0], (224, 168)))
+    assert not both.mask.any() and both.confidence[0] == first.confidence[0]
 
 
 @pytest.mark.parametrize(

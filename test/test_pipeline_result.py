@@ -60,7 +60,7 @@ def answer_of(confidence: float, inverse_depth: float, box: tuple[int, ...]) -> 
 
 def result_of(*answers: TargetResult) -> FocusResult:
     frame = Frame(np.zeros((192, 256, 3), np.uint8))
-    return FocusResult(frame, answers, answers[0], np.full((48, 64), 0.5, np.float32), 10.0)
+    return FocusResult(frame, answers, answers[0], np.full((48, 64), 0.5, np.float32))
 
 
 def test_the_surest_target_wins_where_masks_overlap() -> None:
@@ -81,9 +81,16 @@ def test_points_to_grasp_keep_half_a_cell_from_the_edge() -> None:
 def test_the_rim_of_points_to_grasp_is_half_a_cell_each_way() -> None:
     answer = replace(answer_of(0.9, 2.0, (10, 10, 40, 30)), size=(256, 480))
     frame = Frame(np.zeros((480, 256, 3), np.uint8))
-    result = FocusResult(frame, (answer,), answer, np.full((48, 64), 0.5, np.float32), 10.0)
+    result = FocusResult(frame, (answer,), answer, np.full((48, 64), 0.5, np.float32))
     window = np.ones((11, 5), np.uint8)  # cells of 4 px across, 10 down
     assert np.array_equal(result.grasp_mask, cv2.erode(result.mask.view(np.uint8), window) > 0)
+
+
+def test_masks_of_neighbours_are_all_there() -> None:
+    one, other = answer_of(0.9, 2.0, (10, 10, 30, 30)), answer_of(0.4, 1.0, (30, 15, 50, 40))
+    both, alone = result_of(one, other), (result_of(one), result_of(other))
+    assert np.array_equal(both.mask, alone[0].mask | alone[1].mask)
+    assert np.array_equal(both.grasp_mask, alone[0].grasp_mask | alone[1].grasp_mask)
 
 
 def test_a_boundary_is_255_times_its_probability() -> None:
@@ -169,6 +176,25 @@ def test_no_metres_without_a_scale_or_a_reference(answers: Answers) -> None:
     assert FocusPipeline(answers)(FRAME, TWO).depth_m is not None
     asked = FocusPipeline(answers, Settings(scale_source='reference_depth'))
     assert asked(FRAME, TWO).depth_m is None
+
+
+@pytest.mark.parametrize(
+    ('asked', 'source'),
+    [
+        ('auto', 'reference_depth'),
+        ('reference_depth', 'reference_depth'),
+        ('model', 'model'),
+        ('none', 'none'),
+    ],
+)
+def test_metres_come_from_what_was_asked(answers: Answers, asked: str, source: str) -> None:
+    pipeline = FocusPipeline(answers, Settings(scale_source=asked))
+    result = pipeline(FRAME, TWO, reference_depth_m=1 / answers.depth)
+    assert result.scale.source == source
+    assert all(target.found for target in result.targets)
+    has_metres = [target.geometry is not None for target in result.targets]
+    assert has_metres == [source != 'none'] * 2
+    assert (result.depth_m is not None) == (source != 'none')
 
 
 def test_masks_are_tinted_and_any_caption_is_drawn() -> None:

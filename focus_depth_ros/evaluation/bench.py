@@ -37,7 +37,7 @@ from focus_depth_ros.inference.backends import BACKENDS, backend_named
 from focus_depth_ros.inference.engine import MAX_TARGETS, Engine, EngineError, LoadOptions
 from focus_depth_ros.inference.fallback import PRECISIONS
 from focus_depth_ros.inference.focus_model import FocusModel
-from focus_depth_ros.inference.model_folder import BUILT_IN, ModelError
+from focus_depth_ros.inference.model_folder import BUILT_IN
 from focus_depth_ros.inference.self_check import PICTURE, PROMPTS, check_picture, check_prompts
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 
@@ -72,12 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError('--rounds and --threads are at least 1')
     for module in NEEDED if arguments.compare else ():
         importlib.import_module(module)  # before minutes go into the rest
-    try:
-        model = FocusModel(
-            arguments.model, arguments.backend, arguments.threads, arguments.precision
-        )
-    except (ModelError, EngineError) as error:
-        raise ValueError(str(error)) from error
+    model = FocusModel(arguments.model, arguments.backend, arguments.threads, arguments.precision)
     report = describe(model, arguments)
     engine = model.engine_name
     report['milliseconds'] = measure(verbs(model), arguments.rounds)

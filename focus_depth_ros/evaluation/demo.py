@@ -24,7 +24,7 @@ from focus_depth_ros.evaluation.recording import Answers, read_answers, read_rec
 from focus_depth_ros.evaluation.recording_overview import draw_results
 from focus_depth_ros.evaluation.recording_score import TargetScore, median, score
 from focus_depth_ros.inference.model_folder import read_model_folder
-from focus_depth_ros.node.bag_player import BUNDLED_RECORDING
+from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING
 from focus_depth_ros.node.transport import use_large_message_profile
 
 LOST_SHARE_ALLOWED = 0.01

@@ -37,12 +37,17 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 def graph_sha256(graph: Path) -> str:
     """Checksum of a graph and of the weights beside it (`<graph>.data`), in hexadecimal."""
+    beside = weights_beside(graph)
+    return sha256_of(graph, beside) if beside.is_file() else sha256_of(graph)
+
+
+def sha256_of(*files: Path) -> str:
+    """Checksum of files, one after the other, in hexadecimal."""
     digest = hashlib.sha256()
-    for path in (graph, weights_beside(graph)):
-        if path.is_file() or path == graph:
-            with path.open('rb') as file:
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
+    for path in files:
+        with path.open('rb') as file:
+            while chunk := file.read(1 << 24):
+                digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from focus_depth_ros.inference.engine import EngineError
-from focus_depth_ros.inference.graph_file import weights_beside
+from focus_depth_ros.inference.graph_file import sha256_of, weights_beside
 
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_GRAPH_BYTES = 4 << 30
 MAX_MERGES_BYTES = 8 << 20
 QUANTISED = {'encoder': 'encoder_int8', 'focus': 'focus_int8'}
 """The manifest's names for graphs in int8, which a folder may hold for CPUs."""
-MAX_SIDE_PX = 4096
+MAX_NETWORK_SIDE_PX = 4096
 MAX_WORDS = 512
 UNKNOWN_WORD = 1
 """Index of "<unknown>" in every vocabulary; 0 is padding."""
@@ -83,7 +83,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         raise ModelError(f'model folder {path} {fault}')
     if not manifest_path.is_file():
         raise ModelError(f'{path} is no model folder: it has no model.json')
-    _check_size(manifest_path, MAX_MANIFEST_BYTES)
+    _check_bytes(manifest_path, MAX_MANIFEST_BYTES)
     try:
         manifest = json.loads(manifest_path.read_text(encoding='utf-8'))
         return _from_manifest(path, manifest)
@@ -119,7 +119,7 @@ def file_entry(path: Path) -> dict[str, Any]:
 
     {'path', 'sha256', 'bytes'}, and 'data' with the same of "<graph>.data" where there is one.
     """
-    entry = {'path': path.name, 'sha256': _sha256(path), 'bytes': path.stat().st_size}
+    entry = {'path': path.name, 'sha256': sha256_of(path), 'bytes': path.stat().st_size}
     beside = weights_beside(path)
     return entry | {'data': file_entry(beside)} if beside.exists() else entry
 
@@ -166,7 +166,9 @@ def _identity(files: dict[str, Any]) -> str:
 
 def _size(entry: dict[str, Any]) -> tuple[int, int]:
     """(width, height) px."""
-    width, height = (_bounded(side, entry[side], MAX_SIDE_PX) for side in ('width', 'height'))
+    width, height = (
+        _bounded(side, entry[side], MAX_NETWORK_SIDE_PX) for side in ('width', 'height')
+    )
     return width, height
 
 
@@ -202,8 +204,8 @@ def _checked_file(folder: Path, entry: dict[str, Any], most_bytes: int) -> Path:
     file = folder / Path(str(entry['path'])).name
     if not file.is_file():
         raise ModelError(f'{file} is missing')
-    _check_size(file, most_bytes)
-    digest = _sha256(file)
+    _check_bytes(file, most_bytes)
+    digest = sha256_of(file)
     if digest != entry['sha256']:
         raise ModelError(
             f'{file}: checksum {digest[:12]}... is not the {str(entry["sha256"])[:12]}... of '
@@ -212,15 +214,7 @@ def _checked_file(folder: Path, entry: dict[str, Any], most_bytes: int) -> Path:
     return file
 
 
-def _check_size(file: Path, most_bytes: int) -> None:
+def _check_bytes(file: Path, most_bytes: int) -> None:
     size = file.stat().st_size
     if size > most_bytes:
         raise ModelError(f'{file} has {size} bytes, more than the {most_bytes} accepted')
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open('rb') as content:
-        while chunk := content.read(1 << 24):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -46,8 +46,6 @@ class TorchBackend(Backend):
         if options.precision not in self.precisions:
             raise ValueError(f'no {options.precision} on {self._device.type}')
         manifest = json.loads((graph.parent / 'model.json').read_text(encoding='utf-8'))
-        if manifest['family'] != 'compact':
-            raise ValueError(f'the family is {manifest["family"]!r}, only compact is known')
         shape = manifest_shape(manifest)
         part = next(p for p, file in manifest['files'].items() if file['path'] == graph.name)
         module = load_graph(graph, part, shape, **manifest['boundary_calibration'])

@@ -68,6 +68,7 @@ class EncoderGraph(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
+        # To float first: TensorRT transposes no bytes.
         picture = (image.float().permute(0, 3, 1, 2) / 255 - self.mean) / self.deviation
         return tuple(self.encoder(picture).values())
 
@@ -132,9 +133,11 @@ def graphs(network: CompactNetwork | FoveaNetwork, slope: float, bias: float) ->
 def manifest_shape(manifest: dict[str, Any]) -> CompactShape:
     """The network's sizes as a manifest says them.
 
-    Raises ValueError for models up to 0.7.0, whose encoder was another: the engines that read
-    graphs take them still.
+    Raises ValueError for other families, and for models up to 0.7.0, whose encoder was another: the
+    engines that read graphs take them still.
     """
+    if manifest['family'] != 'compact':
+        raise ValueError(f'the family is {manifest["family"]!r}, only compact is known')
     sizes: dict[str, Any] = {n: _as_tuples(v) for n, v in manifest.get('shape', {}).items()}
     if 'trunk' not in sizes:
         raise ValueError(

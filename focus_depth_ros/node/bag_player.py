@@ -27,12 +27,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rich.progress import track
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 
-from focus_depth_ros.node.bag_reader import open_bag
+from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING, open_bag
 from focus_depth_ros.node.bag_types import message_class
 from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
 from focus_depth_ros.node.stamps import NANOSECONDS_PER_SECOND
 
-BUNDLED_RECORDING = Path(__file__).resolve().parent.parent / 'demo' / 'recording'
 TRUTH = '/truth/'
 """Topics that score a recording; they are not played."""
 OWN_ANSWERS = '/focus_depth/'

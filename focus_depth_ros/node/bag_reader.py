@@ -7,6 +7,8 @@ from pathlib import Path
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
+BUNDLED_RECORDING = Path(__file__).resolve().parent.parent / 'demo' / 'recording'
+
 
 def open_bag(path: Path) -> AnyReader:
     """An open reader of a rosbag2 folder (MCAP or sqlite3); to be closed.

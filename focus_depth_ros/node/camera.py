@@ -30,6 +30,10 @@ from focus_depth_ros.node.stamps import nanoseconds
 REFERENCE_SLOP_NS = 100_000_000
 REFERENCES_KEPT = 10
 CALIBRATION_FOLLOWS_S = 0.1
+CALIBRATIONS_BEFORE_A_PICTURE = 10
+"""More of them without a picture: pictures are lost on their way. Some drivers send them alone."""
+FARTHEST_REFERENCE_M = 100.0
+"""Median of a reference beyond which it is no robot's surroundings, but in millimetres."""
 SILENCE_S = 3.0
 """A camera that gives no picture for so long has stopped, or was never there."""
 
@@ -106,6 +110,7 @@ class CameraInput:
         self.pictures = NewestPicture[PictureMessage]()
         self._calibration_came = threading.Event()
         self._calibration: Calibration | None = None
+        self._infos_at_picture = 0
         self._references: deque[Image] = deque(maxlen=REFERENCES_KEPT)
         self.counts = FrameCounts()
         raw_topic = node.resolve_topic_name('image')
@@ -141,6 +146,7 @@ class CameraInput:
 
     def _on_image(self, message: PictureMessage) -> None:
         self.counts.received += 1
+        self._infos_at_picture = self.counts.camera_infos
         self.counts.newest_s = time.monotonic()
         self.counts.dropped += self.pictures.put(message)
 
@@ -160,11 +166,16 @@ class CameraInput:
         self._references.append(message)
 
     def complain_of_silence(self) -> None:
-        """Say why no picture has come since they were first waited for, if that can be seen."""
-        if self.counts.received or time.monotonic() - self.counts.newest_s < SILENCE_S:
+        """Say why no picture has come for a while, if that can be seen."""
+        if time.monotonic() - self.counts.newest_s < SILENCE_S:
             return
         transport, other = self._other_transport
-        if self._node.count_publishers(self.topic):
+        if self.counts.camera_infos > self._infos_at_picture + CALIBRATIONS_BEFORE_A_PICTURE:
+            reason = (
+                f"camera_info comes, pictures on {self.topic} do not: start the camera's driver "
+                'with the transport profile (docs/install.md), or does its QoS not fit?'
+            )
+        elif self._node.count_publishers(self.topic):
             reason = f'{self.topic} has a publisher, but nothing comes: do type and QoS fit?'
         elif self._node.count_publishers(other):
             reason = f'{self.topic} has no publisher, {other} has: image_transport is {transport}?'
@@ -225,7 +236,7 @@ class CameraInput:
         """The reference depth that belongs to a picture, metres, NaN invalid; None without one.
 
         What is there but cannot be used is said: its stamp is over 0.1 s away, its shape or frame
-        is not the picture's, its encoding is no depth.
+        is not the picture's, its encoding is no depth, its values are no metres.
         """
         candidates = list(self._references)
         if not candidates:
@@ -236,7 +247,7 @@ class CameraInput:
         )
         try:
             _check_reference(nearest, frame)
-            return depth_from_image(nearest)
+            return _in_metres(depth_from_image(nearest))
         except InvalidInput as problem:
             self._complain(problem)
             return None
@@ -275,6 +286,19 @@ def _check_reference(message: Image, frame: Frame) -> None:
             f'reference_depth is in frame {message.header.frame_id!r}, the picture in '
             f'{frame.frame_id!r}: align it to the colour camera',
         )
+
+
+def _in_metres(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same; raises InvalidInput for what must be millimetres. A sample of pixels decides."""
+    sample = depth_m[:: max(1, len(depth_m) // 64), ::8]
+    sample = sample[np.isfinite(sample)]
+    if sample.size and (median := float(np.median(sample))) > FARTHEST_REFERENCE_M:
+        raise InvalidInput(
+            'reference_unit',
+            f'reference_depth is {median:.0f} m in the median: 32FC1 is read as metres, 16UC1 as '
+            'millimetres (REP 118)',
+        )
+    return depth_m
 
 
 def _same_calibration(one: CameraInfo, other: CameraInfo) -> bool:

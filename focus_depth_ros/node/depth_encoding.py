@@ -26,6 +26,7 @@ def metres_from_millimetres(pixels: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def millimetres_from_metres(metres: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Metres as 16UC1, 0 invalid or beyond 65.535 m."""
+    """Metres as 16UC1, 0 invalid: NaN, negative or beyond 65.535 m."""
     millimetres = np.rint(np.nan_to_num(metres, nan=0.0) * MILLIMETRES_PER_METRE)
-    return np.where(millimetres > 65535, 0, millimetres).astype(np.uint16)
+    fits = (millimetres >= 0) & (millimetres <= 65535)
+    return np.where(fits, millimetres, 0).astype(np.uint16)

@@ -38,7 +38,7 @@ from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.targets import TargetsInView
 
 
-class FocusDepth(LifecycleNode):
+class FocusDepthNode(LifecycleNode):
     """Camera topics and targets in; focused depth, boundaries and target clouds out."""
 
     def __init__(self) -> None:
@@ -259,6 +259,8 @@ class FocusDepth(LifecycleNode):
             self._worker.camera.complain_of_silence()
         problems = self._complaints.active()
         if self._worker is not None:
+            facts['looking at'] = self._worker.looked_at or 'nothing'
+            facts['targets by'] = 'command' if self._worker.targets.is_commanded else 'detections'
             if self._worker.scale_source:
                 facts['scale source'] = self._worker.scale_source
             if delay := self._worker.delay:
@@ -291,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare(stack: ExitStack) -> Callable[[], None]:
-    node = FocusDepth()
+    node = FocusDepthNode()
     stack.callback(node.destroy_node)
     node.start()
     return lambda: rclpy.spin(node)

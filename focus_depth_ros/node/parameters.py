@@ -25,13 +25,12 @@ from focus_depth_ros.pipeline.settings import Settings
 
 @dataclass(frozen=True)
 class Specification:
-    """One parameter. `choices` or `low`..`high` bound it; `live` ones may change while active."""
+    """One parameter. `choices` or inclusive `bounds` limit it; `live` ones change while active."""
 
     default: bool | int | float | str | list[str]
     description: str
     choices: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
+    bounds: tuple[float, float] | None = None
     live: bool = False
 
 
@@ -49,7 +48,7 @@ SPECIFICATIONS: dict[str, Specification] = {
         choices=PRECISIONS,
     ),
     'inference_threads': Specification(
-        0, 'Threads of the network; 0 takes all cores but one.', low=0, high=64
+        0, 'Threads of the network; 0 takes all cores but one.', bounds=(0, 64)
     ),
     'fovea': Specification(
         False,
@@ -85,33 +84,30 @@ SPECIFICATIONS: dict[str, Specification] = {
         live=True,
     ),
     'max_depth_m': Specification(
-        10.0, 'Depth beyond this is NaN, metres.', low=0.1, high=1000.0, live=True
+        10.0, 'Depth beyond this is NaN, metres.', bounds=(0.1, 1000.0), live=True
     ),
     'min_confidence': Specification(
         0.3,
         'A target with less confidence counts as not found: no mask, no points.',
-        low=0.0,
-        high=1.0,
+        bounds=(0.0, 1.0),
         live=True,
     ),
     'classes': Specification(
         [''], 'Detections of these class ids only; an empty string takes all.', live=True
     ),
     'score_threshold': Specification(
-        0.3, 'Detections with a lower score are left out.', low=0.0, high=1.0, live=True
+        0.3, 'Detections with a lower score are left out.', bounds=(0.0, 1.0), live=True
     ),
-    'max_targets': Specification(4, 'Targets answered at once, best score first.', low=1, high=32),
+    'max_targets': Specification(4, 'Targets answered at once, best score first.', bounds=(1, 32)),
     'detection_slop_s': Specification(
         0.1,
         'Largest time between a detection and the image it is matched to, s.',
-        low=0.0,
-        high=10.0,
+        bounds=(0.0, 10.0),
     ),
     'detection_timeout_s': Specification(
         2.0,
         'For so long detected targets are tracked while no detection message comes, s.',
-        low=0.05,
-        high=3600.0,
+        bounds=(0.05, 3600.0),
     ),
     'depth_encoding': Specification(
         '32FC1',
@@ -246,15 +242,12 @@ def _descriptor(specification: Specification) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
         description=specification.description, additional_constraints=constraints
     )
-    if specification.low is not None and specification.high is not None:
+    if specification.bounds is not None:
+        low, high = specification.bounds
         if isinstance(specification.default, float):
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=specification.low, to_value=specification.high)
-            ]
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
         else:
             descriptor.integer_range = [
-                IntegerRange(
-                    from_value=int(specification.low), to_value=int(specification.high), step=1
-                )
+                IntegerRange(from_value=int(low), to_value=int(high), step=1)
             ]
     return descriptor

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
 from focus_depth_ros.core import InvalidInput
@@ -20,6 +21,7 @@ from focus_depth_ros.node.camera import CameraInput, PictureMessage
 from focus_depth_ros.node.outputs import Outputs
 from focus_depth_ros.node.parameters import Parameters
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+from focus_depth_ros.pipeline.result import TargetResult
 from focus_depth_ros.pipeline.scale import MIN_REFERENCE_CELLS
 from focus_depth_ros.pipeline.targets import TargetsInView
 
@@ -28,6 +30,9 @@ SLOW_S = 5.0
 SURE = 0.5
 """Confidence from which a box that cannot be tracked follows its mask: that of a covered target may
 be anywhere."""
+BLANK = 2.0
+"""Standard deviation, of 255 grey levels, under which a picture shows nothing. A box would be found
+in it, since the network takes a detector's word that there is something."""
 STUCK_S = 60.0
 """An engine that has not answered for so long will not: the node ends without it."""
 REFERENCE_UNFIT = (
@@ -46,7 +51,7 @@ class Worker:
 
     `parameters` gives the current ones, `is_enabled` says whether anything is to be looked at.
     `complain` hears of every picture that could not be answered: none of them ends the thread.
-    `scale_source` is that of the newest answer.
+    Of the newest answer `scale_source` is where its metres come from, `looked_at` its targets.
     """
 
     node: LifecycleNode
@@ -58,6 +63,7 @@ class Worker:
     parameters: Callable[[], Parameters]
     is_enabled: Callable[[], bool]
     scale_source: str = ''
+    looked_at: str = ''
     _thread: threading.Thread = field(init=False)
     _began_s: float | None = field(default=None, init=False)
 
@@ -114,6 +120,8 @@ class Worker:
         frame, camera_info = self.camera.decode(message)
         picture = self.pipeline.picture(frame)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        if np.std(grey) < BLANK:
+            raise InvalidInput('blank_picture', 'a picture shows nothing: is the lens covered?')
         wanted = self.targets.locate(frame.stamp_ns, grey, frame.size)
         if not (self.is_enabled() and self.outputs.any_wanted()):
             return
@@ -134,10 +142,16 @@ class Worker:
         sure = (found for found in result.found if found.confidence >= SURE)
         self.targets.settle({found.target.id: found.box for found in sure if found.box})
         self.scale_source = result.scale.source
+        self.looked_at = ', '.join(map(_told, result.targets))
         if reference is not None and result.scale.source != 'reference_depth':
             self.complain(InvalidInput('reference_fit', REFERENCE_UNFIT))
         if not result.scale.is_metric and asked_source != 'none':
             self.complain(_scale_problem(asked_source))
+
+
+def _told(answer: TargetResult) -> str:
+    found = '' if answer.found else ' not found'
+    return f'{answer.target.id} {answer.confidence:.2f}{found}'
 
 
 def _scale_problem(source: str) -> InvalidInput:

@@ -21,7 +21,7 @@ ANGLES = np.linspace(0, np.arctan(np.sqrt(2) * MAX_RAY), 4096)
 """Off the axis, at which a fisheye is known: up to a point at `MAX_RAY` both across and down."""
 UNDISTORTED = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
 """When the search for a ray ends: after so many turns, or at so many pixels of error."""
-MAX_RETURN_ERROR_PX = 0.5
+MAX_UNDISTORTION_ERROR_PX = 0.5
 """How far from its pixel a ray may come out again. Towards the corners a distortion may have no way
 back; OpenCV then hands out about the ray of a lens without any."""
 
@@ -78,7 +78,7 @@ def _rays_at(
         found = cv2.undistortPointsIter(pixels, matrix, coefficients, None, None, UNDISTORTED)
         ahead = cv2.convertPointsToHomogeneous(found.reshape(-1, 2))
         back, _ = cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), matrix, coefficients)
-    returns = np.abs(back - pixels).max(axis=(1, 2)) <= MAX_RETURN_ERROR_PX
+    returns = np.abs(back - pixels).max(axis=(1, 2)) <= MAX_UNDISTORTION_ERROR_PX
     rays = np.asarray(found.reshape(-1, 2), np.float32)
     rays[~(returns & (np.abs(rays).max(axis=-1) <= MAX_RAY))] = np.nan
     return np.asarray(rays.reshape(len(down), len(across), 2))

@@ -27,7 +27,7 @@ class Part:
         return columns.stop - columns.start, rows.stop - rows.start
 
 
-def part_round(near: Region, cells: tuple[int, int], size: tuple[int, int]) -> Part:
+def part_around(near: Region, cells: tuple[int, int], size: tuple[int, int]) -> Part:
     """The least part that holds the region `near` of (h, w) `cells`, in a picture of `size` (W, H).
 
     It is the whole where the two sizes have no edges in common.

@@ -94,7 +94,6 @@ class FocusPipeline:
             targets=tuple(answers) if targets else (),
             view=answers[view],
             boundary_cells=maps.boundary.max(axis=0),
-            max_depth_m=self.settings.max_depth_m,
         )
 
     def _answer(

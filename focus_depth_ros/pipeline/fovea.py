@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.inference.focus_model import Features, FocusMaps, FocusModel, NearLook
+from focus_depth_ros.inference.window import Box4, Window, window_around
 from focus_depth_ros.pipeline.mask_parts import large_parts
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.region import box_of
 from focus_depth_ros.pipeline.scale import rising_line
-from focus_depth_ros.pipeline.window import Box4, Window, window_round
 
 Floats = NDArray[np.float32]
 
@@ -103,7 +103,7 @@ class _Asked:
 def _nearer(model: FocusModel, asked: _Asked, first: FocusMaps, box: Box4) -> FocusMaps:
     """One target's first look with what a look at its box (4,) from near adds."""
     grid = first.mask.shape[1:]
-    window = window_round(box, grid)
+    window = window_around(box, grid)
     if window is None:
         return first
     look = NearLook(

@@ -138,9 +138,6 @@ def cloud_view(row: Row) -> NDArray[np.uint8]:
 
 
 def _rotation(yaw_degrees: float, pitch_degrees: float) -> NDArray[np.float64]:
-    yaw, pitch = np.radians(yaw_degrees), np.radians(pitch_degrees)
-    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    about_x = np.array(
-        [[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]]
-    )
+    about_y, _ = cv2.Rodrigues(np.radians([0.0, yaw_degrees, 0.0]))
+    about_x, _ = cv2.Rodrigues(np.radians([pitch_degrees, 0.0, 0.0]))
     return np.asarray(about_x @ about_y)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.core import Box, Camera, Frame, InvalidInput, Target
 from focus_depth_ros.pipeline import cloud
-from focus_depth_ros.pipeline.enlarged_part import Part, part_round
+from focus_depth_ros.pipeline.enlarged_part import Part, part_around
 from focus_depth_ros.pipeline.layers import Layers, upsample, upsample_mask
 from focus_depth_ros.pipeline.region import Region, bounding_region
 from focus_depth_ros.pipeline.scale import Scale
@@ -67,9 +67,9 @@ class TargetResult:
     def _part(self) -> Part | None:
         """Where the mask may be; None where it is nowhere."""
         near = bounding_region(self.layers.mask > 127, 1)
-        return None if near is None else part_round(near, self.layers.mask.shape, self.size)
+        return None if near is None else part_around(near, self.layers.mask.shape, self.size)
 
-    def put_mask(self, union: NDArray[np.bool_], rim_px: tuple[int, int] = (0, 0)) -> None:
+    def put_mask(self, union: NDArray[np.bool_], rim_px: tuple[int, int]) -> None:
         """Add the mask, less a rim (across, down) inside its edge, to others', bool (H, W)."""
         if (part := self._part) is not None:
             window = np.ones((2 * rim_px[1] + 1, 2 * rim_px[0] + 1), np.uint8)
@@ -111,7 +111,6 @@ class FocusResult:
     targets: tuple[TargetResult, ...]
     view: TargetResult
     boundary_cells: NDArray[np.float32]
-    max_depth_m: float
 
     @property
     def scale(self) -> Scale:
@@ -134,7 +133,7 @@ class FocusResult:
         """float32 (H, W) metres along Z, NaN invalid (REP-117); None without a metric scale."""
         if not self.scale.is_metric:
             return None
-        return to_depth(self.inverse_depth, self.max_depth_m)
+        return to_depth(self.inverse_depth, self.view.max_depth_m)
 
     def put_depth(self, memory: NDArray[np.float32]) -> None:
         """Compute `depth_m` in the caller's memory (H, W), where it lies from then on.
@@ -142,7 +141,7 @@ class FocusResult:
         Only with a metric scale.
         """
         # what a cached property would have kept; whoever asks for depth_m before computes it twice
-        vars(self)['depth_m'] = to_depth(self.inverse_depth, self.max_depth_m, out=memory)
+        vars(self)['depth_m'] = to_depth(self.inverse_depth, self.view.max_depth_m, out=memory)
 
     @cached_property
     def boundary(self) -> NDArray[np.uint8]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from focus_depth_ros.inference.window import MARGIN, window_around
 from focus_depth_ros.networks.compact import CompactShape
-from focus_depth_ros.pipeline.window import MARGIN, window_round
 from focus_depth_ros.synthesis.sample import Sample
-from focus_depth_ros.training.augmentation import View, apply_view, degrade, draw_view, whole_view
-from focus_depth_ros.training.draws import Draw, read_frame
+from focus_depth_ros.training.augmentation import Crop, apply_crop, degrade, draw_crop, whole_crop
+from focus_depth_ros.training.draws import Draw, drawn
 from focus_depth_ros.training.example import (
     PromptShares,
     Question,
@@ -43,9 +42,7 @@ class FoveaDataset(Dataset[dict[str, Any]]):
         self.augment = augment
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        cv2.setNumThreads(0)
-        rng = np.random.default_rng(draw.seed)
-        sample = read_frame(draw.shard, draw.number)
+        sample, rng = drawn(draw)
         return fovea_example(sample, self.shape, rng, self.windows, self.shares, self.augment)
 
 
@@ -65,8 +62,8 @@ def fovea_example(
     `example`: disparity, objects, boundary, words_at, mask, each (P, ...); kind int64 (P,).
     """
     height, width = sample.ids.shape
-    seen = apply_view(
-        sample, draw_view(width, height, rng) if augment else whole_view(width, height)
+    seen = apply_crop(
+        sample, draw_crop(width, height, rng) if augment else whole_crop(width, height)
     )
     if augment:
         seen = replace(seen, rgb=degrade(seen.rgb, rng))
@@ -95,8 +92,8 @@ def _question(
 def _window(
     seen: Sample, shape: CompactShape, asked: Question, rng: np.random.Generator
 ) -> dict[str, Any]:
-    view = _view_round(asked.box, seen.ids.shape[1], seen.ids.shape[0], rng)
-    near = apply_view(seen, view)
+    view = _crop_around(asked.box, seen.ids.shape[1], seen.ids.shape[0], rng)
+    near = apply_crop(seen, view)
     height, width = seen.ids.shape
     window = np.array([view.left, view.top, view.left + view.width, view.top + view.height])
     window = window / (width, height, width, height)
@@ -111,13 +108,13 @@ def _window(
     }
 
 
-def _view_round(
+def _crop_around(
     box: NDArray[np.float32], width: int, height: int, rng: np.random.Generator
-) -> View:
+) -> Crop:
     """A window about the box, in whole pixels; all of the picture for what nearly fills it."""
     margin = MARGIN * float(np.exp(rng.uniform(-MARGIN_SPREAD, MARGIN_SPREAD)))
     off = rng.uniform(-OFF_CENTRE, OFF_CENTRE, 2) * margin * (box[2:] - box[:2]).max()
-    window = window_round(box + np.tile(off, 2), (height, width), margin)
+    window = window_around(box + np.tile(off, 2), (height, width), margin)
     if window is None:
-        return whole_view(width, height)
-    return View(window.left, window.top, window.width, window.height, mirrored=False)
+        return whole_crop(width, height)
+    return Crop(window.left, window.top, window.width, window.height, mirrored=False)

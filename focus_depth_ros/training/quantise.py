@@ -35,7 +35,6 @@ from focus_depth_ros.inference.backends import REFERENCE, backend_named
 from focus_depth_ros.inference.engine import LoadOptions
 from focus_depth_ros.inference.model_folder import (
     QUANTISED,
-    ModelError,
     ModelFolder,
     file_entry,
     read_model_folder,
@@ -71,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.frames < 1:
         raise ValueError(f'--frames is {arguments.frames}; it must be 1 or more')
     name, path = arguments.dataset
-    folder = _read(arguments.model)
+    folder = read_model_folder(arguments.model)
     frames = islice(open_dataset(name, Path(path)), arguments.frames)
     for file in quantise(arguments.model, asked_about(frames, folder), Path(path).resolve().name):
         print(f'{file}: {file.stat().st_size / 1e6:.1f} MB')
@@ -97,7 +96,7 @@ def quantise(model: Path, asked: Iterable[Asked], source: str) -> list[Path]:
     CPUs have instructions for, and what does not saturate on those without VNNI. `source` says
     where the pictures are from. Raises ValueError for an unfit folder or when there is no picture.
     """
-    folder = _read(model)
+    folder = read_model_folder(model)
     size = folder.input_size
     questions = [(stretch(rgb, size), boxes, words) for rgb, boxes, words in asked]
     if not questions:
@@ -119,13 +118,6 @@ def quantise(model: Path, asked: Iterable[Asked], source: str) -> list[Path]:
         for file in (*files, model / 'model.json'):
             os.replace(Path(scratch) / file.name, file)
     return files
-
-
-def _read(model: Path) -> ModelFolder:
-    try:
-        return read_model_folder(model)
-    except ModelError as error:
-        raise ValueError(str(error)) from error
 
 
 def _focus_inputs(folder: ModelFolder, questions: list[Asked]) -> Iterator[Mapping[str, Any]]:

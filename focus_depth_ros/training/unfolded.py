@@ -31,8 +31,6 @@ def unfolded_network(path: Path) -> CompactNetwork | FoveaNetwork:
     """
     folder = read_model_folder(path)
     manifest = json.loads((path / 'model.json').read_text(encoding='utf-8'))
-    if manifest['family'] != 'compact':
-        raise ValueError(f'{path}: the family is {manifest["family"]!r}, only compact is known')
     shape = manifest_shape(manifest)
     calibration = manifest['boundary_calibration']
     network = (FoveaNetwork(shape) if folder.fovea else CompactNetwork(shape)).eval()

@@ -54,7 +54,7 @@ class Window:
         return np.asarray(np.clip(shares, 0.0, 1.0), np.float32)
 
 
-def window_round(box: Box4, grid: tuple[int, int], margin: float = MARGIN) -> Window | None:
+def window_around(box: Box4, grid: tuple[int, int], margin: float = MARGIN) -> Window | None:
     """The window of a box (4,) xyxy / picture size; None for a target that fills the picture."""
     height, width = grid
     share = margin * float(max(box[2] - box[0], box[3] - box[1]))
