@@ -35,6 +35,11 @@ PARAMETERS = {
     'onnxruntime_tensorrt, torch',
     'image_transport': 'raw or compressed',
 }
+SWITCHES = {
+    'fovea': 'true: a second, closer look at each target, for twice the network time and more',
+    'mirror': 'true: look in the mirror too, for twice the network time',
+    'image_is_rectified': 'true: images are rectified, by image_proc for instance',
+}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -46,10 +51,17 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value='', description=text)
         for name, text in PARAMETERS.items()
     ]
+    switches = [
+        DeclareLaunchArgument(
+            name, default_value='', choices=['', 'true', 'false'], description=text
+        )
+        for name, text in SWITCHES.items()
+    ]
     return LaunchDescription(
         [
             *topics,
             *parameters,
+            *switches,
             DeclareLaunchArgument(
                 'params_file', default_value=str(PARAMETER_FILE), description='parameter file'
             ),
@@ -90,6 +102,7 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     chosen: dict[str, ParameterValue | bool] = {
         name: ParameterValue(value[name], value_type=str) for name in PARAMETERS if value[name]
     }
+    chosen |= {name: value[name] == 'true' for name in SWITCHES if value[name]}
     if value['use_sim_time'].lower() == 'true':  # else the parameter file's value stands
         chosen['use_sim_time'] = True
     return [

@@ -96,7 +96,7 @@ def test_the_tables_of_topics_and_services(node: Any) -> None:
 
 def test_the_arguments_of_the_launch_file() -> None:
     text = (ROOT / 'launch/focus.launch.py').read_text(encoding='utf-8')
-    tables = re.findall(r'^(?:TOPICS|PARAMETERS) = (\{.*?^\})', text, re.DOTALL | re.MULTILINE)
+    tables = re.findall(r'^(?:TOPICS|PARAMETERS|SWITCHES) = (\{.*?^\})', text, re.DOTALL | re.MULTILINE)
     declared = set(re.findall(r"DeclareLaunchArgument\(\s*'(\w+)'", text))
     declared.update(*map(ast.literal_eval, tables))
     (row,) = (line for line in README.splitlines() if line.startswith('| `focus.launch.py`'))
