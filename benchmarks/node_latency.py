@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ from focus_depth_ros.node.outputs import TIMINGS, TOPICS
 from focus_depth_ros.node.transport import use_large_message_profile
 
 WIDTH, HEIGHT = 640, 480
+WARM_UP = 5
 
 
 def camera(rate: float, seconds: float) -> None:
@@ -110,32 +113,65 @@ class Node(ChildProcess):
         return int(found.group(1)) / 1024 if found else float('nan')
 
 
+class Listener:
+    """Subscribes to `outputs` and to the node's times, raw, and keeps what it hears."""
+
+    def __init__(self, outputs: list[str]) -> None:
+        self.node = rclpy.create_node('listener')
+        self.answers = 0
+        self.times: dict[str, list[float]] = {name: [] for name in TIMINGS}
+        for name in outputs:
+            heard = self._count if name == 'depth/image' else _ignore
+            self._subscribe(TOPICS[name], name, heard, depth=20)
+        for name in TIMINGS:
+            self._subscribe(Float64, f'debug/{name}', partial(self._keep, name), depth=50)
+
+    def _subscribe(
+        self, kind: type[Any], topic: str, heard: Callable[[bytes], None], depth: int
+    ) -> None:
+        profile = QoSProfile(depth=depth)
+        self.node.create_subscription(kind, f'/focus_depth/{topic}', heard, profile, raw=True)
+
+    def _count(self, data: bytes) -> None:
+        self.answers += 1
+
+    def _keep(self, name: str, data: bytes) -> None:
+        self.times[name].append(deserialize_message(data, Float64).data)
+
+
+def _ignore(data: bytes) -> None:
+    pass
+
+
 def one_round(
     model: Path, outputs: list[str], rate: float, seconds: float, folder: Path
 ) -> dict[str, Any]:
     """Start a node, play to it, listen to `outputs`; the figures of this round."""
-    times: dict[str, list[float]] = {name: [] for name in TIMINGS}
-    answers: list[float] = []
-    heard = rclpy.create_node('listener')
     process = Node(model, folder)
-    for name in outputs:
-        heard.create_subscription(
-            TOPICS[name],
-            f'/focus_depth/{name}',
-            (lambda _: answers.append(time.monotonic()))
-            if name == 'depth/image'
-            else (lambda _: None),
-            QoSProfile(depth=20),
-            raw=True,
-        )
-    for name in TIMINGS:
-        heard.create_subscription(
-            Float64,
-            f'/focus_depth/debug/{name}',
-            lambda data, name=name: times[name].append(deserialize_message(data, Float64).data),
-            QoSProfile(depth=50),
-            raw=True,
-        )
+    listener = Listener(outputs)
+    sent, memory = played(listener, process, rate, seconds)
+    peak = process.memory_mb('VmHWM')
+    status = process.stop()
+    listener.node.destroy_node()
+    middle, end = memory[len(memory) // 3 : len(memory) // 2], memory[-len(memory) // 5 :]
+    return {
+        'outputs': len(outputs),
+        'rate_hz': rate,
+        'sent': sent,
+        'answered': listener.answers,
+        'answered_percent': round(100 * listener.answers / max(sent, 1), 1),
+        **figures_of(listener.times),
+        'start_s': round(process.start_s, 2),
+        'memory_peak_mb': round(peak),
+        'memory_growth_mb': round(float(np.median(end) - np.median(middle)), 1),
+        'exit_status': status,
+    }
+
+
+def played(
+    listener: Listener, process: Node, rate: float, seconds: float
+) -> tuple[int, list[float]]:
+    """Let a camera play and listen meanwhile: how many it sent, the node's memory in MB."""
     player = subprocess.Popen(
         [sys.executable, __file__, '--camera', '--rate', str(rate), '--seconds', str(seconds)],
         stdout=subprocess.PIPE,
@@ -143,24 +179,18 @@ def one_round(
     )
     memory = []
     while player.poll() is None:
-        rclpy.spin_once(heard, timeout_sec=0.05)
-        memory.append((time.monotonic(), process.memory_mb('VmRSS')))
-    peak = process.memory_mb('VmHWM')
-    status = process.stop()
-    heard.destroy_node()
-    sent = int(player.stdout.read()) if player.stdout else 0
-    skip = 5
-    inference = np.array(times['inference_time_ms'])[skip:]
-    latency = np.array(times['pipeline_latency_ms'])[skip:]
-    processing = np.array(times['processing_time_ms'])[skip:]
-    middle = [value for _, value in memory[len(memory) // 3 : len(memory) // 2]]
-    end = [value for _, value in memory[-len(memory) // 5 :]]
+        rclpy.spin_once(listener.node, timeout_sec=0.05)
+        memory.append(process.memory_mb('VmRSS'))
+    return int(player.stdout.read()) if player.stdout else 0, memory
+
+
+def figures_of(times: dict[str, list[float]]) -> dict[str, Any]:
+    """Percentiles and overheads of a node's times, those of its first frames left out."""
+    inference, latency, processing = (
+        np.array(times[name])[WARM_UP:]
+        for name in ('inference_time_ms', 'pipeline_latency_ms', 'processing_time_ms')
+    )
     return {
-        'outputs': len(outputs),
-        'rate_hz': rate,
-        'sent': sent,
-        'answered': len(answers),
-        'answered_percent': round(100 * len(answers) / max(sent, 1), 1),
         'inference_ms': percentiles(inference),
         'latency_ms': percentiles(latency),
         **node_overhead(latency, inference),
@@ -168,10 +198,6 @@ def one_round(
         'latency_p90_in_inferences': round(
             float(np.quantile(latency, 0.9) / np.median(inference)), 2
         ),
-        'start_s': round(process.start_s, 2),
-        'memory_peak_mb': round(peak),
-        'memory_growth_mb': round(float(np.median(end) - np.median(middle)), 1),
-        'exit_status': status,
     }
 
 

@@ -113,41 +113,48 @@ def scenes_section(report: dict[str, Any]) -> list[str]:
         row(*['---'] * 7),
     ]
     for name, group in report['groups'].items():
-        for kind in ('box', 'text', 'relation'):
-            if kind in group:
-                found, median = group[kind], group[kind]['median']
-                figures = [
-                    ' / '.join(
-                        f'{median[f"{m}_{r}"]:.3f}' for r in ('boundary', 'foreground', 'global')
-                    )
-                    for m in ('model', 'plane')
-                ]
-                lines.append(
-                    row(
-                        f'{name} ({group["frames"]})',
-                        kind,
-                        found['targets'],
-                        *figures,
-                        f'{found["iou_mean"]:.2f}',
-                        f'{median["metric_foreground"]:.3f}',
-                    )
-                )
+        lines += _scene_rows(name, group)
     lines.append('')
     for name, group in report['groups'].items():
-        facts = []
-        if 'text' in group:
-            facts.append(
-                f'{100 * group["text"]["grounded"]:.0f} % of captions grounded (IoU > 0.5)'
-            )
-        if 'absent' in group:
-            facts.append(
-                f'{100 * group["absent"]["rejected"]:.0f} % of absent captions turned down'
-            )
-        if 'boundary' in group:
-            facts.append(f'occlusion boundary ODS {group["boundary"]["ods"]:.2f}')
-        if facts:
+        if facts := _scene_facts(group):
             lines.append(f'* {name}: ' + '; '.join(facts))
     return lines
+
+
+def _scene_rows(name: str, group: dict[str, Any]) -> list[str]:
+    """A line for each kind of prompt that the group was asked by."""
+    rows = []
+    for kind in ('box', 'text', 'relation'):
+        if kind not in group:
+            continue
+        found, median = group[kind], group[kind]['median']
+        figures = [
+            ' / '.join(f'{median[f"{m}_{r}"]:.3f}' for r in ('boundary', 'foreground', 'global'))
+            for m in ('model', 'plane')
+        ]
+        rows.append(
+            row(
+                f'{name} ({group["frames"]})',
+                kind,
+                found['targets'],
+                *figures,
+                f'{found["iou_mean"]:.2f}',
+                f'{median["metric_foreground"]:.3f}',
+            )
+        )
+    return rows
+
+
+def _scene_facts(group: dict[str, Any]) -> list[str]:
+    """What is known of a group besides its rows."""
+    facts = []
+    if 'text' in group:
+        facts.append(f'{100 * group["text"]["grounded"]:.0f} % of captions grounded (IoU > 0.5)')
+    if 'absent' in group:
+        facts.append(f'{100 * group["absent"]["rejected"]:.0f} % of absent captions turned down')
+    if 'boundary' in group:
+        facts.append(f'occlusion boundary ODS {group["boundary"]["ods"]:.2f}')
+    return facts
 
 
 def demo_section(report: dict[str, Any]) -> list[str]:

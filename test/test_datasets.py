@@ -455,6 +455,16 @@ def test_robotwin(robotwin_folder: Path) -> None:
     assert read('robotwin', robotwin_folder)[1].captions == {0x00FFFF: ['hammer']}
 
 
+def test_names_are_looked_for_no_farther_up_than_what_is_given(robotwin_folder: Path) -> None:
+    episode = next(robotwin_folder.rglob('episode0.hdf5'))
+    (robotwin_folder / 'names.json').write_text(json.dumps({'#00ffff': 'hammer'}))
+    for given in (episode, episode.parent):
+        assert read('robotwin', given)[0].captions == {0x00FFFF: [], 0x010203: []}
+    (episode.parent / 'names.json').write_text(json.dumps({'#010203': 'block'}))
+    for given in (episode, robotwin_folder):
+        assert read('robotwin', given)[0].captions == {0x010203: ['block']}
+
+
 def test_wrong_robotwin_files_are_said(robotwin_folder: Path) -> None:
     import h5py
 

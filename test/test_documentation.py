@@ -96,7 +96,9 @@ def test_the_tables_of_topics_and_services(node: Any) -> None:
 
 def test_the_arguments_of_the_launch_file() -> None:
     text = (ROOT / 'launch/focus.launch.py').read_text(encoding='utf-8')
-    tables = re.findall(r'^(?:TOPICS|PARAMETERS|SWITCHES) = (\{.*?^\})', text, re.DOTALL | re.MULTILINE)
+    tables = re.findall(
+        r'^(?:TOPICS|PARAMETERS|SWITCHES) = (\{.*?^\})', text, re.DOTALL | re.MULTILINE
+    )
     declared = set(re.findall(r"DeclareLaunchArgument\(\s*'(\w+)'", text))
     declared.update(*map(ast.literal_eval, tables))
     (row,) = (line for line in README.splitlines() if line.startswith('| `focus.launch.py`'))
@@ -147,12 +149,15 @@ def test_the_use_of_a_result() -> None:
     from focus_depth_ros.msg import FocusTarget, FocusTargetArray
 
     names = {'math': math, 'PointStamped': PointStamped, 'Duration': Mock()}
+    names['FocusTarget'] = FocusTarget
     exec(python_in(README, 'Use the result'), names)
-    found = FocusTarget(label='mug', box=RegionOfInterest(width=9, height=9))
-    no_metres = copy.deepcopy(found)
-    no_metres.centroid.x = math.nan
-    node = Mock()
-    names['on_targets'](node, FocusTargetArray(targets=[found, no_metres, FocusTarget()]))
+    box, metres = RegionOfInterest(width=9, height=9), FocusTarget.REFERENCE
+    found = FocusTarget(id='1', label='mug', box=box, scale_source=metres)
+    no_metres, guessed, other = (copy.deepcopy(found) for _ in range(3))
+    no_metres.centroid.x, guessed.scale_source, other.id = math.nan, FocusTarget.MODEL, '2'
+    targets = [found, no_metres, guessed, other, FocusTarget()]
+    node = Mock(wanted_id='1')
+    names['on_targets'](node, FocusTargetArray(targets=targets))
     (call,) = node.reach_for.call_args_list
     assert call.args[0] == 'mug'
     assert node.tf.transform.call_args.args[0].point == found.centroid

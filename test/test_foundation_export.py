@@ -20,6 +20,7 @@ from focus_depth_ros.core import Camera, Frame, Target  # noqa: E402
 from focus_depth_ros.inference.clip_bpe import ClipBytePairs  # noqa: E402
 from focus_depth_ros.inference.focus_model import FocusModel  # noqa: E402
 from focus_depth_ros.inference.model_folder import ModelError, read_model_folder  # noqa: E402
+from focus_depth_ros.networks.foundation import graphs  # noqa: E402
 from focus_depth_ros.networks.foundation.attention import FUSED  # noqa: E402
 from focus_depth_ros.networks.foundation.depth_anything import Kind  # noqa: E402
 from focus_depth_ros.networks.foundation.focus_depth import FocusDepthShape  # noqa: E402
@@ -47,7 +48,7 @@ def folder(pairs: ClipBytePairs, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = tmp_path_factory.mktemp('foundation') / 'model'
     shape = FocusDepthShape(56, boundaries=False)
     network = tiny_focus_depth(shape, Kind.V3_METRIC, vocabulary=VOCABULARY)
-    assert export.export_model(network, path, export.Recipe(pairs, by_instance=True)) <= 1e-4
+    assert export.export_model(network, path, export.ExportOptions(pairs, by_instance=True)) <= 1e-4
     return path
 
 
@@ -114,8 +115,8 @@ def test_a_second_size_with_boundaries_and_weights_beside(
 ) -> None:
     monkeypatch.setattr(graph_files, 'LARGEST_PLAIN_GRAPH_BYTES', 1_500_000)
     network = tiny_focus_depth(FocusDepthShape(98), side=140, vocabulary=VOCABULARY)
-    recipe = export.Recipe(pairs, by_instance=False, attention=FUSED)
-    assert export.export_model(network, tmp_path / 'model', recipe) <= 1e-4
+    options = export.ExportOptions(pairs, by_instance=False, attention=FUSED)
+    assert export.export_model(network, tmp_path / 'model', options) <= 1e-4
     found = read_model_folder(tmp_path / 'model')
     assert found.features[-1] == 'picture' and found.input_size == (140, 140)
     beside = tmp_path / 'model' / 'encoder.onnx.data'
@@ -132,7 +133,7 @@ def test_metres_are_lost_in_training() -> None:
     words = torch.zeros(1, 8, dtype=torch.int32)
     words[0, :3] = torch.tensor([98, 7, 99])
     for trained, scale in ((False, 1.0), (True, 0.0)):
-        graph = export.FocusGraph(network, by_instance=True, trained=trained)
+        graph = graphs.FocusGraph(network, by_instance=True, trained=trained)
         *_, metric = graph(*features.values(), torch.zeros(1, 4), words)
         assert metric.tolist() == [[scale, 0.0]]
 
@@ -147,14 +148,14 @@ def test_a_trained_networks_confidence_is_its_masks() -> None:
     inputs = (*features.values(), torch.tensor([[0.2, 0.2, 0.7, 0.8]]), words)
     given = {}
     for trained in (False, True):
-        graph = export.FocusGraph(network, by_instance=False, trained=trained)
+        graph = graphs.FocusGraph(network, by_instance=False, trained=trained)
         before = graph(*inputs)[3]
         for parameter in network.sam3.model.detr_decoder.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
         given[trained] = before, graph(*inputs)[3]
     assert not torch.equal(*given[False]) and torch.equal(*given[True])
-    assert export.certainty(torch.tensor([[[0.6, 0.8, 0.2]]])).item() == pytest.approx(0.7)
-    assert export.certainty(torch.zeros(1, 2, 2)).item() == 0
+    assert graphs.certainty(torch.tensor([[[0.6, 0.8, 0.2]]])).item() == pytest.approx(0.7)
+    assert graphs.certainty(torch.zeros(1, 2, 2)).item() == 0
 
 
 def test_controls_are_exported_as_what_they_are_or_not_at_all(
@@ -165,11 +166,11 @@ def test_controls_are_exported_as_what_they_are_or_not_at_all(
     for adapter in network.adapters:
         torch.nn.init.normal_(adapter.mixture.outer.weight, std=0.3)
     vary(network, FusionVariant(gated=False, shared=True))
-    recipe = export.Recipe(pairs, by_instance=False)
-    assert export.export_model(network, tmp_path / 'model', recipe) <= 1e-4
+    options = export.ExportOptions(pairs, by_instance=False)
+    assert export.export_model(network, tmp_path / 'model', options) <= 1e-4
     vary(network, FusionVariant(tokens='shuffled'))
     with pytest.raises(ValueError, match='no graph can shuffle'):
-        export.export_model(network, tmp_path / 'model', recipe)
+        export.export_model(network, tmp_path / 'model', options)
 
 
 def test_the_command_reads_what_users_have(

@@ -11,7 +11,7 @@ from compact_model import SMALL_TRUNK  # noqa: E402
 from focus_depth_ros.networks.blocks import resize  # noqa: E402
 from focus_depth_ros.networks.compact import CompactShape  # noqa: E402
 from focus_depth_ros.networks.compact_graphs import FOVEA_INPUTS, graphs  # noqa: E402
-from focus_depth_ros.networks.fovea import FoveaNetwork, aligned, first_look  # noqa: E402
+from focus_depth_ros.networks.fovea import FoveaNetwork, first_look, resampled  # noqa: E402
 from focus_depth_ros.training.graph_files import largest_difference, write_graphs  # noqa: E402
 
 SMALL = CompactShape(
@@ -39,15 +39,15 @@ def looks(network: FoveaNetwork, box: torch.Tensor, words: torch.Tensor) -> dict
 def test_the_whole_window_is_the_map_itself() -> None:
     maps = torch.randn(2, 3, 7, 9)
     everything = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2)
-    assert torch.allclose(aligned(maps, everything, (7, 9)), maps, atol=1e-5)
-    finer = aligned(maps, everything, (14, 18))
+    assert torch.allclose(resampled(maps, everything, (7, 9)), maps, atol=1e-5)
+    finer = resampled(maps, everything, (14, 18))
     assert torch.allclose(finer, resize(maps, (14, 18)), atol=1e-5)
 
 
 def test_a_window_is_what_lies_there() -> None:
     down, across = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing='ij')
     maps = torch.stack([down, across])[None]
-    found = aligned(maps, torch.tensor([[0.25, 0.5, 0.75, 1.0]]), (4, 4))
+    found = resampled(maps, torch.tensor([[0.25, 0.5, 0.75, 1.0]]), (4, 4))
     assert torch.allclose(found[0, 0], torch.tensor([4.0, 5, 6, 7])[:, None].expand(4, 4))
     assert torch.allclose(found[0, 1], torch.tensor([2.0, 3, 4, 5]).expand(4, 4))
 
@@ -55,7 +55,7 @@ def test_a_window_is_what_lies_there() -> None:
 def test_each_window_of_one_picture_is_its_own() -> None:
     maps = torch.randn(1, 3, 8, 8)
     windows = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])
-    found = aligned(maps, windows, (4, 4))
+    found = resampled(maps, windows, (4, 4))
     assert torch.allclose(found[0], maps[0, :, :4, :4], atol=1e-6)
     assert torch.allclose(found[1], maps[0, :, 4:, 4:], atol=1e-6)
 

@@ -5,25 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from block_scene import sample
+from plain_parts import ground, part
 
 from focus_depth_ros.synthesis.cameras import Camera, look_at
 from focus_depth_ros.synthesis.frames import scene_frames
-from focus_depth_ros.synthesis.meshes import Mesh, box, sheet
+from focus_depth_ros.synthesis.meshes import box
 from focus_depth_ros.synthesis.normals import surface_normals
-from focus_depth_ros.synthesis.objects import Look
-from focus_depth_ros.synthesis.renderer import Part
 from focus_depth_ros.synthesis.sample import Extras, decode_sample, encode_sample
-from focus_depth_ros.synthesis.sensor import Surroundings, sensor_depth
+from focus_depth_ros.synthesis.sensor import SensorView, sensor_depth
 from focus_depth_ros.synthesis.stock import Stock
-
-
-def part(mesh: Mesh, part_id: int, alpha: float = 1.0) -> Part:
-    return Part(mesh, np.full((256, 256, 3), 200, np.uint8), part_id, Look(alpha=alpha))
-
-
-def ground() -> Mesh:
-    return sheet(np.array([-2.0, -2, 0]), np.array([4.0, 0, 0]), np.array([0, 4.0, 0]))
-
 
 CAMERA = Camera(look_at(np.array([0.4, -0.7, 0.8]), np.array([0, 0, 0.05]), 0.2), 277, 160, 118)
 
@@ -62,11 +52,11 @@ def test_what_is_transparent_can_be_left_out(renderer):
     assert (opaque.parts == 300).sum() == (renderer.labels(CAMERA).parts > 0).sum()
 
 
-def plate(**changes) -> Surroundings:
+def plate(**changes) -> SensorView:
     """A plate of 80 px at 0.5 m before a wall at 1 m."""
     depth = np.ones((60, 200), np.float32)
     depth[10:50, 60:140] = 0.5
-    plain = Surroundings(
+    plain = SensorView(
         depth_m=depth,
         behind_m=np.ones_like(depth),
         rgb=np.full((60, 200, 3), 150, np.uint8),

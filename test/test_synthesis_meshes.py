@@ -8,12 +8,12 @@ import pytest
 from focus_depth_ros.synthesis import user_meshes
 from focus_depth_ros.synthesis.captions import Described, captions_of
 from focus_depth_ros.synthesis.frames import scene_frames
-from focus_depth_ros.synthesis.materials import COLOUR_NAMES, colour_name, named_colour
+from focus_depth_ros.synthesis.materials import colour_name, named_colour
 from focus_depth_ros.synthesis.renderer import Renderer, RendererError
 from focus_depth_ros.synthesis.splits import SPLITS, scene_generator, split_of
 from focus_depth_ros.synthesis.stock import Stock
 from focus_depth_ros.synthesis.user_meshes import MeshError, read_folder, read_mesh
-from focus_depth_ros.synthesis.vocabulary import nouns_of
+from focus_depth_ros.synthesis.vocabulary import COLOURS, nouns_of
 
 trimesh = pytest.importorskip('trimesh')
 
@@ -195,9 +195,7 @@ def test_a_seam_of_the_texture_is_no_hole(tmp_path, caplog):
 def test_colours_are_named_as_they_were_drawn():
     rng = np.random.default_rng(0)
     right = [
-        colour_name(255 * named_colour(name, rng)) == name
-        for name in COLOUR_NAMES
-        for _ in range(20)
+        colour_name(255 * named_colour(name, rng)) == name for name in COLOURS for _ in range(20)
     ]
     assert np.mean(right) > 0.97
 

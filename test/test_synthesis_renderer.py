@@ -4,13 +4,14 @@ import os
 
 import numpy as np
 import pytest
+from plain_parts import ground, part
 
 from focus_depth_ros.synthesis.boundaries import boundaries_from_scans
 from focus_depth_ros.synthesis.cameras import Camera, look_at
 from focus_depth_ros.synthesis.lighting import Lamp, Lighting
-from focus_depth_ros.synthesis.meshes import Mesh, box, lathe, sheet
+from focus_depth_ros.synthesis.meshes import box, lathe
 from focus_depth_ros.synthesis.opengl import best_backend, choose_backend
-from focus_depth_ros.synthesis.renderer import Part, Renderer, RendererError
+from focus_depth_ros.synthesis.renderer import Renderer, RendererError
 
 TOLERANCE_M = 1e-4
 
@@ -33,10 +34,6 @@ def rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     return camera.pose[:3, 3], local @ camera.pose[:3, :3].T
 
 
-def part(mesh: Mesh, part_id: int, value: int = 200) -> Part:
-    return Part(mesh, np.full((256, 256, 3), value, np.uint8), part_id)
-
-
 def interior(seen: np.ndarray) -> np.ndarray:
     """Pixels whose eight neighbours are seen as well."""
     core = seen.copy()
@@ -50,10 +47,6 @@ def surrounded(seen: np.ndarray) -> np.ndarray:
     """Pixels whose four neighbours are seen as well."""
     shifted = [np.roll(seen, shift, axis) for axis in (0, 1) for shift in (-1, 1)]
     return seen & np.all(shifted, axis=0)
-
-
-def ground() -> Mesh:
-    return sheet(np.array([-2.0, -2, 0]), np.array([4.0, 0, 0]), np.array([0, 4.0, 0]))
 
 
 def test_plane_depth_is_exact(renderer):

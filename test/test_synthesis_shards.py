@@ -64,7 +64,7 @@ def sample() -> Sample:
         objects=[item],
         absent_captions=['the blue ball'],
         theme='desk',
-        seed=12,
+        scene=12,
         camera_pose=np.diag([1.0, -1, -1, 1]),
     )
 
@@ -72,9 +72,9 @@ def sample() -> Sample:
 def test_a_sample_comes_back(sample, tmp_path):
     with tarfile.open(tmp_path / 'x.tar', 'w') as shard:
         write_sample(shard, 'a', sample)
-        write_sample(shard, 'b', replace(sample, seed=13))
+        write_sample(shard, 'b', replace(sample, scene=13))
     first, second = read_shard(tmp_path / 'x.tar')
-    assert (first.seed, second.seed) == (12, 13)
+    assert (first.scene, second.scene) == (12, 13)
     np.testing.assert_allclose(first.depth_m, sample.depth_m, atol=5.1e-5)
     assert np.isnan(first.depth_m[0, 0])
     for name in ('ids', 'boundary', 'K', 'camera_pose'):

@@ -32,7 +32,7 @@ def frame() -> Sample:
         K=np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]),
         objects=[item],
         theme='desk',
-        seed=4,
+        scene=4,
         camera_pose=pose,
     )
 
@@ -40,7 +40,7 @@ def frame() -> Sample:
 def shown(folder: Path) -> Path:
     with tarfile.open(folder / 'test-000000.tar', 'w') as shard:
         write_sample(shard, 'a', frame())
-        write_sample(shard, 'b', replace(frame(), seed=5, theme='floor'))
+        write_sample(shard, 'b', replace(frame(), scene=5, theme='floor'))
     assert view.run(argparse.Namespace(folder=folder, out=None, frames=3)) == 0
     return folder
 

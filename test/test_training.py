@@ -151,7 +151,10 @@ def test_checkpoints_to_keep_stay_as_they_were(shards: Path, tmp_path: Path) -> 
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Killed in the middle of the second stage, with tokens shuffled at random on the way."""
     whole, parts = (
@@ -193,6 +196,12 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     smaller = replace(parts, steps=11, network={**TINY, 'fine': 4})
     with pytest.raises(ValueError, match='a network of other sizes'):
         train.train(smaller)
+    train.train(replace(parts, steps=60))
+    assert 'that is all of 60 steps' in capsys.readouterr().out
+    left = parts.output / 'checkpoint.pt'
+    left.write_bytes(left.read_bytes()[:1000])
+    with pytest.raises(ValueError, match='not a whole checkpoint'):
+        train.train(parts)
 
 
 def test_checkpoints_average_and_statistics_are_taken_anew(

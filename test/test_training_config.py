@@ -8,6 +8,7 @@ torch = pytest.importorskip('torch', reason='training needs torch (extra: train)
 torch.set_num_threads(1)
 
 from compact_model import SMALL_TRUNK  # noqa: E402
+from learning_weights import learning  # noqa: E402
 
 from focus_depth_ros.cli import main  # noqa: E402
 from focus_depth_ros.networks.efficientnet_lite import is_published  # noqa: E402
@@ -36,11 +37,11 @@ def network_of(settings: config.TrainConfig) -> torch.nn.Module:
 
 def test_a_file_says_only_what_differs_from_its_base(tmp_path: Path) -> None:
     (tmp_path / 'middle.yaml').write_text(
-        f'base: {CONFIGS / "compact.yaml"}\nask: {{box: 1}}\nclip: 1e-4\n'
+        f'base: {CONFIGS / "compact.yaml"}\nask: {{box: 0.5}}\nclip: 1e-4\n'
     )
     (tmp_path / 'top.yaml').write_text('base: middle.yaml\nterms: [global]\n')
     base, top = read_config(CONFIGS / 'compact.yaml'), read_config(tmp_path / 'top.yaml')
-    assert top.ask.box == 1.0
+    assert top.ask.box == 0.5
     assert top.ask.text == base.ask.text  # groups are merged
     assert top.terms == ('global',)  # lists are replaced
     assert top.clip == 1e-4  # YAML itself takes this for a word
@@ -50,15 +51,18 @@ def test_a_file_says_only_what_differs_from_its_base(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('lines', 'message'),
     [
-        ('learning_rate: 1', r"unknown \['learning_rate'\]"),
-        ('fusion: {gate: false}', r"fusion: missing settings \[\], unknown \['gate'\]"),
+        ('learning_rate: 1', 'learning_rate is unknown'),
+        ('batsh: 2', r'batsh is unknown \(is it batch\?\)'),
+        ('ask: {box: 5}', 'ask: box is 5.0; it is a share'),
+        ('ask: {box: 0.7, text: 0.7}', 'over 1 together'),
+        ('fusion: {gate: false}', 'fusion: gate is unknown'),
         ('steps: many', "steps is 'many', which is not int"),
         ('steps: 1.5', 'steps is 1.5, which is not int'),
         ('bfloat16: 1', 'bfloat16 is 1, which is not bool'),
         ('objective: mine', "objective is 'mine', which is not 'compact' or 'focusdepth'"),
         ('stages: []', 'must add up to 1'),
         ('terms: global', "terms is 'global', which is not"),
-        ('stages: [{share: 1}]', r"stages: missing settings \['adam_lr'"),
+        ('stages: [{share: 1}]', 'stages: adam_lr is missing'),
         ('- steps', 'settings are expected here'),
         ('a: [', 'not readable as YAML'),
     ],
@@ -68,6 +72,13 @@ def test_wrong_settings_are_named(tmp_path: Path, lines: str, message: str) -> N
     (tmp_path / 'bad.yaml').write_text(head + lines + '\n')
     with pytest.raises(ValueError, match=message):
         read_config(tmp_path / 'bad.yaml')
+
+
+def test_a_file_that_is_its_own_base_is_told(tmp_path: Path) -> None:
+    (tmp_path / 'one.yaml').write_text('base: two.yaml\n')
+    (tmp_path / 'two.yaml').write_text('base: one.yaml\n')
+    with pytest.raises(ValueError, match=r'one\.yaml: it is its own base'):
+        read_config(tmp_path / 'one.yaml')
 
 
 @pytest.mark.parametrize('name', COMPACT)
@@ -93,10 +104,6 @@ def test_published_dropout() -> None:
             vary(network, settings.fusion)
             rate = network.focus.fusion8.mixture.dropout.p
             assert rate == (0.1 if settings.objective == 'focusdepth' else 0.0), name
-
-
-def learning(network: torch.nn.Module) -> 'set[str]':
-    return {name for name, value in network.named_parameters() if value.requires_grad}
 
 
 def test_what_a_later_stage_freezes_has_no_gradient_left() -> None:

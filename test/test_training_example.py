@@ -26,11 +26,11 @@ from focus_depth_ros.synthesis.vocabulary import (  # noqa: E402
     SIZES,
 )
 from focus_depth_ros.training.augmentation import (  # noqa: E402
-    View,
-    apply_view,
+    Crop,
+    apply_crop,
     degrade,
-    draw_near_view,
-    draw_view,
+    draw_crop,
+    draw_near_crop,
 )
 from focus_depth_ros.training.compact import normalised  # noqa: E402
 from focus_depth_ros.training.example import (  # noqa: E402
@@ -66,7 +66,7 @@ def test_relations_are_mirrored_with_the_picture_and_need_their_anchor_in_view()
     ]
     frame = replace(frame, objects=[replace(target, relation_captions=said), anchor])
     height, width = frame.ids.shape
-    mirror = apply_view(frame, View(0, 0, width, height, True))
+    mirror = apply_crop(frame, Crop(0, 0, width, height, True))
     captions = [row.caption for row in mirror.objects[0].relation_captions]
     assert captions == ['the mug right of the box', 'the right mug']
     assert _relations_in_view(frame, frame.objects[0], False) == [row.caption for row in said]
@@ -209,7 +209,7 @@ def test_canonical_disparity_survives_crop_mirror_and_stretch() -> None:
     whole = canonical_disparity(frame, SHAPE)
     assert whole.max() == pytest.approx(300 * SHAPE.width / 320 / (200 * 0.8), rel=1e-4)
     assert whole.min() == 0.0  # unknown
-    half = apply_view(frame, View(160, 0, 160, 240, mirrored=True))
+    half = apply_crop(frame, Crop(160, 0, 160, 240, mirrored=True))
     assert canonical_disparity(half, SHAPE)[45, 9] == pytest.approx(
         300 * SHAPE.width / 320 * np.sqrt(2) / (200 * half.depth_m[101, 10]), rel=1e-4
     )
@@ -217,27 +217,27 @@ def test_canonical_disparity_survives_crop_mirror_and_stretch() -> None:
     assert half.K[0, 2] == pytest.approx(159 - (159.5 - 160))
 
 
-def test_views_stay_inside() -> None:
+def test_crops_stay_inside() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
-        view = draw_view(320, 240, rng)
-        assert 0 <= view.left <= 320 - view.width
-        assert 0 <= view.top <= 240 - view.height
-        assert view.width >= 100
-        assert view.height >= 75
+        crop = draw_crop(320, 240, rng)
+        assert 0 <= crop.left <= 320 - crop.width
+        assert 0 <= crop.top <= 240 - crop.height
+        assert crop.width >= 100
+        assert crop.height >= 75
 
 
-def test_near_views_show_most_of_what_they_are_round() -> None:
+def test_near_crops_show_most_of_what_they_are_round() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
         x0, y0 = rng.uniform(0, 280), rng.uniform(0, 200)
         box = (x0, y0, min(320.0, x0 + rng.uniform(3, 200)), min(240.0, y0 + rng.uniform(3, 150)))
-        view = draw_near_view(box, 320, 240, rng)
-        assert 0 <= view.left <= 320 - view.width
-        assert 0 <= view.top <= 240 - view.height
-        assert min(view.width / 320, view.height / 240) >= 0.149
-        across = min(box[2], view.left + view.width) - max(box[0], view.left)
-        down = min(box[3], view.top + view.height) - max(box[1], view.top)
+        crop = draw_near_crop(box, 320, 240, rng)
+        assert 0 <= crop.left <= 320 - crop.width
+        assert 0 <= crop.top <= 240 - crop.height
+        assert min(crop.width / 320, crop.height / 240) >= 0.149
+        across = min(box[2], crop.left + crop.width) - max(box[0], crop.left)
+        down = min(box[3], crop.top + crop.height) - max(box[1], crop.top)
         assert across * down > 0.4 * (box[2] - box[0]) * (box[3] - box[1])
 
 
@@ -311,7 +311,7 @@ def test_a_mirrored_view_mirrors_all_of_the_truth() -> None:
         boundary=rng.integers(0, 4, frame.boundary.shape).astype(np.uint8),
         depth_m=rng.random(frame.depth_m.shape, np.float32),
     )
-    seen = apply_view(frame, View(40, 30, 200, 150, mirrored=True))
+    seen = apply_crop(frame, Crop(40, 30, 200, 150, mirrored=True))
     for name in ('rgb', 'depth_m', 'ids', 'boundary'):
         wanted = getattr(frame, name)[30:180, 40:240][:, ::-1]
         assert np.array_equal(getattr(seen, name), wanted), name

@@ -14,6 +14,7 @@ pytest.importorskip('accelerate', reason='training needs accelerate (extra: trai
 transformers = pytest.importorskip('transformers', reason='SAM3 comes from transformers')
 torch.set_num_threads(1)
 
+from learning_weights import learning  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from focus_depth_ros.networks.foundation.depth_anything import (  # noqa: E402
@@ -117,10 +118,6 @@ def config(folder: Path, name: str, output: Path) -> TrainConfig:
         bfloat16=False,
         validation_frames=2,
     )
-
-
-def learning(network: FocusDepth) -> 'set[str]':
-    return {name for name, value in network.named_parameters() if value.requires_grad}
 
 
 def within(network: FocusDepth, *beginnings: str) -> 'set[str]':

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.datasets.frame import DatasetError, LabelledFrame, nameless, unique_names
 from focus_depth_ros.datasets.image_files import read_rgb
+from focus_depth_ros.datasets.side_file import nearest_above
 
 LARGEST_CODE = 2**24 - 1
 CAMERA_FILE = 'camera.json'
@@ -77,11 +78,8 @@ def _channels(path: Path) -> NDArray[np.int64]:
 
 def _camera_file(episode: Path, top: Path) -> Path:
     """The nearest camera.json from the episode's folder up to the given one."""
-    for folder in (episode, *episode.parents):
-        if (folder / CAMERA_FILE).is_file():
-            return folder / CAMERA_FILE
-        if folder == top:
-            break
+    if path := nearest_above(episode, top, CAMERA_FILE):
+        return path
     raise DatasetError(
         f'{episode}: depth is coded between the clipping planes, and these are only in a pickle, '
         f'which is not opened; write {CAMERA_FILE} with near_m and far_m there or above '

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import InvalidInput
 from focus_depth_ros.datasets.frame import DatasetError, LabelledFrame, nameless, unique_names
 from focus_depth_ros.datasets.hdf5_files import opened, part
+from focus_depth_ros.datasets.side_file import nearest_above
 from focus_depth_ros.encoded_picture import decoded
 
 NAMES_FILE = 'names.json'
@@ -35,8 +36,9 @@ def frames(path: Path) -> Iterator[LabelledFrame]:
     episodes = [path] if path.is_file() else sorted(path.rglob('episode*.hdf5'))
     if not episodes:
         raise DatasetError(f'{path}: no episode*.hdf5 in it or below')
+    top = path.parent if path.is_file() else path
     for episode in episodes:
-        names = _names(episode, path)
+        names = _names(episode, top)
         with opened(episode) as file:
             camera = part(part(file, 'observation'), 'head_camera')
             pictures, depths = part(camera, 'rgb'), part(camera, 'depth')
@@ -91,14 +93,11 @@ def _decoded(data: bytes, where: str) -> NDArray[np.uint8]:
 
 def _names(episode: Path, top: Path) -> dict[int, str] | None:
     """Actors' names by colour (0xRRGGBB), from the nearest names.json; None without one."""
-    for folder in episode.parents:
-        path = folder / NAMES_FILE
-        if path.is_file():
-            try:
-                rows = json.loads(path.read_text(encoding='utf-8'))
-                return {int(colour.lstrip('#'), 16): str(name) for colour, name in rows.items()}
-            except (ValueError, AttributeError) as error:
-                raise DatasetError(f'{path}: should be {{"#rrggbb": name}} ({error})') from error
-        if folder == top:
-            break
-    return None
+    path = nearest_above(episode.parent, top, NAMES_FILE)
+    if path is None:
+        return None
+    try:
+        rows = json.loads(path.read_text(encoding='utf-8'))
+        return {int(colour.lstrip('#'), 16): str(name) for colour, name in rows.items()}
+    except (ValueError, AttributeError) as error:
+        raise DatasetError(f'{path}: should be {{"#rrggbb": name}} ({error})') from error

@@ -224,8 +224,8 @@ def _mask_statistics(coarse: Tensor, fine: Tensor) -> Tensor:
 class CompactNetwork(nn.Module):
     """Both halves as one module, for training."""
 
-    def __init__(self, shape: CompactShape | None = None) -> None:
+    def __init__(self, shape: CompactShape) -> None:
         super().__init__()
-        self.shape = shape or CompactShape()
-        self.encoder = CompactEncoder(self.shape)
-        self.focus = CompactFocus(self.shape)
+        self.shape = shape
+        self.encoder = CompactEncoder(shape)
+        self.focus = CompactFocus(shape)

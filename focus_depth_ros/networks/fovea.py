@@ -32,7 +32,7 @@ WHOLE_NAMES = tuple(f'stride{scale}' for scale in SCALES)
 """The features of the whole picture that a fovea sees."""
 
 
-def aligned(features: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
+def resampled(features: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (T or 1, C, H, W) of a picture resampled to the cells of T windows: (T, C, h, w).
 
     `window` (T, 4) xyxy / picture size, `size` = (h, w). Bilinear, pixel-centre convention, as two
@@ -78,13 +78,13 @@ class FoveaFusion(nn.Module):
         self, near: dict[str, Tensor], whole: dict[str, Tensor], window: Tensor, first: Tensor
     ) -> dict[str, Tensor]:
         """Features of T windows, of one picture or T, windows (T, 4), first look (T, 2, h, w)."""
-        said2 = self.first2(aligned(first, window, self.fine_size))
+        said2 = self.first2(resampled(first, window, self.fine_size))
         said4 = self.first4(said2)
         said8 = self.first8(said4)
         joined = dict(near)
         for name, fusion in zip(WHOLE_NAMES, self.fusions, strict=True):
             size = (near[name].shape[-2], near[name].shape[-1])
-            joined[name] = fuse_maps(fusion, near[name], aligned(whole[name], window, size))
+            joined[name] = fuse_maps(fusion, near[name], resampled(whole[name], window, size))
         joined['detail'] = joined['detail'] + self.to_detail(said2)
         joined['stride4'] = joined['stride4'] + self.to_stride4(said4)
         joined['grounding'] = joined['grounding'] + self.to_grounding(said8)
@@ -121,9 +121,9 @@ def first_look(output: FocusOutput) -> Tensor:
 class FoveaNetwork(nn.Module):
     """Both looks as one module, for training: encoder and first look, and the fovea on top."""
 
-    def __init__(self, shape: CompactShape | None = None) -> None:
+    def __init__(self, shape: CompactShape) -> None:
         super().__init__()
-        self.shape = shape or CompactShape()
-        self.encoder = CompactEncoder(self.shape)
-        self.focus = CompactFocus(self.shape)
-        self.fovea = Fovea(self.shape)
+        self.shape = shape
+        self.encoder = CompactEncoder(shape)
+        self.focus = CompactFocus(shape)
+        self.fovea = Fovea(shape)

@@ -183,7 +183,7 @@ class BoundaryDecoder(nn.Module):
         self,
         encoder_channels: Sequence[int],
         depth_channels: int,
-        full_channels: int = 16,
+        full_channels: int,
     ) -> None:
         super().__init__()
         self.levels = nn.ModuleList(

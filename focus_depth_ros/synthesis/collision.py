@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.materials import ACCENT, INSIDE, LID
-from focus_depth_ros.synthesis.meshes import Array, Cell, Mesh, surface_points
+from focus_depth_ros.synthesis.meshes import Array, Cell, Mesh, rotation, surface_points
 
 ROUND_VESSELS = {'mug', 'cup', 'glass', 'bowl', 'pot', 'pitcher'}
 """Classes with a floor and an inner wall all round that can hold things."""
@@ -168,8 +168,7 @@ def _staves(low_m: Array, high_m: Array, thick_m: float) -> list[Solid]:
     centre = (low_m + high_m) / 2 + out * thick_m / 2
     found = []
     for turn in np.arange(_STAVES) * 2 * np.pi / _STAVES:
-        c, s = np.cos(turn), np.sin(turn)
-        about = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+        about = rotation('z', turn)
         axes = about @ np.column_stack([out, along, up])
         found.append(Solid(half_m=half, centre_m=about @ centre, axes=axes))
     return found

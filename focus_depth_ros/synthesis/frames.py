@@ -22,7 +22,7 @@ from focus_depth_ros.synthesis.relations import SceneGraph, seen_objects
 from focus_depth_ros.synthesis.renderer import Labels, Part, Renderer
 from focus_depth_ros.synthesis.sample import FARTHEST_M, Extras, Sample, SceneObject
 from focus_depth_ros.synthesis.seen_colours import called, colour_shares
-from focus_depth_ros.synthesis.sensor import Surroundings, sensor_depth
+from focus_depth_ros.synthesis.sensor import SensorView, sensor_depth
 from focus_depth_ros.synthesis.splits import scene_generator
 from focus_depth_ros.synthesis.stock import Stock
 from focus_depth_ros.synthesis.support import Support, supports
@@ -156,9 +156,9 @@ def make_frame(
     labels: Labels,
     supported: Mapping[tuple[int, int], Support],
     rng: np.random.Generator,
-    seed: int,
+    number: int,
 ) -> Sample:
-    """One labelled frame of a loaded scene; labels are those drawn from the view's camera.
+    """One labelled frame of a loaded scene, the `number`th; labels are those of the view's camera.
 
     Captions draw from rng, which is theirs alone: what is said changes no picture.
     """
@@ -178,7 +178,7 @@ def make_frame(
         absent_captions=spoken.absent,
         absent_relation_captions=spoken.absent_relations,
         theme=scene.theme,
-        seed=seed,
+        scene=number,
         camera_pose=camera.pose,
     )
 
@@ -200,7 +200,7 @@ def with_extras(
     )
     facing = -(normals * sight).sum(axis=2) / np.linalg.norm(sight, axis=2)
     clear = [k for k, placed in enumerate(scene.placed, 1) if placed.thing.look.alpha < 1]
-    seen = Surroundings(
+    seen = SensorView(
         depth_m=labels.depth_m,
         behind_m=opaque.depth_m,
         rgb=sample.rgb,

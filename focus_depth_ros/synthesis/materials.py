@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.meshes import Cell
+from focus_depth_ros.synthesis.vocabulary import COLOURS
 
 Texture = NDArray[np.uint8]
 Colour = NDArray[np.float64]
@@ -46,9 +47,7 @@ _COLOUR_RANGES: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int
     'grey': ((0, 179), (0, 22), (95, 170)),
     'cyan': ((86, 98), (90, 220), (150, 235)),
 }
-
-
-COLOUR_NAMES = list(_COLOUR_RANGES)
+assert tuple(_COLOUR_RANGES) == COLOURS
 
 
 def named_colour(name: str, rng: np.random.Generator) -> Colour:
@@ -59,7 +58,7 @@ def named_colour(name: str, rng: np.random.Generator) -> Colour:
 
 
 def colour_indices(rgb: NDArray[Any]) -> NDArray[np.intp]:
-    """What people would call colours (..., 3) in [0, 255]: indices into COLOUR_NAMES (...).
+    """What people would call colours (..., 3) in [0, 255]: indices into COLOURS (...).
 
     The nearest of the named ranges in HSV.
     """
@@ -84,7 +83,7 @@ def _outside(values: NDArray[np.float32], limits: tuple[int, int]) -> NDArray[np
 
 def colour_name(rgb: NDArray[np.float64]) -> str:
     """What people would call a colour (3,) in [0, 255]."""
-    return COLOUR_NAMES[int(colour_indices(rgb))]
+    return COLOURS[int(colour_indices(rgb))]
 
 
 def smooth_noise(
@@ -156,7 +155,7 @@ def cloth(colour: Colour, rng: np.random.Generator) -> Texture:
     )
     texture = shade(colour, pattern, rng.uniform(0.03, 0.15))
     if rng.random() < 0.4:
-        other = named_colour(str(rng.choice(COLOUR_NAMES)), rng)
+        other = named_colour(str(rng.choice(COLOURS)), rng)
         period = int(rng.integers(16, 128))
         bands = (np.arange(size_px) % period) < period * rng.uniform(0.1, 0.6)
         mask = (
@@ -212,7 +211,7 @@ def wall(colour: Colour, rng: np.random.Generator, size_px: int = 256) -> Textur
     """A painted wall: a slow gradient, sometimes rails, panels, posters and dark openings."""
     texture = shade(colour, smooth_noise(rng, (size_px, size_px), (2, 2)), rng.uniform(0.02, 0.15))
     for _ in range(int(rng.integers(0, 7))):
-        other = named_colour(str(rng.choice(COLOUR_NAMES)), rng)
+        other = named_colour(str(rng.choice(COLOURS)), rng)
         tone = (
             np.clip(colour * rng.uniform(0.5, 1.15), 0, 1) if rng.random() < 0.6 else other
         ) * 255

@@ -36,6 +36,7 @@ from focus_depth_ros.synthesis.surroundings import (
     slab,
     table_top,
 )
+from focus_depth_ros.synthesis.vocabulary import COLOURS
 
 FURNITURE_TEXTURES = 5
 
@@ -186,7 +187,7 @@ def _floor(rng: np.random.Generator) -> Texture:
     """As other floors, and carpets of any colour."""
     if rng.random() < 0.6:
         return floor_texture(rng)
-    colour = named_colour(str(rng.choice(materials.COLOUR_NAMES)), rng) * rng.uniform(0.3, 1.0)
+    colour = named_colour(str(rng.choice(COLOURS)), rng) * rng.uniform(0.3, 1.0)
     return materials.cloth(colour, rng)
 
 
@@ -202,7 +203,7 @@ def _furniture(rng: np.random.Generator, photographs: tuple[Texture, ...]) -> Te
     if choice < 0.5:
         return table_top(rng)
     if choice < 0.75:
-        colour = named_colour(str(rng.choice(materials.COLOUR_NAMES)), rng)
+        colour = named_colour(str(rng.choice(COLOURS)), rng)
         return materials.plain(colour, rng, STRUCTURE_TEXTURE_PX)
     return materials.wall(muted_tone(rng, (0.05, 0.8), (0.0, 0.4)), rng, STRUCTURE_TEXTURE_PX)
 

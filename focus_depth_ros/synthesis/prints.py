@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.materials import (
-    COLOUR_NAMES,
     Colour,
     Texture,
     named_colour,
@@ -17,6 +16,7 @@ from focus_depth_ros.synthesis.materials import (
     smooth_noise,
 )
 from focus_depth_ros.synthesis.photographs import crop_of
+from focus_depth_ros.synthesis.vocabulary import COLOURS
 
 SMALLEST_PHOTOGRAPH_PX = 16
 _FONTS = (
@@ -40,7 +40,7 @@ def _print_line(area: Texture, rng: np.random.Generator, tone: list[float], scal
 def _drawn_photograph(area: Texture, rng: np.random.Generator) -> None:
     """Draw in place what the picture on a package looks like: things in light on mixed tones."""
     height, width = area.shape[:2]
-    names = rng.choice(COLOUR_NAMES, int(rng.integers(3, 6)))
+    names = rng.choice(COLOURS, int(rng.integers(3, 6)))
     palette = 255 * np.array([named_colour(str(name), rng) for name in names])
     noise = smooth_noise(rng, (height, width), (int(rng.integers(2, 6)), int(rng.integers(2, 6))))
     levels = np.linspace(-0.9, 0.9, len(palette))
@@ -92,58 +92,82 @@ def _print_photograph(
     picture = crop_of(photographs, (rows, columns), rng)
     area[top : top + rows, left : left + columns] = picture
     for _ in range(int(rng.integers(0, 4))):
-        ink = (255 * named_colour(str(rng.choice(COLOUR_NAMES)), rng)).tolist()
+        ink = (255 * named_colour(str(rng.choice(COLOURS)), rng)).tolist()
         _print_line(area, rng, ink, height / 128 * rng.uniform(0.6, 1.8))
 
 
 def _print_design(area: Texture, rng: np.random.Generator, colour: Colour) -> None:
+    """The motifs, each there or not; their order is part of what a seed means."""
     height, width = area.shape[:2]
-
-    def tone() -> list[float]:
-        if rng.random() < 0.45:
-            return [255.0 * value for value in named_colour('white', rng)]
-        return [255.0 * value for value in named_colour(str(rng.choice(COLOUR_NAMES)), rng)]
-
-    def spot() -> tuple[int, int]:
-        return int(rng.integers(0, width)), int(rng.integers(0, height))
-
-    if rng.random() < 0.6:  # a band or a field of another colour
-        top = int(rng.integers(0, height))
-        end = top + int(rng.integers(max(height // 12, 1), max(height // 3, 2)))
-        cv2.rectangle(area, (0, top), (width, end), tone(), -1)
+    if rng.random() < 0.6:
+        _print_band(area, rng)
     if rng.random() < 0.55 and min(height, width) >= SMALLEST_PHOTOGRAPH_PX:
-        rows, columns = (int(side * min(rng.uniform(0.4, 1.2), 1.0)) for side in (height, width))
-        top = int(rng.integers(0, height - rows + 1))
-        left = int(rng.integers(0, width - columns + 1))
-        _drawn_photograph(area[top : top + rows, left : left + columns], rng)
-    for _ in range(int(rng.integers(0, 4))):  # a drawing: overlapping ellipses and polygons
-        if rng.random() < 0.5:
-            axes = (
-                int(rng.integers(3, max(width // 4, 4))),
-                int(rng.integers(3, max(height // 4, 4))),
-            )
-            cv2.ellipse(
-                area, spot(), axes, float(rng.uniform(0, 180)), 0, 360, tone(), -1, cv2.LINE_AA
-            )
-        else:
-            corners = np.array(spot()) + rng.integers(
-                -height // 5, height // 5 + 1, (int(rng.integers(3, 7)), 2)
-            )
-            cv2.fillPoly(area, [corners.astype(np.int32)], tone(), cv2.LINE_AA)
+        _print_drawn_photograph(area, rng)
+    for _ in range(int(rng.integers(0, 4))):
+        _print_shape(area, rng)
     for _ in range(int(rng.integers(0, 3))):
-        _print_line(area, rng, tone(), height / 128 * rng.uniform(0.6, 1.6))
-    if rng.random() < 0.5:  # small print
-        x, y = spot()
-        ink = tone()
-        for line in range(int(rng.integers(3, 9))):
-            end = x + int(rng.integers(8, max(width // 2, 9)))
-            cv2.line(area, (x, y + 4 * line), (end, y + 4 * line), ink, 1)
+        _print_line(area, rng, _tone(rng), height / 128 * rng.uniform(0.6, 1.6))
+    if rng.random() < 0.5:
+        _print_small_print(area, rng)
     if rng.random() < 0.2:
-        x, y = spot()
-        cv2.rectangle(area, (x, y), (x + 24, y + 14), (245, 245, 245), -1)
-        for bar in np.flatnonzero(rng.random(22) < 0.5):
-            cv2.line(area, (x + 1 + int(bar), y + 1), (x + 1 + int(bar), y + 12), (20, 20, 20), 1)
+        _print_bar_code(area, rng)
     if rng.random() < 0.3:
-        area[:] = (
-            shade(colour, smooth_noise(rng, (height, width), (3, 3)), 0.2) // 4 + area // 4 * 3
-        )
+        worn = shade(colour, smooth_noise(rng, (height, width), (3, 3)), 0.2)
+        area[:] = worn // 4 + area // 4 * 3
+
+
+def _tone(rng: np.random.Generator) -> list[float]:
+    """White or any colour, RGB in [0, 255]."""
+    if rng.random() < 0.45:
+        return [255.0 * value for value in named_colour('white', rng)]
+    return [255.0 * value for value in named_colour(str(rng.choice(COLOURS)), rng)]
+
+
+def _spot(area: Texture, rng: np.random.Generator) -> tuple[int, int]:
+    """Column and row of a random pixel."""
+    height, width = area.shape[:2]
+    return int(rng.integers(0, width)), int(rng.integers(0, height))
+
+
+def _print_band(area: Texture, rng: np.random.Generator) -> None:
+    """A band or a field of another colour."""
+    height, width = area.shape[:2]
+    top = int(rng.integers(0, height))
+    end = top + int(rng.integers(max(height // 12, 1), max(height // 3, 2)))
+    cv2.rectangle(area, (0, top), (width, end), _tone(rng), -1)
+
+
+def _print_drawn_photograph(area: Texture, rng: np.random.Generator) -> None:
+    height, width = area.shape[:2]
+    rows, columns = (int(side * min(rng.uniform(0.4, 1.2), 1.0)) for side in (height, width))
+    top = int(rng.integers(0, height - rows + 1))
+    left = int(rng.integers(0, width - columns + 1))
+    _drawn_photograph(area[top : top + rows, left : left + columns], rng)
+
+
+def _print_shape(area: Texture, rng: np.random.Generator) -> None:
+    """An ellipse or a polygon; several that overlap are a drawing."""
+    height, width = area.shape[:2]
+    if rng.random() < 0.5:
+        axes = tuple(int(rng.integers(3, max(side // 4, 4))) for side in (width, height))
+        at, angle = _spot(area, rng), float(rng.uniform(0, 180))
+        cv2.ellipse(area, at, axes, angle, 0, 360, _tone(rng), -1, cv2.LINE_AA)
+    else:
+        at, count = _spot(area, rng), int(rng.integers(3, 7))
+        corners = np.array(at) + rng.integers(-height // 5, height // 5 + 1, (count, 2))
+        cv2.fillPoly(area, [corners.astype(np.int32)], _tone(rng), cv2.LINE_AA)
+
+
+def _print_small_print(area: Texture, rng: np.random.Generator) -> None:
+    x, y = _spot(area, rng)
+    ink = _tone(rng)
+    for line in range(int(rng.integers(3, 9))):
+        end = x + int(rng.integers(8, max(area.shape[1] // 2, 9)))
+        cv2.line(area, (x, y + 4 * line), (end, y + 4 * line), ink, 1)
+
+
+def _print_bar_code(area: Texture, rng: np.random.Generator) -> None:
+    x, y = _spot(area, rng)
+    cv2.rectangle(area, (x, y), (x + 24, y + 14), (245, 245, 245), -1)
+    for bar in np.flatnonzero(rng.random(22) < 0.5):
+        cv2.line(area, (x + 1 + int(bar), y + 1), (x + 1 + int(bar), y + 12), (20, 20, 20), 1)

@@ -7,12 +7,11 @@ whole or absent as ever. Ray starts a task again whose worker or machine died.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from focus_depth_ros.synthesis.shards import Job, draw_shard, process_renderer, store_shard
+from focus_depth_ros.synthesis.shards import Job, process_renderer, shard_bytes, store_shard
 
 
 def render_on_cluster(jobs: list[Job], workers: int) -> Iterator[Job]:
@@ -59,6 +58,4 @@ def render_on_cluster(jobs: list[Job], workers: int) -> Iterator[Job]:
 
 def _drawn(job: Job) -> bytes:
     """One shard as bytes, drawn in a worker."""
-    content = io.BytesIO()
-    draw_shard(job, content, process_renderer(job.meshes, job.width))
-    return content.getvalue()
+    return shard_bytes(job, process_renderer(job.meshes, job.width))

@@ -232,7 +232,7 @@ class Renderer:
         self._mujoco.mjr_uploadMesh(model, self._context, slot)
         self._mujoco.mjr_uploadTexture(model, self._context, slot)
 
-    def _aim(self, camera: Camera, offset_px: tuple[float, float] = (0.0, 0.0)) -> None:
+    def _aim(self, camera: Camera, offset_px: tuple[float, float]) -> None:
         """Point MuJoCo's camera; the offset shifts the picture's sampling points."""
         if camera.width > self.width or camera.height > self.height:
             raise RendererError(
@@ -291,6 +291,7 @@ class Renderer:
 
     def unlit(self, camera: Camera) -> NDArray[np.uint8]:
         """RGB uint8 (H,W,3): the bare textures, without light, shadow and shine."""
+        # Not a subclass's: Cycles overrides it.
         return Renderer.picture(self, camera, EVEN_LIGHT)
 
     def _label_mode(self, on: bool) -> None:

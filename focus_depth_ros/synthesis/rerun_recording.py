@@ -62,7 +62,7 @@ def _log_frame(recording: rerun.RecordingStream, sample: Sample) -> None:
     points, colours = world_points(sample)
     recording.log('world/points', rerun.Points3D(points, colors=colours, radii=0.002))
     words = ', '.join(sample.absent_captions)
-    recording.log('scene', rerun.TextLog(f'{sample.theme}, scene {sample.seed}; none: {words}'))
+    recording.log('scene', rerun.TextLog(f'{sample.theme}, scene {sample.scene}; none: {words}'))
 
 
 def world_points(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:

@@ -29,6 +29,8 @@ DEPTH_UNIT_M = 1e-4
 """Metres of one count in `KEY.depth.png`; 0 counts = no measurement. 65535 counts reach 6.55 m."""
 FARTHEST_M = 6.5
 JPEG_QUALITY = 95
+PLANE_KINDS = {'ids.png': np.uint8, 'depth.png': np.uint16, 'boundary.png': np.uint8}
+"""What images as large as the picture hold."""
 ENDINGS = ('rgb.jpg', 'depth.png', 'ids.png', 'boundary.png', 'json')
 EXTRA_ENDINGS = ('sensor_depth.png', 'normals.png', 'amodal.png')
 
@@ -92,7 +94,8 @@ class Sample:
 
     ids uint8 (H,W), 0 = structure; boundary uint8 (H,W), see BOUNDARY_*; K float64 (3,3) px,
     pixel centres at integers; camera_pose float64 (4,4) world_T_optical (x right, y down, z
-    forward), metres. absent_captions and absent_relation_captions fit nothing in view.
+    forward), metres. absent_captions and absent_relation_captions fit nothing in view. scene: its
+    number among those of a seed.
     """
 
     rgb: NDArray[np.uint8]
@@ -104,7 +107,7 @@ class Sample:
     absent_captions: list[str] = field(default_factory=list)
     absent_relation_captions: list[str] = field(default_factory=list)
     theme: str = ''
-    seed: int = 0
+    scene: int = 0
     camera_pose: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     extras: Extras | None = None
 
@@ -179,7 +182,7 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
         'K': sample.K.tolist(),
         'camera_pose': sample.camera_pose.tolist(),
         'theme': sample.theme,
-        'seed': sample.seed,
+        'seed': sample.scene,  # shards have always called it so
         'objects': [_object_to_json(item) for item in sample.objects],
         'absent_captions': sample.absent_captions,
         'absent_relation_captions': sample.absent_relation_captions,
@@ -207,65 +210,48 @@ def decode_sample(files: dict[str, bytes], where: str = 'sample') -> Sample:
         raise ValueError(
             f'{where}: the frame lacks {", ".join(missing)}; the shard is not of this format'
         )
+    planes = {ending: _image(files, ending, cv2.IMREAD_UNCHANGED, where) for ending in PLANE_KINDS}
+    rgb = np.ascontiguousarray(_image(files, 'rgb.jpg', cv2.IMREAD_COLOR, where)[:, :, ::-1])
+    _check_planes(planes, rgb.shape[:2], where)
+    sample = _with_words(files['json'], rgb, planes, where)
+    return replace(sample, extras=_decode_extras(files, sample, where))
 
-    def image(ending: str, flag: int) -> NDArray[Any]:
-        try:
-            return decoded(files[ending], flag)
-        except InvalidInput as problem:
-            raise ValueError(f'{where}: {ending}: {problem}; render the shard again') from problem
 
-    def extras(count: int) -> Extras | None:
-        given = [ending for ending in EXTRA_ENDINGS if ending in files]
-        if not given:
-            return None
-        if len(given) < len(EXTRA_ENDINGS):
-            raise ValueError(f'{where}: of the extras it has {", ".join(given)} only')
-        stored = image('normals.png', cv2.IMREAD_COLOR)[:, :, ::-1].astype(np.float32)
-        normals = np.where(stored.any(axis=2, keepdims=True), (stored - 128) / 127, np.nan)
-        outlines = image('amodal.png', cv2.IMREAD_UNCHANGED) > 0
-        sensor = image('sensor_depth.png', cv2.IMREAD_UNCHANGED)
-        height, width = rgb.shape[:2]
-        if (
-            sensor.dtype != np.uint16
-            or (sensor.shape, normals.shape) != (rgb.shape[:2], rgb.shape)
-            or outlines.ndim != 2
-            or outlines.shape[1] != width
-            or outlines.shape[0] % height
-        ):
-            raise ValueError(f"{where}: its extras are not of the picture's size")
-        return Extras(
-            sensor_depth_m=counts_to_depth(sensor),
-            normals=normals.astype(np.float32),
-            amodal=outlines.reshape(-1, height, width)[:count],
-        )
+def _image(files: dict[str, bytes], ending: str, flag: int, where: str) -> NDArray[Any]:
+    try:
+        return decoded(files[ending], flag)
+    except InvalidInput as problem:
+        raise ValueError(f'{where}: {ending}: {problem}; render the shard again') from problem
 
-    ids = image('ids.png', cv2.IMREAD_UNCHANGED)
-    depth_counts = image('depth.png', cv2.IMREAD_UNCHANGED)
-    boundary = image('boundary.png', cv2.IMREAD_UNCHANGED)
-    rgb = np.ascontiguousarray(image('rgb.jpg', cv2.IMREAD_COLOR)[:, :, ::-1])
-    for ending, plane, kind in (
-        ('ids.png', ids, np.uint8),
-        ('depth.png', depth_counts, np.uint16),
-        ('boundary.png', boundary, np.uint8),
-    ):
-        if plane.dtype != kind or plane.shape != rgb.shape[:2]:
+
+def _check_planes(planes: dict[str, NDArray[Any]], size: tuple[int, ...], where: str) -> None:
+    """Raise ValueError unless each is of its kind and as large as the picture."""
+    for ending, kind in PLANE_KINDS.items():
+        plane = planes[ending]
+        if plane.dtype != kind or plane.shape != size:
             raise ValueError(
                 f'{where}: {ending} is {plane.dtype} {plane.shape}, '
-                f'it should be {np.dtype(kind)} {rgb.shape[:2]}'
+                f'it should be {np.dtype(kind)} {size}'
             )
+
+
+def _with_words(
+    content: bytes, rgb: NDArray[np.uint8], planes: dict[str, NDArray[Any]], where: str
+) -> Sample:
+    """The sample of decoded images and of what its json says; no extras. Raises ValueError."""
     try:
-        row = json.loads(files['json'])
-        sample = Sample(
+        row = json.loads(content)
+        return Sample(
             rgb=rgb,
-            depth_m=counts_to_depth(depth_counts),
-            ids=ids,
-            boundary=boundary,
+            depth_m=counts_to_depth(planes['depth.png']),
+            ids=planes['ids.png'],
+            boundary=planes['boundary.png'],
             K=_matrix(row['K'], 3),
             objects=[_object_from_json(item) for item in row['objects']],
             absent_captions=list(row['absent_captions']),
             absent_relation_captions=list(row.get('absent_relation_captions', [])),
             theme=row['theme'],
-            seed=int(row['seed']),
+            scene=int(row['seed']),
             camera_pose=_matrix(row['camera_pose'], 4),
         )
     except (
@@ -277,7 +263,33 @@ def decode_sample(files: dict[str, bytes], where: str = 'sample') -> Sample:
         RecursionError,
     ) as error:
         raise ValueError(f'{where}: json is not of this format ({error!r})') from error
-    return replace(sample, extras=extras(len(sample.objects)))
+
+
+def _decode_extras(files: dict[str, bytes], sample: Sample, where: str) -> Extras | None:
+    """Inverse of `_encode_extras`; None where there are none. Raises ValueError."""
+    given = [ending for ending in EXTRA_ENDINGS if ending in files]
+    if not given:
+        return None
+    if len(given) < len(EXTRA_ENDINGS):
+        raise ValueError(f'{where}: of the extras it has {", ".join(given)} only')
+    stored = _image(files, 'normals.png', cv2.IMREAD_COLOR, where)[:, :, ::-1].astype(np.float32)
+    outlines = _image(files, 'amodal.png', cv2.IMREAD_UNCHANGED, where) > 0
+    sensor = _image(files, 'sensor_depth.png', cv2.IMREAD_UNCHANGED, where)
+    height, width = size = sample.ids.shape
+    if (
+        sensor.dtype != np.uint16
+        or (sensor.shape, stored.shape) != (size, (*size, 3))
+        or outlines.ndim != 2
+        or outlines.shape[1] != width
+        or outlines.shape[0] % height
+    ):
+        raise ValueError(f"{where}: its extras are not of the picture's size")
+    normals = np.where(stored.any(axis=2, keepdims=True), (stored - 128) / 127, np.nan)
+    return Extras(
+        sensor_depth_m=counts_to_depth(sensor),
+        normals=normals.astype(np.float32),
+        amodal=outlines.reshape(-1, height, width)[: len(sample.objects)],
+    )
 
 
 def _matrix(rows: Any, side: int) -> NDArray[np.float64]:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.synthesis.materials import COLOUR_NAMES, colour_indices
+from focus_depth_ros.synthesis.materials import colour_indices
+from focus_depth_ros.synthesis.vocabulary import COLOURS
 
 OWN_SHARE = 0.4
 """Of the visible pixels that have an object's colour, from which it is called so."""
@@ -29,9 +30,9 @@ def colour_shares(
     found = {}
     for number in wanted:
         pixels = unlit[ids == number]
-        counts = np.bincount(colour_indices(pixels), minlength=len(COLOUR_NAMES))
+        counts = np.bincount(colour_indices(pixels), minlength=len(COLOURS))
         order = np.argsort(-counts, kind='stable')
-        found[number] = {COLOUR_NAMES[k]: float(counts[k] / len(pixels)) for k in order}
+        found[number] = {COLOURS[k]: float(counts[k] / len(pixels)) for k in order}
     return found
 
 

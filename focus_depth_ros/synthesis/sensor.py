@@ -22,7 +22,7 @@ _GRAZING = 0.2
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class SensorView:
     """What the faults depend on, each (H,W): see `sensor_depth`.
 
     depth_m, behind_m: with and without what is transparent, NaN = nothing; rgb uint8 (H,W,3);
@@ -37,7 +37,7 @@ class Surroundings:
 
 
 def sensor_depth(
-    seen: Surroundings, focal_px: float, rng: np.random.Generator
+    seen: SensorView, focal_px: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Measured depth (H,W) in metres, NaN = hole."""
     baseline_m = rng.uniform(*_BASELINE_M)
@@ -65,7 +65,7 @@ def _shadow(disparity: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(covered_from < column - 1.0)
 
 
-def _weak(seen: Surroundings, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _weak(seen: SensorView, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Where too little light comes back: dark, over-exposed or grazing surfaces, in blotches."""
     light = seen.rgb.astype(np.float64).mean(axis=2)
     lost = np.clip((_DARK - light) / _DARK, 0, 1) + np.clip((light - _GLARE) / 5, 0, 0.6)

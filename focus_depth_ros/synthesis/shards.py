@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tarfile
@@ -147,6 +148,13 @@ def render_shard(job: Job) -> Job:
     with _placed(job) as stream:
         draw_shard(job, stream, process_renderer(job.meshes, job.width))
     return job
+
+
+def shard_bytes(job: Job, renderer: Renderer) -> bytes:
+    """A shard's tar in memory, for `store_shard`. Raises as `draw_shard`."""
+    content = io.BytesIO()
+    draw_shard(job, content, renderer)
+    return content.getvalue()
 
 
 def store_shard(job: Job, content: bytes) -> None:

@@ -34,6 +34,7 @@ from focus_depth_ros.synthesis.placement import Surface
 from focus_depth_ros.synthesis.prints import print_label
 from focus_depth_ros.synthesis.shapes import tray
 from focus_depth_ros.synthesis.splits import Split, asset_seed
+from focus_depth_ros.synthesis.vocabulary import COLOURS
 
 FLOOR_DROP_M, WALL_M = 0.73, 2.9
 """How far the floor is under a table's upper side, and how high walls are."""
@@ -82,7 +83,7 @@ def table_top(rng: np.random.Generator) -> Texture:
             muted_tone(rng, (0.2, 0.8), (0.25, 0.7), 0.9), rng, planks=int(rng.choice([1, 1, 3, 5]))
         )
     if choice < 0.75:
-        return materials.cloth(named_colour(str(rng.choice(materials.COLOUR_NAMES)), rng), rng)
+        return materials.cloth(named_colour(str(rng.choice(COLOURS)), rng), rng)
     return materials.speckled(muted_tone(rng, (0.1, 0.9), (0.0, 0.4)), rng)
 
 
@@ -255,7 +256,6 @@ def shelf(split: Split, rng: np.random.Generator) -> tuple[list[Fixture], Surfac
         Fixture(
             merge(*parts),
             pale_top(texture_rng) if rng.random() < 0.5 else table_top(texture_rng),
-            casts_shadow=False,
         )
     ]
     if rng.random() < 0.7:

@@ -375,9 +375,7 @@ def room(stock: Stock, rng: np.random.Generator) -> Scene:
 class Theme:
     """share: of all scenes, zero for what is drawn where it is named only.
 
-    settled: which part of them is left to gravity.
-
-    tumbling: how many things start tilted there.
+    settled: which part of them is left to gravity; tumbling: how many things start tilted there.
     """
 
     build: Callable[[Stock, np.random.Generator], Scene]

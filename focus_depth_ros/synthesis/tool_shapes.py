@@ -12,7 +12,7 @@ from focus_depth_ros.synthesis.meshes import Array, Cell, Mesh, box, lathe, merg
 from focus_depth_ros.synthesis.shapes import curve, handle, lump, superquadric, vessel
 
 
-def _bar(points: list[tuple[float, ...]], radii: float | Array, cell: Cell, sides: int = 8) -> Mesh:
+def _bar(points: list[tuple[float, ...]], radii: float | Array, cell: Cell, sides: int) -> Mesh:
     path = np.array(points, float)
     return sweep(path, np.broadcast_to(np.asarray(radii, float), len(path)), cell, sides)
 

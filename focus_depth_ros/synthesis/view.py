@@ -78,9 +78,9 @@ def by_theme(shards: Iterable[Path], most: int) -> dict[str, list[Sample]]:
     found: dict[str, list[Sample]] = {}
     last_scene = -1
     for sample in _all_samples(shards):
-        if sample.seed == last_scene:
+        if sample.scene == last_scene:
             continue
-        last_scene = sample.seed
+        last_scene = sample.scene
         row = found.setdefault(sample.theme, [])
         if len(row) < most:
             row.append(sample)
@@ -113,7 +113,7 @@ def panel(sample: Sample) -> NDArray[np.uint8]:
     )
     near, far = np.nanmin(sample.depth_m), np.nanmax(sample.depth_m)
     header = np.full((_HEADER_PX, strip.shape[1], 3), 30, np.uint8)
-    title = f'{sample.theme}  scene {sample.seed}  {near:.2f}-{far:.2f} m  none:'
+    title = f'{sample.theme}  scene {sample.scene}  {near:.2f}-{far:.2f} m  none:'
     for caption in sample.absent_captions:
         longer = f'{title} {caption},'
         if _size(longer)[0] > header.shape[1] - 8:

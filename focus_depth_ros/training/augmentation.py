@@ -23,7 +23,7 @@ SMALLEST_NEAR_SHARE = 0.15
 
 
 @dataclass(frozen=True)
-class View:
+class Crop:
     """A window of the source picture, in whole pixels, and whether it is mirrored."""
 
     left: int
@@ -33,7 +33,7 @@ class View:
     mirrored: bool
 
 
-def draw_view(width: int, height: int, rng: np.random.Generator) -> View:
+def draw_crop(width: int, height: int, rng: np.random.Generator) -> Crop:
     """A random window. Half of the time nearly everything is seen, else a crop of free aspect.
 
     The window is later stretched to the network's input: aspects from 0.75 to 1.4 times the
@@ -49,7 +49,7 @@ def draw_view(width: int, height: int, rng: np.random.Generator) -> View:
     down = min(1.0, across / aspect)
     across = down * aspect
     window_width, window_height = round(across * width), round(down * height)
-    return View(
+    return Crop(
         left=int(rng.integers(0, width - window_width + 1)),
         top=int(rng.integers(0, height - window_height + 1)),
         width=window_width,
@@ -58,7 +58,7 @@ def draw_view(width: int, height: int, rng: np.random.Generator) -> View:
     )
 
 
-def draw_near_view(box: Box, width: int, height: int, rng: np.random.Generator) -> View:
+def draw_near_crop(box: Box, width: int, height: int, rng: np.random.Generator) -> Crop:
     """A random window round a box xyxy, px: what a second look at it sees.
 
     Of about the source's aspect, 1.2 to 3.2 times as long as the box, which is anywhere near its
@@ -72,7 +72,7 @@ def draw_near_view(box: Box, width: int, height: int, rng: np.random.Generator) 
     off = rng.uniform(-0.2, 0.2, 2)
     left = round((x0 + x1 - window_width) / 2 + off[0] * window_width)
     top = round((y0 + y1 - window_height) / 2 + off[1] * window_height)
-    return View(
+    return Crop(
         left=min(max(left, 0), width - window_width),
         top=min(max(top, 0), height - window_height),
         width=window_width,
@@ -81,22 +81,22 @@ def draw_near_view(box: Box, width: int, height: int, rng: np.random.Generator) 
     )
 
 
-def whole_view(width: int, height: int) -> View:
+def whole_crop(width: int, height: int) -> Crop:
     """Everything, unmirrored."""
-    return View(0, 0, width, height, False)
+    return Crop(0, 0, width, height, False)
 
 
-def apply_view(sample: Sample, view: View) -> Sample:
+def apply_crop(sample: Sample, crop: Crop) -> Sample:
     """The sample as seen through a window: K moves with it, boxes stay, extras are dropped."""
-    rows = slice(view.top, view.top + view.height)
-    columns = slice(view.left, view.left + view.width)
-    step = -1 if view.mirrored else 1
+    rows = slice(crop.top, crop.top + crop.height)
+    columns = slice(crop.left, crop.left + crop.width)
+    step = -1 if crop.mirrored else 1
     calibration = sample.K.copy()
-    calibration[0, 2] -= view.left
-    calibration[1, 2] -= view.top
-    if view.mirrored:
-        calibration[0, 2] = view.width - 1 - calibration[0, 2]
-    said = mirrored if view.mirrored else str
+    calibration[0, 2] -= crop.left
+    calibration[1, 2] -= crop.top
+    if crop.mirrored:
+        calibration[0, 2] = crop.width - 1 - calibration[0, 2]
+    said = mirrored if crop.mirrored else str
     return replace(
         sample,
         objects=[_said_of(item, said) for item in sample.objects],

@@ -24,7 +24,7 @@ def save_checkpoint(
     step: int,
     passes: list[list[str]],
     config: TrainConfig,
-    trainable: tuple[str, ...] = ('',),
+    trainable: tuple[str, ...],
 ) -> None:
     """Write a checkpoint; a kill while writing leaves the former file whole.
 
@@ -78,6 +78,21 @@ def restore(network: nn.Module, weights: dict[str, Tensor], trainable: tuple[str
         raise ValueError(
             f'the checkpoint is of another network ({strangers[0]}); name another output folder'
         )
+
+
+def saved_state(path: Path) -> dict[str, Any]:
+    """What a killed run left. Raises ValueError for a file that is not all of one."""
+    try:
+        state = torch.load(path, weights_only=True, map_location='cpu')
+        needed = ('network', 'average', 'step', 'passes', 'optimizers')
+        return {name: state[name] for name in needed} | {'stage': int(state.get('stage', 0))}
+    except OSError:
+        raise
+    except Exception as error:  # bytes of another kind may be taken for any instruction of pickle's
+        raise ValueError(
+            f'{path}: not a whole checkpoint of `focus-depth train`; take it away to begin anew, '
+            'or name another output folder'
+        ) from error
 
 
 def averaged_weights(path: Path) -> dict[str, Tensor]:

@@ -21,21 +21,15 @@ from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.networks.text import word_roles
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial
-from focus_depth_ros.training.compact_losses import caption_terms, compact_terms
+from focus_depth_ros.training.compact_losses import BAND_CELLS, caption_terms, compact_terms
 from focus_depth_ros.training.config import TrainConfig, checked
-from focus_depth_ros.training.example import (
-    BOX_PROMPT,
-    TEXT_PROMPT,
-    VOCABULARY,
-    FocusDataset,
-)
+from focus_depth_ros.training.example import VOCABULARY, FocusDataset
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.first_batches import first_batches
 from focus_depth_ros.training.losses import focusdepth_terms
+from focus_depth_ros.training.mask_scores import iou_by_prompt
 from focus_depth_ros.training.unfolded import kept_weights, settle_norms, unfolded_network
 
-BAND_CELLS = 4
-"""FocusDepth's r = 10 px of a 320-pixel-wide frame on an output grid of 128; 9 px on one of 144."""
 SHEET_ROWS = 8
 STATISTICS_BATCHES = 8
 """Over a hundred pictures: statistics of normalisations over whole maps settle well before."""
@@ -94,7 +88,6 @@ def normalised(picture: Tensor) -> Tensor:
     """uint8 RGB (B, H, W, 3) -> normalised float32 (B, 3, H, W), channels last in memory."""
     mean = torch.tensor(IMAGENET_MEAN, device=picture.device).reshape(1, 3, 1, 1)
     deviation = torch.tensor(IMAGENET_STD, device=picture.device).reshape(1, 3, 1, 1)
-    # To float first: TensorRT transposes no bytes.
     return (picture.float().permute(0, 3, 1, 2) / 255 - mean) / deviation
 
 
@@ -226,10 +219,7 @@ def review(objective: nn.Module, batch: Batch) -> Review:
     terms = objective.terms(output, word_logits, batch)
     scores = {name: [float(term)] for name, term in terms.items()}
     truth = prompt_wise(batch)
-    guess, target = output.mask > 0, truth['mask'] > 0.5
-    overlap = (guess & target).sum((1, 2)) / (guess | target).sum((1, 2)).clamp(min=1)
-    for name, kind in (('iou_box', BOX_PROMPT), ('iou_text', TEXT_PROMPT)):
-        scores[name] = overlap[truth['kind'] == kind].tolist()
+    scores |= iou_by_prompt(output.mask, truth['mask'], truth['kind'])
     return Review(scores, contact_sheet(batch, output))
 
 

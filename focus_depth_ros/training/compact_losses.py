@@ -20,8 +20,8 @@ from focus_depth_ros.training.example import ABSENT_PROMPT, BOX_PROMPT, NO_PROMP
 from focus_depth_ros.training.losses import dice, gradient_loss, masked_mean
 
 OBJECT_WEIGHT = 3.0
-BAND_CELLS = 9
-"""Window of the boundary band: 4 cells either side, about 10 px of a 320x240 frame."""
+BAND_CELLS = 4
+"""FocusDepth's r = 10 px of a 320-pixel-wide frame on an output grid of 128; 9 px on one of 144."""
 OUT_OF_VIEW = -1e4
 """Score of what cannot be chosen; finite, so that pictures of nothing have gradients too."""
 
@@ -53,9 +53,9 @@ def aligned_error(prediction: Tensor, truth: Tensor, region: Tensor) -> Tensor:
 def band(mask: Tensor) -> Tensor:
     """dilate(M) & ~erode(M) of (T, h, w) masks, 0/1."""
     solid = (mask > 0.5).float().unsqueeze(1)
-    padding = BAND_CELLS // 2
-    grown = functional.max_pool2d(solid, BAND_CELLS, 1, padding)
-    shrunk = -functional.max_pool2d(-solid, BAND_CELLS, 1, padding)
+    window = 2 * BAND_CELLS + 1
+    grown = functional.max_pool2d(solid, window, 1, BAND_CELLS)
+    shrunk = -functional.max_pool2d(-solid, window, 1, BAND_CELLS)
     return (grown - shrunk).squeeze(1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -94,7 +95,11 @@ def checked(kind: type[Settings], content: Any, where: str) -> Settings:
     }
     missing, unknown = needed - set(content), set(content) - set(hints)
     if missing or unknown:
-        raise ValueError(f'{where}: missing settings {sorted(missing)}, unknown {sorted(unknown)}')
+        problems = [f'{name} is missing' for name in sorted(missing)]
+        for name in sorted(map(str, unknown)):
+            near = get_close_matches(name, hints, 1)
+            problems.append(f'{name} is unknown' + (f' (is it {near[0]}?)' if near else ''))
+        raise ValueError(f'{where}: {", ".join(problems)}')
     return kind(
         **{name: _value(hints[name], given, f'{where}: {name}') for name, given in content.items()}
     )
@@ -125,8 +130,10 @@ def _value(kind: Any, given: Any, where: str) -> Any:
     raise ValueError(f'{where} is {given!r}, which is not {wanted}')
 
 
-def _merged(path: Path) -> dict[str, Any]:
-    """The file's settings on top of its base's."""
+def _merged(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's settings on top of its base's; `above` are the files that it is a base of."""
+    if path.resolve() in above:
+        raise ValueError(f'{path}: it is its own base')
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -134,7 +141,9 @@ def _merged(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f'{path}: settings are expected here, as `name: value` lines')
     base = content.pop('base', None)
-    return content if base is None else _over(_merged(path.parent / str(base)), content)
+    if base is None:
+        return content
+    return _over(_merged(path.parent / str(base), (*above, path.resolve())), content)
 
 
 def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from focus_depth_ros.synthesis.sample import Sample, check_end, decode_sample
@@ -54,6 +55,12 @@ def read_frame(path: str, number: int) -> Sample:
             stream.seek(offset)
             files[ending] = stream.read(size)
     return decode_sample(files, f'{path} frame {number}')
+
+
+def drawn(draw: Draw) -> tuple[Sample, np.random.Generator]:
+    """The frame of a draw, and the generator of all that is random about its example."""
+    cv2.setNumThreads(0)  # loaders are processes side by side, whose threads would fight for cores
+    return read_frame(draw.shard, draw.number), np.random.default_rng(draw.seed)
 
 
 @dataclass

@@ -32,14 +32,14 @@ from focus_depth_ros.synthesis.vocabulary import (
     nouns_of,
 )
 from focus_depth_ros.training.augmentation import (
-    View,
-    apply_view,
+    Crop,
+    apply_crop,
     degrade,
-    draw_near_view,
-    draw_view,
-    whole_view,
+    draw_crop,
+    draw_near_crop,
+    whole_crop,
 )
-from focus_depth_ros.training.draws import Draw, read_frame
+from focus_depth_ros.training.draws import Draw, drawn
 
 Size = tuple[int, int]
 """(height, width)."""
@@ -57,8 +57,8 @@ AGREES = 0.5
 """Of a thing's pixels: a box round another one that holds so many is no wrong box for it."""
 LEFT_OUT_SHARE = 0.5
 """Of the plain captions that fit nothing: of a thing that the window leaves out, where one is."""
-SMALLEST_TARGET = 0.001
-"""Share of the picture that a target must cover to be asked for (80 px of a 320x240 frame)."""
+SMALLEST_TARGET_SHARE = 0.001
+"""Share of the picture that a target must cover to be asked for (77 px of a 320x240 frame)."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,15 @@ class PromptShares:
     near: float = 0.0
     captions: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for shares that are none."""
+        shares = {n: v for n, v in vars(self).items() if n not in ('jitter', 'captions')}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f'ask: {name} is {share}; it is a share, from 0 to 1')
+        if self.box + self.text > 1 + 1e-9:
+            raise ValueError(f'ask: box and text are {self.box} and {self.text}, over 1 together')
+
 
 class FocusDataset(Dataset[dict[str, Any]]):
     """A draw -> the arrays of one picture and its prompts (see `example`)."""
@@ -93,9 +102,7 @@ class FocusDataset(Dataset[dict[str, Any]]):
         self.augment = augment
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        cv2.setNumThreads(0)
-        rng = np.random.default_rng(draw.seed)
-        sample = read_frame(draw.shard, draw.number)
+        sample, rng = drawn(draw)
         return example(sample, self.shape, rng, self.prompts, self.shares, self.augment)
 
 
@@ -115,7 +122,7 @@ def example(
     kind int64 (P,); ids uint8 (h, w); more_words int32 (C, 12) and more_ids int64 (C,), captions
     and whom they mean, 0 = no caption.
     """
-    seen = apply_view(sample, _view(sample, rng, shares.near, augment))
+    seen = apply_crop(sample, _crop(sample, rng, shares.near, augment))
     picture = resized(seen.rgb, shape.grid(1))
     if augment:
         picture = degrade(picture.astype(np.uint8), rng)
@@ -144,15 +151,15 @@ def truth_of(seen: Sample, shape: CompactShape) -> dict[str, NDArray[Any]]:
     }
 
 
-def _view(sample: Sample, rng: np.random.Generator, near: float, augment: bool) -> View:
+def _crop(sample: Sample, rng: np.random.Generator, near: float, augment: bool) -> Crop:
     height, width = sample.ids.shape
     if not augment:
-        return whole_view(width, height)
+        return whole_crop(width, height)
     in_view = [item for item in sample.objects if item.visible_px]
     if in_view and near and rng.random() < near:
         item = in_view[int(rng.integers(len(in_view)))]
-        return draw_near_view(tight_box(sample.ids == item.id), width, height, rng)
-    return draw_view(width, height, rng)
+        return draw_near_crop(tight_box(sample.ids == item.id), width, height, rng)
+    return draw_crop(width, height, rng)
 
 
 def canonical_disparity(sample: Sample, shape: CompactShape) -> NDArray[np.float32]:
@@ -349,7 +356,7 @@ def _target_mask(seen: Sample, item: SceneObject, grid: Size) -> NDArray[np.floa
     if _visible_share(seen, item) < SMALLEST_SHARE:
         return None
     mask = np.asarray(resized(visible.astype(np.float32), grid), np.float32)
-    return mask if mask.mean() >= SMALLEST_TARGET else None
+    return mask if mask.mean() >= SMALLEST_TARGET_SHARE else None
 
 
 def _boundary_target(boundary: NDArray[np.uint8], grid: Size) -> NDArray[np.uint8]:

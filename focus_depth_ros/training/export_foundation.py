@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
 
 from focus_depth_ros.inference.clip_bpe import ClipBytePairs, find_merges
 from focus_depth_ros.inference.model_folder import file_entry
-from focus_depth_ros.networks.blocks import resize
 from focus_depth_ros.networks.foundation.attention import EXPLICIT, FUSED, use_attention
 from focus_depth_ros.networks.foundation.depth_anything import Kind
 from focus_depth_ros.networks.foundation.depth_weights import licence_of, load_depth_anything
@@ -28,6 +26,7 @@ from focus_depth_ros.networks.foundation.focus_depth import (
     FocusDepth,
     FocusDepthShape,
 )
+from focus_depth_ros.networks.foundation.graphs import EncoderGraph, FocusGraph
 from focus_depth_ros.networks.foundation.sam3_weights import LICENCE as SAM3_LICENCE
 from focus_depth_ros.networks.foundation.sam3_weights import SIDE, check_vocabulary, load_sam3
 from focus_depth_ros.networks.foundation.trained_weights import (
@@ -42,67 +41,6 @@ from focus_depth_ros.training.graph_files import Inputs, write_checked
 DEPTH_SIDE = FocusDepthShape.side_px
 METRIC_FOCAL_PX = 300.0
 """Depth Anything 3 METRIC answers metres times 300 / focal length in px."""
-
-
-class EncoderGraph(nn.Module):
-    """uint8 RGB (1, side, side, 3) -> the network's features."""
-
-    def __init__(self, network: FocusDepth) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """See the class."""
-        features = self.network.encode(image.permute(0, 3, 1, 2).float() / 255)
-        return tuple(features[name] for name in self.network.feature_names)
-
-
-class FocusGraph(nn.Module):
-    """Features, box (T, 4) and token ids (T, L) -> the five outputs at the depth branch's size.
-
-    `by_instance`: SAM3 as published marks everything like the example in the box, so the mask of a
-    box is that of the one instance that fits it best; a trained FocusDepth's own mask is the target
-    already. Without a boundary branch there is no boundary anywhere. `metric` is (1, 0) where the
-    depth network speaks of metres, else (0, 0): no metres of its own. `trained`: its depth has
-    learned on; all losses here leave scale and shift free, so that it speaks of metres no more. Its
-    tokens have learned on too, which SAM3's scores were not made for: its confidence is how sure
-    the trained mask is inside, 0 without one.
-    """
-
-    def __init__(self, network: FocusDepth, by_instance: bool, trained: bool) -> None:
-        super().__init__()
-        self.network, self.by_instance = network, by_instance
-        metric = not trained and network.depth.shape.kind in (Kind.V2_METRIC, Kind.V3_METRIC)
-        self.scale = 1.0 if metric else 0.0
-        self.trained = trained
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """See the class."""
-        *maps, box, words = inputs
-        features = dict(zip(self.network.feature_names, maps, strict=True))
-        output = self.network(features, box, words)
-        query, confidence = self.network.sam3.instances(output.tokens).best(box)
-        mask = output.mask
-        if self.by_instance:
-            present = (box[:, 2:] > box[:, :2]).all(1).reshape(-1, 1, 1)
-            instance = self.network.sam3.instance_mask(output.pixels, query)
-            mask = torch.where(present, instance, mask)
-        if self.trained:
-            confidence = certainty(torch.sigmoid(mask))
-        side = self.network.shape.side_px
-        mask = resize(mask.unsqueeze(1), (side, side))[:, 0]
-        boundary = torch.zeros_like(output.inverse_depth)
-        if output.boundary is not None:
-            boundary = torch.sigmoid(output.boundary)
-        scale = torch.full_like(confidence, self.scale)
-        metric = torch.stack([scale, torch.zeros_like(scale)], dim=1)
-        return output.inverse_depth, torch.sigmoid(mask), boundary, confidence, metric
-
-
-def certainty(probability: Tensor) -> Tensor:
-    """Mean probability of each mask (T, h, w) where it is over one half, 0 where it never is."""
-    inside = (probability > 0.5).float()
-    return (probability * inside).sum((1, 2)) / inside.sum((1, 2)).clamp(min=1.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,14 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
     network = FocusDepth(depth, sam3, shape)
     masks_trained = bool(arguments.weights) and load_trained(network, arguments.weights)
     attention = FUSED if arguments.fused_attention else EXPLICIT
-    recipe = Recipe(pairs, not masks_trained, bool(arguments.weights), attention)
-    worst = export_model(network.eval(), arguments.output, recipe)
+    options = ExportOptions(pairs, not masks_trained, bool(arguments.weights), attention)
+    worst = export_model(network.eval(), arguments.output, options)
     print(f'{arguments.output}: written; largest difference from torch {worst:.1e}')
     return 0
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExportOptions:
     """How to export: words' coding, masks and metres (see `FocusGraph`), the attention's form."""
 
     pairs: ClipBytePairs
@@ -171,7 +109,7 @@ class Recipe:
     attention: str = EXPLICIT
 
 
-def export_model(network: FocusDepth, folder: Path, recipe: Recipe) -> float:
+def export_model(network: FocusDepth, folder: Path, options: ExportOptions) -> float:
     """Write the folder; returns the largest |ONNX Runtime - torch|, relative to the output's size.
 
     The network's positions are frozen and its attention is switched. Raises ValueError for the
@@ -184,23 +122,23 @@ def export_model(network: FocusDepth, folder: Path, recipe: Recipe) -> float:
     grid = network.shape.side_px // PATCH
     network.depth.backbone.freeze_positions((grid, grid))
     network.sam3.freeze_positions()
-    use_attention(network, recipe.attention)
+    use_attention(network, options.attention)
     pair = GraphPair(
         EncoderGraph(network).eval(),
-        FocusGraph(network, recipe.by_instance, recipe.trained).eval(),
+        FocusGraph(network, options.by_instance, options.trained).eval(),
         network.feature_names,
     )
-    traced = example_inputs(network, recipe.pairs, seed=0, targets=2)
-    others = example_inputs(network, recipe.pairs, seed=1, targets=3)
+    traced = example_inputs(network, options.pairs, seed=0, targets=2)
+    others = example_inputs(network, options.pairs, seed=1, targets=3)
     paths, worst = write_checked(pair, folder, traced, others)
-    (folder / 'merges.txt').write_text(recipe.pairs.as_text(), encoding='utf-8')
-    manifest = manifest_of(network, recipe, paths, folder / 'merges.txt')
+    (folder / 'merges.txt').write_text(options.pairs.as_text(), encoding='utf-8')
+    manifest = manifest_of(network, options, paths, folder / 'merges.txt')
     (folder / 'model.json').write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')
     return worst
 
 
 def manifest_of(
-    network: FocusDepth, recipe: Recipe, paths: dict[str, Path], merges: Path
+    network: FocusDepth, options: ExportOptions, paths: dict[str, Path], merges: Path
 ) -> dict[str, Any]:
     """The content of model.json."""
     kind = network.depth.shape.kind
@@ -213,8 +151,8 @@ def manifest_of(
         'license': f'{licence_of(network.depth)} AND {SAM3_LICENCE}',
         'family': 'foundation',
         'shape': asdict(network.shape),
-        'mask_by_instance': recipe.by_instance,
-        'attention': recipe.attention,
+        'mask_by_instance': options.by_instance,
+        'attention': options.attention,
         'files': {**files, 'merges': file_entry(merges)},
         'input': {'width': network.sam3.side, 'height': network.sam3.side},
         'output': side,

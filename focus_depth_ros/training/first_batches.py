@@ -20,4 +20,4 @@ def first_batches(
     """The first `count` of them, with a progress bar."""
     order = DrawOrder(config.train, config.seed, config.batch)
     loader = DataLoader(examples, batch_sampler=order, num_workers=config.workers)
-    yield from tqdm(islice(loader, count), total=count)
+    yield from tqdm(islice(loader, count), total=count, desc='statistics', unit='batch')

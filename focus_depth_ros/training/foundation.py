@@ -36,7 +36,7 @@ from focus_depth_ros.networks.foundation.trained_weights import (
     save_trained,
 )
 from focus_depth_ros.synthesis.sample import BOUNDARY_CONTACT, Sample
-from focus_depth_ros.training.augmentation import View, apply_view, degrade
+from focus_depth_ros.training.augmentation import Crop, apply_crop, degrade
 from focus_depth_ros.training.boundary_losses import (
     SILOG_WEIGHT,
     agreement_loss,
@@ -47,14 +47,15 @@ from focus_depth_ros.training.boundary_losses import (
 from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact import asked, coloured
 from focus_depth_ros.training.config import TrainConfig, checked
-from focus_depth_ros.training.draws import Draw, read_frame
+from focus_depth_ros.training.draws import Draw, drawn
 from focus_depth_ros.training.example import PromptShares, jittered, normalised_box, resized
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.losses import TERMS, aligned, focusdepth_terms
+from focus_depth_ros.training.mask_scores import hard_iou
 from focus_depth_ros.training.stages import learns
 
 MAX_TOKENS = 32
-SMALLEST_TARGET_PX = 80
+SMALLEST_ASKED_PX = 80
 NEAREST = 1e-2
 """Least aligned depth, m, or inverse depth, 1/m, before a logarithm or an inversion."""
 SHEET_ROWS = 4
@@ -147,12 +148,10 @@ class FoundationDataset(Dataset[dict[str, Any]]):
         self.pairs, self.side_px, self.shares, self.augment = pairs, side_px, shares, augment
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        cv2.setNumThreads(0)
-        rng = np.random.default_rng(draw.seed)
-        sample = read_frame(draw.shard, draw.number)
+        sample, rng = drawn(draw)
         if self.augment:
             height, width = sample.ids.shape
-            sample = apply_view(sample, View(0, 0, width, height, bool(rng.random() < 0.5)))
+            sample = apply_crop(sample, Crop(0, 0, width, height, bool(rng.random() < 0.5)))
         picture = degrade(sample.rgb, rng) if self.augment else sample.rgb
         contact = sample.boundary == BOUNDARY_CONTACT
         return {
@@ -168,7 +167,7 @@ class FoundationDataset(Dataset[dict[str, Any]]):
         for index in rng.permutation(len(sample.objects)):
             item = sample.objects[index]
             mask = sample.ids == item.id
-            if np.count_nonzero(mask) < SMALLEST_TARGET_PX:
+            if np.count_nonzero(mask) < SMALLEST_ASKED_PX:
                 continue
             spoken = self.shares.text / max(self.shares.text + self.shares.box, 1e-9)
             if item.captions and rng.random() < spoken:
@@ -261,12 +260,10 @@ def review(objective: nn.Module, batch: Batch) -> Review:
     output = objective.predict(batch)
     scores = {name: [float(v)] for name, v in objective.terms(output, batch).items()}
     height, width = batch['depth'].shape[-2:]
-    guess = resize(output.mask.float().unsqueeze(1), (height, width)).squeeze(1) > 0
-    target = batch['mask'] > 0.5
-    overlap = (guess & target).sum((1, 2)) / (guess | target).sum((1, 2)).clamp(min=1)
-    scores['iou'] = overlap.tolist()
+    mask = resize(output.mask.float().unsqueeze(1), (height, width)).squeeze(1)
+    scores['iou'] = hard_iou(mask, batch['mask']).tolist()
     rows = []
-    for index in range(min(SHEET_ROWS, len(target))):
+    for index in range(min(SHEET_ROWS, len(mask))):
         picture = batch['picture'][index].cpu().numpy()[:, :, ::-1]
         shown = (output.inverse_depth[index], batch['mask'][index], output.mask[index].sigmoid())
         maps = [cv2.resize(coloured(values), (width, height)) for values in shown]

@@ -19,10 +19,10 @@ from focus_depth_ros.training import compact
 from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact_losses import compact_terms
 from focus_depth_ros.training.config import TrainConfig
-from focus_depth_ros.training.example import BOX_PROMPT, TEXT_PROMPT
 from focus_depth_ros.training.families import Batch, Review
 from focus_depth_ros.training.first_batches import first_batches
 from focus_depth_ros.training.fovea_example import FoveaDataset
+from focus_depth_ros.training.mask_scores import iou_by_prompt
 from focus_depth_ros.training.unfolded import kept_weights, unfolded_network
 
 
@@ -120,15 +120,12 @@ def review(objective: nn.Module, batch: Batch) -> Review:
     output, word_logits = predict(objective.network, batch, objective.config.bfloat16)
     terms = objective.terms(output, word_logits, batch)
     scores = {name: [float(term)] for name, term in terms.items()}
-    guess, target = output.mask > 0, batch['mask'].flatten(0, 1) > 0.5
-    overlap = (guess & target).sum((1, 2)) / (guess | target).sum((1, 2)).clamp(min=1)
-    kinds = batch['kind'].flatten(0, 1)
-    for name, kind in (('iou_box', BOX_PROMPT), ('iou_text', TEXT_PROMPT)):
-        scores[name] = overlap[kinds == kind].tolist()
+    mask, kind = batch['mask'].flatten(0, 1), batch['kind'].flatten(0, 1)
+    scores |= iou_by_prompt(output.mask, mask, kind)
     windows = {
         'picture': batch['near'].flatten(0, 1),
         'disparity': batch['disparity'].flatten(0, 1),
-        'mask': batch['mask'].flatten(0, 1).unsqueeze(1),
+        'mask': mask.unsqueeze(1),
         'box': batch['near_box'].flatten(0, 1).unsqueeze(1),
     }
     return Review(scores, compact.contact_sheet(windows, output))

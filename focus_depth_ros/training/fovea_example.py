@@ -92,10 +92,10 @@ def _question(
 def _window(
     seen: Sample, shape: CompactShape, asked: Question, rng: np.random.Generator
 ) -> dict[str, Any]:
-    view = _crop_around(asked.box, seen.ids.shape[1], seen.ids.shape[0], rng)
-    near = apply_crop(seen, view)
+    crop = _crop_around(asked.box, seen.ids.shape[1], seen.ids.shape[0], rng)
+    near = apply_crop(seen, crop)
     height, width = seen.ids.shape
-    window = np.array([view.left, view.top, view.left + view.width, view.top + view.height])
+    window = np.array([crop.left, crop.top, crop.left + crop.width, crop.top + crop.height])
     window = window / (width, height, width, height)
     sides = np.tile(window[2:] - window[:2], 2)
     inside = (near.ids == asked.about) if asked.about else np.zeros(near.ids.shape, np.bool_)

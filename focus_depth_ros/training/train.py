@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from focus_depth_ros.heap import keep_large_blocks_in_the_heap
 from focus_depth_ros.networks.mssa import vary
-from focus_depth_ros.training.checkpoint import load_initial, restore, save_checkpoint
+from focus_depth_ros.training.checkpoint import load_initial, restore, save_checkpoint, saved_state
 from focus_depth_ros.training.config import Stage, TrainConfig, read_config
 from focus_depth_ros.training.draws import DrawOrder, RankShare, list_shards
 from focus_depth_ros.training.families import Batch, Family, family_named
@@ -40,7 +40,17 @@ from focus_depth_ros.training.validation import validate
 
 LOG_EVERY = 20
 OVERRIDES = ('steps', 'seed', 'threads', 'train', 'validation', 'output', 'initial')
-LEAST = {'steps': 1, 'seed': 0, 'threads': 1, 'batch': 1, 'prompts': 1}
+LEAST = {
+    'steps': 1,
+    'seed': 0,
+    'threads': 1,
+    'batch': 1,
+    'prompts': 1,
+    'workers': 0,
+    'checkpoint_every': 1,
+    'validate_every': 1,
+    'validation_frames': 1,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -206,15 +216,18 @@ def resume(state: RunState) -> tuple[int, list[dict[str, Any]]]:
     """Go on from the checkpoint, if there is one; returns its stage and its optimisers' states."""
     if not state.checkpoint.exists():
         return 0, []
-    saved = torch.load(state.checkpoint, weights_only=True, map_location='cpu')
+    saved = saved_state(state.checkpoint)
     kept = state.family.trainable()
     restore(state.network, saved['network'], kept)
     restore(state.average, saved['average'], tuple(f'module.{name}' for name in kept))
     state.done = state.order.first_batch = int(saved['step'])
     state.order.passes = [list(names) for names in saved['passes']]
     state.accelerator.print(f'going on from step {state.done} of {state.checkpoint}')
-    stage = int(saved.get('stage', 0))  # older checkpoints do not say
-    return stage, list(saved['optimizers'])
+    if state.done >= state.config.steps:
+        state.accelerator.print(
+            f'that is all of {state.config.steps} steps: raise --steps, or name another --output'
+        )
+    return int(saved['stage']), list(saved['optimizers'])
 
 
 def load_batches(state: RunState) -> Iterator[Batch]:

@@ -12,7 +12,6 @@ command goes on after a kill.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import multiprocessing
 import os
@@ -40,10 +39,10 @@ from focus_depth_ros.synthesis.render import (
 from focus_depth_ros.synthesis.renderer import Part, Renderer
 from focus_depth_ros.synthesis.shards import (
     Job,
-    draw_shard,
     missing,
     plan,
     remove_abandoned,
+    shard_bytes,
     store_shard,
 )
 from focus_depth_ros.synthesis.splits import SPLITS
@@ -129,9 +128,7 @@ def _renderer(blender_python: Path, samples: int, width: int) -> CyclesRenderer:
 
 def _draw(blender_python: Path, samples: int, job: Job) -> Job:
     """Make one shard. Raises OSError and RuntimeError."""
-    content = io.BytesIO()
-    draw_shard(job, content, _renderer(blender_python, samples, job.width))
-    store_shard(job, content.getvalue())
+    store_shard(job, shard_bytes(job, _renderer(blender_python, samples, job.width)))
     return job
 
 

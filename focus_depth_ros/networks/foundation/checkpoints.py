@@ -126,7 +126,7 @@ def renamed(tensors: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, T
 
 
 def load_strictly(
-    network: nn.Module, tensors: Mapping[str, Tensor], source: Path, unneeded: Sequence[str] = ()
+    network: nn.Module, tensors: Mapping[str, Tensor], source: Path, unneeded: Sequence[str]
 ) -> None:
     """Copy `tensors` into `network`; `unneeded` are patterns of names that may be left over.
 

@@ -120,11 +120,7 @@ class DepthAnything(nn.Module):
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor | None]:
         """RGB (B, 3, H, W) in [0, 1], sides multiples of 14 -> the kind's answer; see `answer`."""
         features = self.laterals(self.encode(picture))
-        fused: Tensor | None = None
-        for level in range(4):
-            fused = self.enlarge(level, self.merge(level, fused, features), features)
-        assert fused is not None
-        return self.answer(fused, features)
+        return self.answer(self.decode(features), features)
 
     def encode(self, picture: Tensor) -> list[Tensor]:
         """RGB (B, 3, H, W) in [0, 1] -> four maps X^g (B, C_g, H / 14, W / 14)."""
@@ -140,6 +136,14 @@ class DepthAnything(nn.Module):
             placed = self._with_place(stage.projection(normed))
             features.append(convolution(stage.resize(placed)))
         return features
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """The decoder's inputs -> its finest features, from coarse to fine."""
+        fused: Tensor | None = None
+        for level in range(4):
+            fused = self.enlarge(level, self.merge(level, fused, features), features)
+        assert fused is not None
+        return fused
 
     def merge(self, level: int, above: Tensor | None, features: list[Tensor]) -> Tensor:
         """First half of a decoder step, level 0 the coarsest: (B, F, h, w) at the lateral's size.

@@ -132,7 +132,7 @@ class FocusDepth(nn.Module):
         laterals = self.depth.laterals(self.fused_maps(features, tokens))
         maps = None
         if self.boundary is None:
-            fused = self._decode(laterals)
+            fused = self.depth.decode(laterals)
         else:
             fused, maps = self._decode_with_boundaries(self.boundary, features['picture'], laterals)
         with torch.autocast(fused.device.type, enabled=False):  # half precision rounds by .3 %
@@ -164,13 +164,6 @@ class FocusDepth(nn.Module):
             fuse_maps(cast(MSSA, adapter), features[name], prompt)
             for name, adapter in zip(GEOMETRY_NAMES, self.adapters, strict=True)
         ]
-
-    def _decode(self, laterals: list[Tensor]) -> Tensor:
-        fused: Tensor | None = None
-        for level in range(4):
-            fused = self.depth.enlarge(level, self.depth.merge(level, fused, laterals), laterals)
-        assert fused is not None
-        return fused
 
     def _decode_with_boundaries(
         self, branch: BoundaryDecoder, picture: Tensor, laterals: list[Tensor]

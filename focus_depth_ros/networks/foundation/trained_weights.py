@@ -118,7 +118,9 @@ def load_trained(network: FocusDepth, path: Path) -> bool:
         if name.startswith(tuple(groups | {ADAPTERS})) and name not in tensors
     ]
     foreign = [name for name in tensors if name not in wanted]
-    shapes = [name for name in tensors if name in wanted and _differ(tensors[name], wanted[name])]
+    shapes = [
+        name for name in tensors if name in wanted and tensors[name].shape != wanted[name].shape
+    ]
     for what, names in (('missing', missing), ('unknown', foreign), ('wrong shape', shapes)):
         if names:
             raise WeightsError(f'{path}: {what}: {", ".join(names[:6])} ({len(names)} in all)')
@@ -126,7 +128,3 @@ def load_trained(network: FocusDepth, path: Path) -> bool:
     before = projection.weight.detach().clone()
     network.load_state_dict(tensors, strict=False)
     return not bool((projection.weight == before).all())
-
-
-def _differ(first: Tensor, second: Tensor) -> bool:
-    return first.shape != second.shape
