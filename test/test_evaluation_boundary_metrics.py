@@ -63,6 +63,17 @@ def test_a_thick_line_is_thinned_to_its_ridge() -> None:
     assert kept[20, 30] == np.float32(0.9)
 
 
+@pytest.mark.parametrize('degrees', [45, -45, 60])
+def test_a_slanted_line_is_thinned_to_its_ridge(degrees: int) -> None:
+    rows, columns = np.mgrid[:40, :60]
+    across = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
+    distance = np.abs((columns - 30) * across[0] + (rows - 20) * across[1])
+    kept = thinned(np.maximum(0, 0.9 - 0.3 * distance).astype(np.float32)) > 0
+    inside = np.s_[4:-4, 4:-4]
+    assert kept[inside][distance[inside] < 0.4].all()
+    assert not kept[inside][distance[inside] > 0.6].any()
+
+
 def test_one_threshold_for_all_pictures_or_the_best_for_each() -> None:
     """Two pictures whose right lines need different thresholds, each with a false line below."""
     score = BoundaryScore()

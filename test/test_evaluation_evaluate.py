@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from focus_depth_ros.datasets import rgbd_folder
-from focus_depth_ros.datasets.frame import Triplet
+from focus_depth_ros.datasets.frame import LabelledFrame, Triplet
 from focus_depth_ros.evaluation import evaluate, scoring
-from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
+from focus_depth_ros.inference.model_folder import read_model_folder
 from focus_depth_ros.synthesis.sample import Sample, SceneObject, write_sample
 
 
@@ -67,8 +68,9 @@ def test_figures_of_a_known_model(
     mean = 1 + 7012 / 76800
     expected = abs(1 / mean - 0.5) / 0.5
     assert group['box']['median']['constant_foreground'] == pytest.approx(expected, rel=1e-3)
+    # Of disparities 0.452 + 0.414 times what the model says, 1 + y + 0.5 on the target.
     shares = [group['box']['median'][f'delta{power}_global'] for power in (1, 2, 3)]
-    assert shares == sorted(shares)
+    assert shares == pytest.approx([0.838, 0.969, 0.999], abs=0.01)
     printed = capsys.readouterr().out
     assert 'metres unaligned, model: ' in printed
     assert 'rendered: 2 frames' in printed
@@ -95,6 +97,70 @@ def scored(folder: Path, tiny_model: Path) -> dict[str, scoring.Scores]:
     groups: dict[str, scoring.Scores] = {}
     scoring.score(FocusModel(tiny_model), rgbd_folder.frames(folder), groups)
     return groups
+
+
+class Told:
+    """A model that answers what it was told, whatever it is asked, at the picture's size.
+
+    The target is flat and has a speck beside it; the answer to nothing is the true depth, with a
+    line of boundary at column 100 and another at 250.
+    """
+
+    def __init__(self, folder: Path, metric: float) -> None:
+        self.folder = read_model_folder(folder)
+        frame = scene()
+        inverse_depth = np.stack((np.full_like(frame.depth_m, 2.0), 1 / frame.depth_m))
+        mask, boundary = np.zeros((2, 2, 240, 320), np.float32)
+        mask[0] = frame.ids == 1
+        mask[0, 10:14, 300:304] = 1
+        boundary[1, :, 100] = boundary[1, :, 250] = 0.9
+        metrics = np.array([[metric, 0], [9, 9]], np.float32)
+        self.maps = FocusMaps(inverse_depth, mask, boundary, np.ones(2, np.float32), metrics)
+
+    def encode(self, picture: np.ndarray) -> np.ndarray:
+        return picture
+
+    def focus(self, features: np.ndarray, boxes: np.ndarray, words: np.ndarray) -> FocusMaps:
+        return self.maps
+
+
+def told_scores(folder: Path, metric: float = 1.0) -> scoring.Scores:
+    """Of the scene without depth in its lower rows, a boundary and a contact where Told has one."""
+    frame = scene()
+    frame.depth_m[200:] = 0
+    line, contact = np.zeros((2, 240, 320), np.bool_)
+    line[:, 100] = contact[:, 250] = True
+    labelled = LabelledFrame(
+        'a', 'told', frame.rgb, frame.depth_m, frame.ids.astype(np.int32), frame.K, {1: []},
+        boundary=line, contact=contact,
+    )  # fmt: skip
+    groups: dict[str, scoring.Scores] = {}
+    scoring.score(Told(folder, metric), [labelled], groups)  # type: ignore[arg-type]
+    return groups['told']
+
+
+def test_boundaries_and_the_yardstick_are_of_the_answer_to_nothing(tiny_model: Path) -> None:
+    found = told_scores(tiny_model)
+    assert found.unprompted_global == [pytest.approx(0, abs=1e-6)]
+    boundary = found.boundaries.summary()
+    assert (boundary['precision'], boundary['recall']) == (1.0, 1.0)  # contacts do not count
+
+
+def test_figures_of_a_target_are_of_the_answer_to_it(tiny_model: Path) -> None:
+    """Flat, it is a constant: the mean of 2 (on 7012 of 64000 px) and 1, instead of 2.
+
+    By 200 px over 300 px x 224 / 320 its 2 are 0.525 m instead of 0.5 m.
+    """
+    (found,) = told_scores(tiny_model).targets['box']
+    assert np.isfinite(list(found.values())).all()
+    assert found['model_foreground'] == pytest.approx(2 / (1 + 7012 / 64000) - 1)
+    assert found['metric_foreground'] == pytest.approx(0.05)
+    assert found['iou'] == 1.0  # less the speck
+
+
+def test_a_model_without_a_scale_has_no_figures_in_metres(tiny_model: Path) -> None:
+    (found,) = told_scores(tiny_model, metric=0.0).targets['box']
+    assert found and not [name for name in found if name.startswith('metric_')]
 
 
 def test_thorough_figures_on_demand(

@@ -60,6 +60,15 @@ def test_plane_fits_a_table_exactly() -> None:
     assert plane_depth(depth_m, valid) == pytest.approx(depth_m, rel=1e-5)
 
 
+def test_a_plane_ends_at_twenty_metres() -> None:
+    disparity = np.tile(1 - 0.1 * np.arange(16), (6, 1))
+    valid = np.tile(np.arange(16) < 8, (6, 1))
+    depth_m = np.where(valid, 1 / np.where(valid, disparity, 1), np.nan).astype(np.float32)
+    found = plane_depth(depth_m, valid)[0]
+    assert found[[5, 7]] == pytest.approx([2, 1 / 0.3], rel=1e-4)
+    assert (found[10:] == 20).all()
+
+
 def test_delta_counts_ratios_both_ways() -> None:
     truth = np.ones((1, 4), np.float32)
     guess = np.array([[1.2, 1.3, 0.85, 0.75]], np.float32)
@@ -90,6 +99,14 @@ def test_the_band_is_ten_px_wide_to_each_side() -> None:
     mask[:, :30] = True
     band = target_regions(mask, np.ones_like(mask))['boundary']
     assert np.flatnonzero(band[30]).tolist() == list(range(20, 40))
+
+
+def test_no_region_holds_pixels_without_truth() -> None:
+    mask, valid = np.zeros((60, 60), np.bool_), np.ones((60, 60), np.bool_)
+    mask[:, :30], valid[20:40, 15:45] = True, False
+    regions = target_regions(mask, valid)
+    areas = {name: int(pixels.sum()) for name, pixels in regions.items()}
+    assert areas == {'boundary': 40 * 20, 'foreground': 60 * 30 - 20 * 15, 'global': 3600 - 600}
 
 
 def test_label_steps_lie_on_the_nearer_side() -> None:
@@ -174,6 +191,11 @@ def test_mask_boundary_error_looks_round_the_outline_only() -> None:
     twice = metrics.mask_boundary_error(round_it, truth, [mask, mask[:, ::-1]], valid)
     assert twice == pytest.approx(expected)
     assert np.isnan(metrics.mask_boundary_error(inside, truth, [], valid))
+    unseen = np.zeros_like(mask)
+    unseen[1:4, 1:4] = True
+    valid[:8, :8] = False
+    one = metrics.mask_boundary_error(round_it, truth, [mask, unseen], valid)
+    assert one == pytest.approx(expected)
 
 
 def test_refined_pixels_are_those_whose_inverse_depth_changed_enough() -> None:
@@ -194,6 +216,19 @@ def test_truth_beyond_the_usual_reach_is_met() -> None:
     everywhere = np.ones(truth.shape, np.bool_)
     for align in (metrics.aligned_depth, metrics.aligned_as_depth):
         assert metrics.abs_rel(align(1 / truth, truth, everywhere), truth, everywhere) < 1e-3
+
+
+def test_depth_aligned_as_depth_ends_at_a_centimetre_and_at_twenty_metres() -> None:
+    depth = row(3, 4, 5, 1, 50)
+    valid = np.array([[True, True, True, False, False]])
+    found = metrics.aligned_as_depth(1 / depth, depth - 2, valid)
+    assert found[0] == pytest.approx([1, 2, 3, 0.01, 20], rel=1e-4)
+
+
+def test_a_picture_of_nothing_but_sky_is_aligned_to_a_constant() -> None:
+    truth = row(1, 2, 1, 2)
+    found = metrics.aligned_as_depth(row(0, 0, 0, 0), truth, ALL)
+    assert found[0] == pytest.approx([4 / 3] * 4)
 
 
 def test_what_enlarging_mixes_with_sky_takes_no_part_in_the_alignment() -> None:

@@ -76,6 +76,18 @@ def test_the_last_picture_is_taken_although_none_follows() -> None:
     assert time.monotonic() - last < 0.2
 
 
+def test_nobody_rests_long_for_a_worker_that_died() -> None:
+    pictures = NewestPicture[str]()
+    worker = threading.Thread(target=pictures.take)  # and never lets others run
+    worker.start()
+    while not pictures._is_awaited:
+        time.sleep(0.001)
+    start = time.monotonic()
+    pictures.put('first')
+    assert time.monotonic() - start < 0.5
+    worker.join()
+
+
 def test_closing_ends_a_wait() -> None:
     pictures = NewestPicture[str]()
     threading.Timer(0.05, pictures.close).start()

@@ -92,7 +92,13 @@ from focus_depth_ros.node.complaints import Complaints
 from focus_depth_ros.node.detections import detections_3d, targets_from_detections
 from focus_depth_ros.node.focus_depth import FocusDepthNode
 from focus_depth_ros.node.image_codec import image_from_array
-from focus_depth_ros.node.outputs import Outputs, _relative_message, target_message
+from focus_depth_ros.node.outputs import (
+    Outputs,
+    _camera_info_message,
+    _relative_message,
+    region_of,
+    target_message,
+)
 from focus_depth_ros.node.parameters import (
     SPECIFICATIONS,
     Parameters,
@@ -191,6 +197,19 @@ def test_the_newest_reference_of_equal_stamps_counts(ros: None) -> None:
     node.destroy_node()
 
 
+def test_a_reference_that_fits_counts_after_a_later_one_has_come(ros: None) -> None:
+    node = LifecycleNode('bare_camera')
+    camera = CameraInput(node, pytest.fail, compressed=False, is_rectified=False)
+    for seconds in (1, 2):
+        message = image_from_array(np.full((48, 64), seconds, '<f4'), '32FC1')
+        message.header.stamp = Time(sec=seconds)
+        camera._on_reference(message)
+    found = camera.reference_depth_m(Frame(np.zeros((48, 64, 3), np.uint8), stamp_ns=10**9))
+    assert found is not None and (found == 1).all()
+    camera.close()
+    node.destroy_node()
+
+
 def heard_by(node: Node, topic: str, message: Any, until: Callable[[], Any]) -> None:
     """Publish a message until it has come to something of a node."""
     talker = rclpy.create_node('talker')
@@ -243,10 +262,26 @@ def test_pictures_come_as_bytes_or_as_messages(
     node.destroy_node()
 
 
-def test_another_projection_is_another_calibration() -> None:
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('width', 320),
+        ('height', 240),
+        ('distortion_model', 'equidistant'),
+        ('d', [0.1]),
+        ('k', [1.0] * 9),
+        ('r', [1.0] * 9),
+        ('p', [1.0] * 12),
+        ('binning_x', 2),
+        ('binning_y', 2),
+        ('roi', RegionOfInterest(x_offset=8)),
+    ],
+)
+def test_every_field_makes_another_calibration_but_the_header(field: str, value: Any) -> None:
     one, other = CameraInfo(width=640, height=480), CameraInfo(width=640, height=480)
+    other.header.stamp = Time(sec=1)
     assert _same_calibration(one, other)
-    other.p = [1.0] * 12
+    setattr(other, field, value)
     assert not _same_calibration(one, other)
 
 
@@ -300,6 +335,8 @@ def test_the_surest_detections_come_first() -> None:
 
 def test_the_likeliest_class_is_the_label() -> None:
     assert labels(DEFAULTS, detection(('bowl', 0.35), ('mug', 0.6), ('can', 0.1))) == ['mug']
+    every_class = [(f'class {number}', 0.4 + 0.005 * number) for number in range(80)]
+    assert labels(DEFAULTS, detection(*every_class)) == ['class 79']
 
 
 def test_only_wanted_classes_are_targets() -> None:
@@ -330,6 +367,32 @@ def test_a_complaint_is_said_once_a_kind_and_counted() -> None:
     assert len(said) == 2
     assert complaints.counts() == {'step': 30, 'encoding': 1}
     assert complaints.active() == {'step': 'too short', 'encoding': 'rgb9'}
+
+
+def test_a_fault_that_lasts_is_said_again_after_half_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s, said = [100.0], []
+    monkeypatch.setattr('time.monotonic', lambda: now_s[0])
+    complaints = Complaints(said.append)
+    for seconds, times in ((100.0, 1), (129.0, 1), (131.0, 2), (132.0, 2)):
+        now_s[0] = seconds
+        complaints(InvalidInput('step', 'too short'))
+        assert len(said) == times
+
+
+def test_a_fault_that_is_over_is_counted_and_no_longer_active(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr('time.monotonic', lambda: now_s[0])
+    complaints = Complaints(lambda text: None)
+    complaints(InvalidInput('step', 'too short'))
+    now_s[0] = 102.0
+    assert complaints.active() == {'step': 'too short'}
+    now_s[0] = 104.0
+    assert complaints.active() == {}
+    assert complaints.counts() == {'step': 1}
 
 
 def test_a_complaint_quotes_no_megabytes() -> None:
@@ -746,6 +809,7 @@ def test_messages_say_where_a_target_is(tiny_model: Path) -> None:
     assert (turn.x, turn.y, turn.z, turn.w) == (0, 0, 0, 1)
     assert (size.x, size.y, size.z) == pytest.approx((extent.x, extent.y, extent.z))
     assert box.results[0].pose.pose == box.bbox.center
+    assert box.results[0].hypothesis.score == 0.5  # the detector's
 
 
 def test_detections_in_space_are_in_the_order_of_the_targets(tiny_model: Path) -> None:
@@ -758,6 +822,21 @@ def test_detections_in_space_are_in_the_order_of_the_targets(tiny_model: Path) -
     assert [one.target.id for one in result.found] == ['2', '1', '0']
     found = detections_3d(result, Header(frame_id='camera')).detections
     assert [detection.id for detection in found] == ['0', '1', '2']
+    scores = [detection.results[0].hypothesis.score for detection in found]
+    assert scores == pytest.approx([0.9, 0.8, 0.7])  # of boxes without a score
+
+
+def test_a_box_becomes_the_whole_pixels_that_it_touches() -> None:
+    found = region_of((1.2, 2.7, 5.1, 6.0))
+    assert (found.x_offset, found.y_offset, found.width, found.height) == (1, 2, 5, 4)
+
+
+def test_a_camera_info_is_filled_in_on_a_copy() -> None:
+    info = CameraInfo(k=[500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0])
+    message = _camera_info_message(info)
+    assert message is not None and message is not info
+    assert list(message.p) == [500, 0, 320, 0, 0, 510, 240, 0, 0, 0, 1, 0]
+    assert not info.p.any()
 
 
 def test_relative_depth_is_for_want_of_metres(tiny_model: Path) -> None:

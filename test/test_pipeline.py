@@ -236,6 +236,7 @@ class TestScale:
         assert scale_from_reference(ramp, np.full((84, 112), np.nan, np.float32)) is None
         assert scale_from_reference(ramp, ramp) is None  # farther where the map says nearer
         assert scale_from_reference(np.ones_like(ramp), ramp) is None
+        assert scale_from_reference(ramp, 0.04 / ramp) is None  # nearer than cameras see
 
     def test_a_reference_of_something_else_is_no_scale(self) -> None:
         ramp = np.linspace(1, 2, 84 * 112, dtype=np.float32).reshape(84, 112)
@@ -244,7 +245,6 @@ class TestScale:
             assert scale_from_reference(ramp, noise) is None
             rough = noise.clip(0.9, 1.1) / ramp  # a tenth off
             assert scale_from_reference(ramp, rough) is not None
-        assert scale_from_reference(ramp, 0.04 / ramp) is None  # nearer than cameras see
 
 
 class TestLayers:

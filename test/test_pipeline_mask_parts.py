@@ -30,9 +30,27 @@ def test_specks_go_and_parts_stay() -> None:
     assert large_parts(NOTHING) == []
 
 
+@pytest.mark.parametrize(('rows', 'is_part'), [(1, False), (3, True)])
+def test_a_part_is_at_least_a_tenth_of_the_largest(rows: int, is_part: bool) -> None:
+    mask = NOTHING.copy()
+    mask[20:40, 20:40] = 0.9
+    mask[60 : 60 + rows, 20:40] = 0.9  # 5 % or 15 % of that
+    assert without_specks(mask)[60:].any() == is_part
+    assert len(large_parts(mask)) == 1 + is_part
+
+
 @pytest.mark.parametrize(
     ('edge', 'doubt', 'is_filled'),
-    [(0.1, 0.4, True), (0.8, 0.4, False), (0.1, 0.05, False), (0.8, 0.05, False)],
+    [
+        (0.1, 0.4, True),
+        (0.8, 0.4, False),
+        (0.1, 0.05, False),
+        (0.8, 0.05, False),
+        (0.3, 0.4, True),
+        (0.4, 0.4, False),
+        (0.1, 0.25, True),
+        (0.1, 0.15, False),
+    ],
 )
 def test_a_hole_without_an_edge_in_depth_is_none(
     edge: float, doubt: float, is_filled: bool
@@ -47,6 +65,24 @@ def test_a_hole_without_an_edge_in_depth_is_none(
     assert (found[30:40, 30:45] > 0.5).all() == is_filled
     found[30:40, 30:45] = doubt
     assert (found == mask).all()
+
+
+def test_an_edge_on_the_rim_alone_makes_a_hole() -> None:
+    mask, boundary = NOTHING.copy(), NOTHING.copy()
+    mask[20:60, 20:60] = 0.9
+    mask[30:50, 30:50] = 0.4
+    boundary[29:51, 29:51] = 0.9
+    boundary[31:49, 31:49] = 0.0
+    assert np.array_equal(without_holes(mask, boundary), mask)
+
+
+def test_a_hole_that_meets_the_outside_at_a_corner_only_is_filled() -> None:
+    mask = NOTHING.copy()
+    mask[20:40, 20:40] = 0.9
+    mask[30:39, 30:39] = mask[39, 39] = 0.4
+    filled = mask.copy()
+    filled[30:39, 30:39] = 1.0
+    assert np.array_equal(without_holes(mask, NOTHING), filled)
 
 
 def test_what_is_open_to_the_outside_or_the_picture_s_side_is_no_hole() -> None:

@@ -64,6 +64,29 @@ class TestTracking:
         for outside in ((300, 300, 310, 310), (-40, -40, -30, -30)):
             assert Patch(before, outside).follow(before) is None
 
+    @pytest.mark.parametrize(
+        ('before', 'after', 'is_lost'), [(6, 6, False), (5, 5, True), (6, 5, True)]
+    )
+    def test_fewer_than_six_corners_are_no_majority(
+        self, before: int, after: int, is_lost: bool
+    ) -> None:
+        patch = Patch(dots(before), (80, 50, 140, 110))
+        assert (patch.corners is None) == (before < 6)
+        assert (patch.follow(dots(after)) is None) == is_lost
+
+    def test_points_about_one_pixel_say_nothing_of_a_size(self) -> None:
+        start = np.array([(0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0), (0.5, 1)], np.float32) + 100
+        box = (80.0, 50.0, 140.0, 110.0)
+        assert _moved(box, start, 3 * start - 200) == pytest.approx((81, 51, 141, 111))
+
+
+def dots(count: int) -> np.ndarray:
+    """A plain picture (168, 224) with so many bright dots between 80, 50 and 140, 110."""
+    picture = np.zeros((168, 224), np.uint8)
+    for x, y in [(90, 60), (110, 60), (130, 60), (90, 95), (110, 95), (130, 95)][:count]:
+        picture[y, x] = 255
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 1.5) * 8, np.uint8)
+
 
 class TestTargets:
     def make(self) -> tuple[TargetsInView, list[InvalidInput]]:
@@ -336,6 +359,48 @@ class TestTargets:
         targets.clear()
         assert targets.locate(10**9 + 50_000_000, grey, (224, 168)) == []
 
+    def test_forgotten_pictures_take_along_what_waits_for_the_next(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        targets.locate(10**9, grey, (224, 168))
+        targets.detect(10**9 + 50_000_000, [Target('a', 'mug', box=(50, 50, 90, 90))])
+        targets.forget_pictures()
+        assert targets.locate(10**9 + 50_000_000, grey, (224, 168)) == []
+
+    def test_detections_of_another_clock_count_once_pictures_were_forgotten(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        for stamp_ns in (10 * 10**9, 10**9):
+            targets.locate(stamp_ns, grey, (224, 168))
+            targets.detect(stamp_ns, [Target('a', 'mug', box=(50, 50, 90, 90))])
+            assert len(targets.locate(stamp_ns + 1, grey, (224, 168))) == 1
+            targets.forget_pictures()
+
+    def test_a_clock_that_goes_back_takes_boxes_along_and_leaves_words(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        targets.locate(2 * 10**9, grey, (224, 168))
+        targets.command(Target('said', 'mug', text='the mug'), append=False)
+        targets.command(Target('drawn', 'mug', box=(50, 50, 90, 90)), append=True)
+        seen = targets.locate(10**9, grey, (224, 168))
+        assert [target.id for target in seen] == ['said']
+
+    def test_detections_beside_a_command_are_not_kept_for_later(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        targets.locate(10**9, grey, (224, 168))
+        targets.command(Target('said', 'mug', text='the mug'), append=False)
+        targets.detect(10**9, [Target('a', 'mug', box=(50, 50, 90, 90))])
+        assert targets.clear() == 1
+        assert targets.locate(10**9 + 1, grey, (224, 168)) == []
+
+    def test_no_more_targets_are_commanded_than_the_maximum(self) -> None:
+        targets, _ = self.make()
+        for _ in range(2):
+            targets.command(Target('said', 'mug', text='the mug'), append=True)
+        with pytest.raises(InvalidInput, match='already 2 targets, the maximum'):
+            targets.command(Target('said', 'mug', text='the mug'), append=True)
+
     def test_repeated_stamps_are_said(self) -> None:
         targets, problems = self.make()
         for _ in range(2):
@@ -360,6 +425,24 @@ class TestTargets:
             assert target.box == (50 + 2 * index - 2, 50, 90 + 2 * index - 2, 90)
             targets.settle({'box': (50 + 2 * index, 50, 90 + 2 * index, 90)})
         assert not problems
+
+    def test_where_the_mask_is_counts_more_than_where_a_lost_thing_was(self) -> None:
+        targets, _ = self.make()
+        targets.locate(10**9, pan(0), (224, 168))
+        targets.command(Target('box', 'mug', box=(40, 60, 90, 110)), append=False)
+        targets.locate(10**9 + 1, np.full((168, 224), 99, np.uint8), (224, 168))
+        targets.settle({'box': (120, 60, 170, 110)})
+        (target,) = targets.locate(10**9 + 2, pan(8), (224, 168))
+        assert target.box == (120, 60, 170, 110)
+
+    def test_a_box_of_the_first_picture_is_not_corrected(self) -> None:
+        targets, _ = self.make()
+        plain = np.full((168, 224), 99, np.uint8)
+        targets.command(Target('box', 'mug', box=(50, 50, 90, 90)), append=False)
+        targets.locate(10**9, plain, (224, 168))
+        targets.settle({'box': (0, 0, 20, 20)})
+        (target,) = targets.locate(10**9 + 1, plain, (224, 168))
+        assert target.box == (50, 50, 90, 90)
 
     def test_a_tracked_box_is_not_corrected(self) -> None:
         targets, _ = self.make()
