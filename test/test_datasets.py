@@ -159,6 +159,7 @@ def test_rgbd_folder(rgbd_folder: Path) -> None:
 @pytest.mark.parametrize(
     ('changes', 'said'),
     [
+        ({'name': '../mosd_1'}, 'no name of a file'),
         ({'depth_unit_m': 0}, 'above 0'),
         ({'depth_unit_m': -1e-4}, 'above 0'),
         ({'depth_unit_m': float('nan')}, 'above 0'),

@@ -105,8 +105,9 @@ def test_a_tilted_card_is_a_thin_board(tmp_path, extras):
 def test_a_link_that_leads_nowhere_leaves_the_others(tmp_path, caplog):
     trimesh.creation.box((0.1, 0.1, 0.1)).export(tmp_path / 'cube.stl')
     (tmp_path / 'gone.stl').symlink_to(tmp_path / 'nowhere.stl')
+    (tmp_path / 'scan.PLY').touch()
     assert [mesh.class_name for mesh in read_folder(tmp_path)] == ['cube']
-    assert 'gone.stl' in caplog.text
+    assert 'gone.stl' in caplog.text and 'scan.PLY; .obj, .stl, .glb are read' in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_renderers_end_with_a_parent_that_is_killed(tmp_path):
         'import os, time\n'
         'from focus_depth_ros.synthesis import render\n'
         'render.PARENT_WATCH_S = 0.05\n'
-        'render._end_with(os.getppid())\n'
+        'render._begin_work(os.getppid())\n'
         'print("ready", flush=True)\n'
         'time.sleep(60)\n'
     )

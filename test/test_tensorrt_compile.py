@@ -103,10 +103,16 @@ def test_an_empty_folder_of_its_name_is_not_tensorrt(monkeypatch: pytest.MonkeyP
 
 
 def test_a_folder_without_a_model(
-    rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    rig: Rig,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert main(['compile', str(tmp_path)]) == 1
     assert 'no model.json' in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    assert main(['compile', str(tmp_path)]) == 1
+    assert 'no model.json' in capsys.readouterr().err, 'this first, it is the nearer one'
 
 
 def test_ctrl_c_ends_the_build(

@@ -46,6 +46,8 @@ def frames(folder: Path) -> Iterator[LabelledFrame]:
 def _frame(folder: Path, row: dict[str, Any], listing: Path) -> LabelledFrame:
     try:
         name, unit_m = str(row['name']), float(row['depth_unit_m'])
+        if Path(name).name != name:
+            raise ValueError(f'{name!r} is no name of a file in the folder')
         K = np.array(row['K'], np.float64).reshape(3, 3)
         names = {int(label): text for label, text in row['objects'].items()}
         if not (0 < unit_m < 1 and np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):

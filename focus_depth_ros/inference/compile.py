@@ -78,9 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     if (settings.precision == 'int8') != (arguments.recording is not None):
         raise ValueError('--precision int8 and --recording BAG go together')
     try:
+        folder = read_model_folder(arguments.model)
         machine = this_machine()
         print(f'TensorRT {machine.tensorrt} on {machine.gpu} (SM {machine.compute_capability})')
-        folder = read_model_folder(arguments.model)
         for engine in _compiled(
             folder, settings, EngineCache(default_cache_folder()), arguments.recording
         ):

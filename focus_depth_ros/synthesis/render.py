@@ -26,6 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from focus_depth_ros.synthesis import user_meshes
 from focus_depth_ros.synthesis.cameras import WIDTH_PX
 from focus_depth_ros.synthesis.ray_engine import render_on_cluster
 from focus_depth_ros.synthesis.shards import (
@@ -53,7 +54,7 @@ def render_in_processes(jobs: list[Job], workers: int) -> Iterator[Job]:
     with ProcessPoolExecutor(
         max(min(workers, len(jobs)), 1),
         mp_context=multiprocessing.get_context('spawn'),
-        initializer=_end_with,
+        initializer=_begin_work,
         initargs=(os.getpid(),),
     ) as pool:
         waiting = [pool.submit(render_shard, job) for job in jobs]
@@ -64,8 +65,12 @@ def render_in_processes(jobs: list[Job], workers: int) -> Iterator[Job]:
             pool.shutdown(cancel_futures=True)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent has: one that is killed tells its children nothing."""
+def _begin_work(parent: int) -> None:
+    """Say nothing of meshes, of which the parent has told, and end when it has.
+
+    A parent that is killed tells its children nothing.
+    """
+    logging.getLogger(user_meshes.__name__).setLevel(logging.ERROR)
 
     def watch() -> None:
         while os.getppid() == parent:

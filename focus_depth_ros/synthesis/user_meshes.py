@@ -21,6 +21,7 @@ from focus_depth_ros.synthesis.materials import OBJECT_TEXTURE_PX, Texture
 from focus_depth_ros.synthesis.meshes import Mesh, rotation
 
 ENDINGS = ('.obj', '.stl', '.glb')
+OTHER_ENDINGS = ('.ply', '.dae', '.fbx', '.gltf', '.off', '.3mf', '.step', '.stp', '.usd', '.usdz')
 SMALLEST_M, LARGEST_M = 0.03, 0.40
 MOST_TRIANGLES = 50_000
 MOST_BYTES = 200_000_000
@@ -54,6 +55,9 @@ def read_folder(folder: Path) -> tuple[UserMesh, ...]:
     paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in ENDINGS)
     if not paths:
         raise MeshError(f'{folder} holds no meshes ({", ".join(ENDINGS)})')
+    for path in sorted(folder.rglob('*')):
+        if path.suffix.lower() in OTHER_ENDINGS:
+            _log.warning('left out: %s; %s are read', path, ', '.join(ENDINGS))
     found = []
     for path in paths:
         try:
@@ -104,7 +108,10 @@ def _load(path: Path) -> Any:
     try:
         shape = trimesh.load(path, force='mesh', process=False)
     except Exception as error:  # trimesh's readers raise whatever the bytes lead them to
-        raise MeshError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
+        raise MeshError(
+            f'{path}: cannot be read ({type(error).__name__}: {error}); if it is damaged or cut '
+            'short, export it again'
+        ) from error
     if not isinstance(shape, trimesh.Trimesh) or not len(shape.faces):
         raise MeshError(f'{path}: holds no triangles')
     if len(shape.faces) > MOST_TRIANGLES:
