@@ -2,15 +2,16 @@
 
 MoDOT (arXiv 2505.21231): L = 1.2 SILog + w_ob CCE + OBDCL, w_ob = 1 on synthetic frames and 5 on
 NYUD (the setting `occlusion_weight`). Shapes: T maps of (h, w); depths are positive, in metres or
-relative; boundary truth is 1 / 0, 255 = not asked. Named deviations: OBDCL asks for a jump along
-one axis, whichever is larger (the original's smaller one penalises a straight horizontal or
-vertical boundary for ever), and for a jump as large as the true one (`margin`; the original asks
-for 1 whatever the true jump).
+relative; boundary truth is 1 / 0, 255 = not asked. Named deviations, each
+an option that can be undone: OBDCL asks for a jump along one axis (`form='max'`; the original's
+`'min'` penalises a straight horizontal or vertical boundary for ever), and for a jump as large as
+the true one (`margin`; the original asks for 1 whatever the true jump).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -71,17 +72,19 @@ def agreement_loss(
     depth: Tensor,
     boundary: Tensor,
     margin: Tensor | None = None,
+    form: Literal['max', 'min'] = 'max',
     known: Tensor | None = None,
 ) -> Tensor:
     """OBDCL, a scalar: depth jumps where there is a boundary, and nowhere else.
 
-    near = 0.1 mean(O (1 - clip(max(dv, dh) / margin, 0, 1)));
+    near = 0.1 mean(O (1 - clip(f(dv, dh) / margin, 0, 1))), f as `form` says;
     far = 0.1 sum over the 4 neighbours of mean((1 - O) |d - d_nb|).
     `depth` and `boundary` (probability) (T, h, w); `margin` > 0 (T, h, w), see `true_margin`;
     None: 1 unit, as published. Inner pixels only: the picture's rim lacks neighbours. `known`
     (T, h, w): weights of the pixels in each mean; None: all alike.
     """
-    jump = torch.maximum(*axis_jumps(depth))
+    pick = torch.maximum if form == 'max' else torch.minimum
+    jump = pick(*axis_jumps(depth))
     if margin is not None:
         jump = jump / margin[:, 1:-1, 1:-1]
     inner = boundary[:, 1:-1, 1:-1]
