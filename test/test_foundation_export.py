@@ -200,6 +200,9 @@ def test_byte_pairs(pairs: ClipBytePairs) -> None:
 
 def test_a_text_for_byte_pairs_is_asked_as_it_is_written(pairs: ClipBytePairs) -> None:
     encoder = ClipPromptEncoder(pairs, 8)
+    said = 'mug and box without a lid, red'  # which it may understand
+    known = ClipPromptEncoder(pairs, 64).read(said).known
+    assert known == tuple(said.replace(',', '').split())
     words = encoder.read('the RED-mug')
     assert words.text == 'the RED-mug' and words.known == ('the', 'red', 'mug')
     assert words.remarks == ''

@@ -42,8 +42,7 @@ NEGATIONS = frozenset({'not', 'no', 'without', 'except', 'but', 'neither', 'nor'
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, with `COMMA` for signs that part things.
 
-    Raises InvalidInput for a text of over 200 characters, without words, or that says what it does
-    not mean.
+    Raises InvalidInput for a text of over 200 characters or without words.
     """
     text = text.lower()  # may lengthen it
     if len(text) > MAX_TEXT_CHARACTERS:
@@ -53,8 +52,6 @@ def words_of(text: str) -> list[str]:
     words = re.findall(rf'[^\W_]+|{COMMA}', re.sub('[;&+/]', COMMA, text))
     if not set(words) - {COMMA}:
         raise InvalidInput('text', f'no word in {text!r}')
-    if negation := next((word for word in words if word in NEGATIONS), ''):
-        raise InvalidInput('text', f'{negation!r} is not understood: say what to look at')
     return words
 
 
@@ -62,8 +59,11 @@ def about_one_thing(readings: Sequence[Reading]) -> tuple[list[Reading], list[st
     """The readings without what stands beside a thing in a way that is not known, and that.
 
     "the mug next to the bottle" asks for the mug, "the bottle with a red cap" for the bottle.
-    Raises InvalidInput for a text that names several things: their names would be asked as one.
+    Raises InvalidInput for a text that names several things, whose names would be asked as one, or
+    that says what it does not mean.
     """
+    if negation := next((word for word, _ in readings if word in NEGATIONS), ''):
+        raise InvalidInput('text', f'{negation!r} is not understood: say what to look at')
     kept: list[Reading] = []
     left_out: list[str] = []
     is_named, parted_by = False, ''
