@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
@@ -32,7 +31,6 @@ from sensor_msgs.msg import CompressedImage
 from focus_depth_ros.core import Target
 from focus_depth_ros.node import worker
 from focus_depth_ros.node.focus_depth import FocusDepthNode
-from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.parameters import SPECIFICATIONS
 from focus_depth_ros.node.process import run_in_ros
 
@@ -386,8 +384,7 @@ def test_a_reference_may_come_late_and_only_sure_masks_lead_boxes(
     monkeypatch.setattr(targets, 'settle', lambda boxes: happened.append(list(boxes)))
     monkeypatch.setattr(type(at_work.outputs), 'any_wanted', lambda _: True)
     targets.command(Target('it', '', box=(50.0, 50.0, 200.0, 180.0)), append=False)
-    picture = image_from_array(np.zeros((240, 320, 3), np.uint8), 'rgb8')
-    camera.pictures.put(serialize_message(picture))
+    camera.pictures.put(serialize_message(picture()))
     deadline = time.monotonic() + 10
     while len(happened) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)

