@@ -174,6 +174,22 @@ class TestPrompts:
         assert (read.text, ' '.join(read.unanchored)) == (known, left_out)
         assert ',' not in read.unknown
 
+    def test_what_was_read_is_read_the_same_again(self) -> None:
+        """It goes to the network as a text, with every picture."""
+        known = ['the', 'a', 'red', 'big', 'mug', 'box', 'left', 'of', 'on', 'in', 'front']
+        encoder = PromptEncoder(['<pad>', '<unknown>', *known], 6)
+        spoken = [*known, 'and', ',', 'zebra', 'next', 'to', 'that', 'is']
+        rng = np.random.default_rng(0)
+        read = 0
+        for _ in range(2000):
+            try:
+                words = encoder.read(' '.join(rng.choice(spoken, rng.integers(1, 10))))
+            except InvalidInput:
+                continue
+            read += 1
+            assert encoder.read(words.text).known == words.known
+        assert read > 500
+
     def test_qualities_are_those_that_scenes_have(self) -> None:
         assert {*SIZES, *COLOURS, *MATERIALS} == QUALITIES
 
