@@ -55,6 +55,16 @@ def words_of(text: str) -> list[str]:
     return words
 
 
+def complete(readings: Sequence[Reading]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The known words of readings that ask for one thing, and those left out of them.
+
+    Raises InvalidInput like `about_one_thing`; see there and at `with_anchor` what is left out.
+    """
+    one_thing, beside = about_one_thing(readings)
+    known, unanchored = with_anchor(one_thing)
+    return known, (*beside, *unanchored)
+
+
 def about_one_thing(readings: Sequence[Reading]) -> tuple[list[Reading], list[str]]:
     """The readings without what stands beside a thing in a way that is not known, and that.
 

@@ -24,9 +24,8 @@ from focus_depth_ros.pipeline.phrase import (
     BEFORE_A_THING,
     COMMA,
     PLACES,
-    about_one_thing,
+    complete,
     own,
-    with_anchor,
     words_of,
 )
 
@@ -95,11 +94,12 @@ class PromptEncoder:
         beside some other thing, do not.
         """
         readings = [(word, self._reading(word)) for word in words_of(text)]
-        one_thing, beside = about_one_thing(readings)
-        every, unanchored = with_anchor(one_thing)
+        every, left_out = complete(readings)
         known = every
         while len(self._asked(known)) > self._max_words:
             known = known[:-1]
+        if known != every:  # what is left of a place may be half of it
+            known, _ = complete([(word, word) for word in known])
         beyond = every[len(known) :]
         unknown = tuple(word for word, reading in readings if not reading and word != COMMA)
         if not own(known) - ARTICLES - PLACES:
@@ -109,7 +109,6 @@ class PromptEncoder:
                 f'{", ".join(word for word in self.content_words if word not in PLACES)}',
             )
         read_as = tuple((word, form) for word, form in readings if form and form != word)
-        left_out = (*beside, *unanchored)
         return Words(' '.join(known), known, unknown, read_as, beyond, left_out)
 
     def _asked(self, known: tuple[str, ...]) -> tuple[str, ...]:
