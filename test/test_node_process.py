@@ -68,6 +68,8 @@ def test_ends_cleanly_under_full_load(ros: None, tiny_model: Path, signal_number
         busy.set()
         thread.join()
         robot.close()
+        if node.process.poll() is None:  # beside it the tests that follow would fail too
+            node.stop(signal.SIGKILL)
     assert status == 0, node.output
     assert seconds < 2.0
     assert 'Traceback' not in node.output
