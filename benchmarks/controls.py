@@ -32,7 +32,7 @@ from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX, LabelledFrame, Tr
 from focus_depth_ros.datasets.shards import frames
 from focus_depth_ros.evaluation.measured_on import when_and_where
 from focus_depth_ros.evaluation.metrics import abs_rel, aligned_depth, delta, mask_iou
-from focus_depth_ros.evaluation.regions import target_regions
+from focus_depth_ros.evaluation.regions import REGIONS, target_regions
 from focus_depth_ros.networks.compact import CompactNetwork
 from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.pipeline.layers import upsample
@@ -50,7 +50,6 @@ NAMES = (
     'focusdepth', BASELINE, 'no_prompt_features', 'shuffled_tokens', 'empty_prompt', 'wrong_prompt',
     'one_stage', 'global_only', 'no_gate', 'single_mlp', 'shared_scale',
 )  # fmt: skip
-REGIONS = ('boundary', 'foreground', 'global')
 Scores = dict[str, list[float]]
 
 

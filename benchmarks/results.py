@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from focus_depth_ros.evaluation.measured_on import in_words
+from focus_depth_ros.evaluation.regions import REGIONS
 
 FOLDER = Path(__file__).resolve().parent.parent / 'docs' / 'results'
 PERCENTILES = ('p50', 'p90', 'p99')
@@ -129,8 +130,7 @@ def _scene_rows(name: str, group: dict[str, Any]) -> list[str]:
             continue
         found, median = group[kind], group[kind]['median']
         figures = [
-            ' / '.join(f'{median[f"{m}_{r}"]:.3f}' for r in ('boundary', 'foreground', 'global'))
-            for m in ('model', 'plane')
+            ' / '.join(f'{median[f"{m}_{r}"]:.3f}' for r in REGIONS) for m in ('model', 'plane')
         ]
         rows.append(
             row(

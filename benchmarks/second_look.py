@@ -15,12 +15,11 @@ from pathlib import Path
 
 from focus_depth_ros.datasets.catalogue import open_dataset
 from focus_depth_ros.evaluation.evaluate import summary
+from focus_depth_ros.evaluation.regions import REGIONS
 from focus_depth_ros.evaluation.scoring import Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
 from focus_depth_ros.pipeline import fovea
 from focus_depth_ros.pipeline.settings import Settings
-
-REGIONS = ('boundary', 'foreground', 'global')
 
 
 def main() -> None:

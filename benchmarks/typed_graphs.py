@@ -22,16 +22,15 @@ from focus_depth_ros.inference.model_folder import BUILT_IN, read_model_folder
 from focus_depth_ros.inference.quantised_graph import quantised
 from focus_depth_ros.inference.typed_graph import clean_graph, half_precision
 from focus_depth_ros.node.bag_pictures import pictures_of
+from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING
 from focus_depth_ros.pipeline.picture import stretch
-
-RECORDING = BUILT_IN.parent.parent / 'demo' / 'recording'
 
 
 def main() -> None:
     """Entry of the script."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', type=Path, nargs='?', default=BUILT_IN)
-    parser.add_argument('--recording', type=Path, default=RECORDING)
+    parser.add_argument('--recording', type=Path, default=BUNDLED_RECORDING)
     parser.add_argument('--pictures', type=int, default=64)
     arguments = parser.parse_args()
     folder = read_model_folder(arguments.model)

@@ -13,6 +13,11 @@ torch.set_num_threads(1)
 
 from compact_model import SMALL_TRUNK  # noqa: E402
 
+from focus_depth_ros.caption_words import (  # noqa: E402
+    model_vocabulary,
+    word_indices,
+    word_roles,
+)
 from focus_depth_ros.inference.focus_model import FocusModel  # noqa: E402
 from focus_depth_ros.networks.blocks import enlarge, resize  # noqa: E402
 from focus_depth_ros.networks.compact import (  # noqa: E402
@@ -23,11 +28,6 @@ from focus_depth_ros.networks.compact import (  # noqa: E402
 from focus_depth_ros.networks.modot import CASM  # noqa: E402
 from focus_depth_ros.networks.mssa import MSSA  # noqa: E402
 from focus_depth_ros.networks.prompt import BoxMaps, WordGrounding  # noqa: E402
-from focus_depth_ros.networks.text import (  # noqa: E402
-    model_vocabulary,
-    word_indices,
-    word_roles,
-)
 from focus_depth_ros.training.example import VOCABULARY  # noqa: E402
 
 SMALL = CompactShape(

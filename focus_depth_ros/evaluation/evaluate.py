@@ -24,7 +24,7 @@ from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX, LabelledFrame
 from focus_depth_ros.evaluation.bench import measure, verbs
 from focus_depth_ros.evaluation.depth_edges import CANNY_HIGH, CANNY_LOW, THRESHOLDS
 from focus_depth_ros.evaluation.measured_on import identity, when_and_where
-from focus_depth_ros.evaluation.regions import EDGE_RADIUS_PX
+from focus_depth_ros.evaluation.regions import EDGE_RADIUS_PX, REGIONS
 from focus_depth_ros.evaluation.report_file import check_report_path, write_report
 from focus_depth_ros.evaluation.scoring import Extra, Scores, score
 from focus_depth_ros.inference.focus_model import FocusModel
@@ -56,7 +56,6 @@ METRES = {
     'sensor_metric': 'depth camera, holes inpainted',
 }
 """And those whose metres are scored as they are."""
-REGIONS = ('boundary', 'foreground', 'global')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+REGIONS = ('boundary', 'foreground', 'global')
 BAND_RADIUS_PX = 10
 """FocusDepth's r, at the ground truth's resolution."""
 EDGE_RADIUS_PX = 20

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from focus_depth_ros.caption_words import PLAIN
 from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, enlarge
 from focus_depth_ros.networks.efficientnet_lite import (
     LITE1,
@@ -24,7 +25,6 @@ from focus_depth_ros.networks.efficientnet_lite import (
 from focus_depth_ros.networks.modot import BoundaryLevel
 from focus_depth_ros.networks.mssa import MSSA, fuse_maps
 from focus_depth_ros.networks.prompt import PromptBranch
-from focus_depth_ros.networks.text import PLAIN
 
 FEATURE_NAMES = ('detail', 'stride4', 'stride8', 'stride16', 'stride32', 'grounding', 'context')
 

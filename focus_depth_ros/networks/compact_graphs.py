@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from focus_depth_ros.caption_words import word_roles
 from focus_depth_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD, ConvNorm
 from focus_depth_ros.networks.compact import (
     FEATURE_NAMES,
@@ -27,7 +28,6 @@ from focus_depth_ros.networks.compact import (
 from focus_depth_ros.networks.fovea import WHOLE_NAMES, Fovea, FoveaNetwork
 from focus_depth_ros.networks.graph_pair import GraphPair
 from focus_depth_ros.networks.mssa import fold_adapters
-from focus_depth_ros.networks.text import word_roles
 
 ROLES = {
     'Conv': ('', 'weight', 'bias'),

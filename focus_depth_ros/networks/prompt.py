@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from focus_depth_ros.caption_words import DIVIDING, PLAIN
 from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, enlarge
-from focus_depth_ros.networks.text import DIVIDING, PLAIN
 
 BOX_CHANNELS = 6
 OWN_CHANNELS = 3
@@ -91,7 +91,7 @@ class Grounded:
 class WordGrounding(nn.Module):
     """Words against pixels: word vectors and their likelihood at each cell.
 
-    `roles` says of each index whether the word is plain, relating or dividing (networks/text.py).
+    `roles` says of each index whether the word is plain, relating or dividing (caption_words.py).
     Index 0 (padding) and 1 (unknown) take no part in the comparison; unknown words still enter
     the caption vector. A place without an anchor ("the left mug") is one among all that the other
     words fit.

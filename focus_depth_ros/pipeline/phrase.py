@@ -1,7 +1,7 @@
 """What the words of a text have to do with each other: one thing, and perhaps its place.
 
 A text is readings, pairs of a word as it was spoken and the known word it is, empty for none. The
-thing's own words come first ("the red mug"); each word of `BEFORE_A_THING` begins another part, of
+thing's own words come first ("the red mug"); each word of `DIVIDING_WORDS` begins another part, of
 the thing beside which the first one stands ("left of the box").
 """
 
@@ -11,18 +11,15 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from focus_depth_ros.caption_words import DIVIDING_WORDS, RELATING_WORDS
 from focus_depth_ros.core import InvalidInput
 
 Reading = tuple[str, str]
 
 MAX_TEXT_CHARACTERS = 200
 ARTICLES = frozenset({'a', 'an', 'the'})
-BEFORE_A_THING = frozenset({'of', 'behind', 'on', 'in'})
-"""Last words of what stands between two things: left of, in front of."""
-AWAITS_A_THING = BEFORE_A_THING - {'behind'}
-"""Those of them that say nothing at the end of a text, as "the mug behind" does."""
-PLACES = BEFORE_A_THING | {'left', 'right', 'front', 'back', 'top', 'bottom'}
-"""Words that say where a thing is, but not what."""
+AWAITS_A_THING = DIVIDING_WORDS - {'behind'}
+"""Dividing words that say nothing at the end of a text, as "the mug behind" does."""
 QUALITIES = frozenset(
     {
         *('small', 'big', 'tall'),
@@ -78,16 +75,16 @@ def about_one_thing(readings: Sequence[Reading]) -> tuple[list[Reading], list[st
     left_out: list[str] = []
     is_named, parted_by = False, ''
     for word, form in readings:
-        if form in BEFORE_A_THING:
+        if form in DIVIDING_WORDS:
             is_named, parted_by = False, ''
         elif not form and is_named and word not in BETWEEN_THINGS | COPULAS:
             parted_by = 'unknown'
         elif is_named and word in BETWEEN_THINGS:
             parted_by = parted_by or word
-        elif form and form not in PLACES | ARTICLES:
+        elif form and form not in RELATING_WORDS | ARTICLES:
             is_thing = form not in QUALITIES
             if parted_by == 'unknown':
-                while kept and (not kept[-1][1] or kept[-1][1] in ARTICLES | PLACES):
+                while kept and (not kept[-1][1] or kept[-1][1] in ARTICLES | RELATING_WORDS):
                     left_out.append(kept.pop()[1])
                 left_out.append(form)
                 continue
@@ -104,7 +101,7 @@ def about_one_thing(readings: Sequence[Reading]) -> tuple[list[Reading], list[st
 
 def own(known: Sequence[str]) -> set[str]:
     """Words of the thing itself: those before its place beside another one."""
-    return set(itertools.takewhile(lambda word: word not in BEFORE_A_THING, known))
+    return set(itertools.takewhile(lambda word: word not in DIVIDING_WORDS, known))
 
 
 def with_anchor(readings: Sequence[Reading]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -116,15 +113,15 @@ def with_anchor(readings: Sequence[Reading]) -> tuple[tuple[str, ...], tuple[str
     if spoken[:1] == ['of']:
         readings = readings[[form for _, form in readings].index('of') + 1 :]
     known = [form for _, form in readings if form]
-    start = next((at for at, (_, form) in enumerate(readings) if form in BEFORE_A_THING), None)
+    start = next((at for at, (_, form) in enumerate(readings) if form in DIVIDING_WORDS), None)
     if start is None:
         return tuple(known), ()
     after = readings[start:]
-    is_known = any(form and form not in ARTICLES | PLACES for _, form in after)
+    is_known = any(form and form not in ARTICLES | RELATING_WORDS for _, form in after)
     last = next((word for word in reversed(known) if word not in ARTICLES), '')
     if is_known or (all(form for _, form in after) and last not in AWAITS_A_THING):
         return tuple(known), ()
     kept = known[: len(known) - sum(bool(form) for _, form in after)]
-    while kept and kept[-1] in ARTICLES | PLACES:
+    while kept and kept[-1] in ARTICLES | RELATING_WORDS:
         kept.pop()
     return tuple(kept), tuple(word for word in known[len(kept) :] if word not in ARTICLES)

@@ -16,14 +16,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from focus_depth_ros.caption_words import DIVIDING_WORDS, RELATING_WORDS
 from focus_depth_ros.core import InvalidInput, Target
 from focus_depth_ros.inference.clip_bpe import ClipBytePairs
 from focus_depth_ros.inference.model_folder import UNKNOWN_WORD, ModelFolder
 from focus_depth_ros.pipeline.phrase import (
     ARTICLES,
-    BEFORE_A_THING,
     COMMA,
-    PLACES,
     complete,
     own,
     words_of,
@@ -102,11 +101,11 @@ class PromptEncoder:
             known, _ = complete([(word, word) for word in known])
         beyond = every[len(known) :]
         unknown = tuple(word for word, reading in readings if not reading and word != COMMA)
-        if not own(known) - ARTICLES - PLACES:
+        if not own(known) - ARTICLES - RELATING_WORDS:
             raise InvalidInput(
                 'text',
                 f'no known word in {text!r} says what to look at; this model knows: '
-                f'{", ".join(word for word in self.content_words if word not in PLACES)}',
+                f'{", ".join(word for word in self.content_words if word not in RELATING_WORDS)}',
             )
         read_as = tuple((word, form) for word, form in readings if form and form != word)
         return Words(' '.join(known), known, unknown, read_as, beyond, left_out)
@@ -122,7 +121,7 @@ class PromptEncoder:
         spoken = [word for word in known if word not in ARTICLES]
         asked: list[str] = []
         for before, word in itertools.pairwise(['of', *spoken]):
-            if before in BEFORE_A_THING and (before, word) != ('in', 'front'):
+            if before in DIVIDING_WORDS and (before, word) != ('in', 'front'):
                 asked.append('the')
             asked.append(word)
         return tuple(asked)
@@ -164,7 +163,7 @@ class PromptEncoder:
 
     def says_where(self, prompts: Prompts) -> NDArray[np.bool_]:
         """Which of the prompts (T,) are words that say where the target is; never a box."""
-        places = [self._index[word] for word in PLACES if word in self._index]
+        places = [self._index[word] for word in RELATING_WORDS if word in self._index]
         return np.asarray(np.isin(prompts[1], places).any(axis=1))
 
     def mirrored(self, prompts: Prompts) -> Prompts:

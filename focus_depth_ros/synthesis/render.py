@@ -66,9 +66,9 @@ def render_in_processes(jobs: list[Job], workers: int) -> Iterator[Job]:
 
 
 def _begin_work(parent: int) -> None:
-    """Say nothing of meshes, of which the parent has told, and end when it has.
+    """Say nothing of meshes, of which the parent has told, and end with the parent.
 
-    A parent that is killed tells its children nothing.
+    One that is killed tells its children nothing.
     """
     logging.getLogger(user_meshes.__name__).setLevel(logging.ERROR)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from focus_depth_ros.caption_words import RELATING_WORDS
+
 _FIRST_CLASSES: dict[str, tuple[str, ...]] = {
     'carton': ('carton', 'box'),
     'box': ('box',),
@@ -125,6 +127,7 @@ _FIRST_WORDS: tuple[str, ...] = (
 RELATION_WORDS = _each_once(
     (*(word for relation in RELATIONS for word in relation.split()), *POSITIONS)
 )
+assert set(RELATION_WORDS) == RELATING_WORDS
 _LATER_NOUNS = _each_once((word for row in _LATER_CLASSES.values() for word in row), _FIRST_WORDS)
 WORDS: tuple[str, ...] = (*_FIRST_WORDS, *RELATION_WORDS, *_LATER_NOUNS)
 """All words, each once, in a fixed order."""

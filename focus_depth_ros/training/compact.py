@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from focus_depth_ros.caption_words import word_roles
 from focus_depth_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD
 from focus_depth_ros.networks.compact import CompactNetwork, CompactShape, FocusOutput
 from focus_depth_ros.networks.efficientnet_lite import is_published, published_weights
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.prompt import BoxMaps
-from focus_depth_ros.networks.text import word_roles
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial
 from focus_depth_ros.training.compact_losses import BAND_CELLS, caption_terms, compact_terms
 from focus_depth_ros.training.config import TrainConfig, checked

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from focus_depth_ros.caption_words import model_vocabulary, word_indices
 from focus_depth_ros.core import tight_box
 from focus_depth_ros.networks.compact import CompactShape
-from focus_depth_ros.networks.text import model_vocabulary, word_indices
 from focus_depth_ros.synthesis.sample import (
     BOUNDARY_CONTACT,
     BOUNDARY_OCCLUSION,

@@ -1,8 +1,9 @@
-"""Captions to vocabulary indices: the one rule that training and the model folder's readers share.
+"""Words of captions: their indices for training, and those that relate one thing to another.
 
 Lower-case letters and digits make words; index 0 pads, index 1 stands for a word the model has
-never seen. A caption may relate its target to an anchor ("the mug left of the red box"): relating
-words describe neither, and what follows the first dividing word describes the anchor.
+never seen. What users write is read more kindly (pipeline/prompts.py). A caption may relate its
+target to an anchor ("the mug left of the red box"): relating words describe neither, and what
+follows the first dividing word describes the anchor.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections.abc import Sequence
 PADDING = '<pad>'
 UNKNOWN = '<unknown>'
 DIVIDING_WORDS = frozenset({'of', 'behind', 'on', 'in'})
+"""Last words of what stands between two things: left of, in front of."""
 RELATING_WORDS = DIVIDING_WORDS | {'left', 'right', 'front', 'back', 'top', 'bottom'}
+"""Words that say where a thing is, but not what."""
 PLAIN, RELATING, DIVIDING = range(3)
 _WORD = re.compile(r'[a-z0-9]+')
 
