@@ -22,6 +22,7 @@ COMMANDS = {
         'focus_depth_ros.node.focus_depth',
         'start the node (for machines without ros2 launch)',
     ),
+    'find': ('focus_depth_ros.node.find', 'name a target to the running node; where it is'),
     'play': (
         'focus_depth_ros.node.bag_player',
         'publish a recording (for machines without ros2 bag)',

@@ -1,0 +1,146 @@
+"""`focus-depth find TEXT`: name a target to a running node and say where it is.
+
+Everything a program does with the node's service and its topic `targets`, for a person.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import rclpy
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from focus_depth_ros.msg import FocusTarget, FocusTargetArray
+from focus_depth_ros.node.qos import result_profile
+from focus_depth_ros.srv import SetTextTarget
+
+SERVICE = 'set_text_target'
+ANSWER_S = 2.0
+"""An answer that does not come in this time was sent before its reader was known: ask again."""
+Answer = TypeVar('Answer')
+
+
+class NotFoundError(RuntimeError):
+    """There is nothing to say where it is; the message says why."""
+
+
+def find(node: Node, name: str, text: str, timeout_s: float) -> tuple[str, FocusTarget]:
+    """Have the node called `name` look at `text` until it is found; its optical frame and target.
+
+    The node goes on looking at it. Raises NotFoundError.
+    """
+    deadline = time.monotonic() + timeout_s
+    heard: list[FocusTargetArray] = []
+    node.create_subscription(FocusTargetArray, f'{name}/targets', heard.append, result_profile())
+    target_id = _named(node, name, text, deadline)
+    seen: list[FocusTarget] = []
+
+    def found() -> tuple[str, FocusTarget] | None:
+        while heard:
+            message = heard.pop(0)
+            seen.extend(target for target in message.targets if target.id == target_id)
+            if seen and seen[-1].box.width:
+                return message.header.frame_id, seen[-1]
+        return None
+
+    answer = _wait_for(node, found, deadline)
+    if answer is None:
+        raise NotFoundError(_in_vain(name, seen, timeout_s))
+    return answer
+
+
+def _named(node: Node, name: str, text: str, deadline: float) -> str:
+    """The id under which the node called `name` now looks at `text`."""
+    client = node.create_client(SetTextTarget, f'{name}/{SERVICE}')
+    if not _wait_for(node, client.service_is_ready, deadline):
+        raise NotFoundError(f'no node {name} answers; {_others(node)}')
+    while time.monotonic() < deadline:
+        asked = client.call_async(SetTextTarget.Request(text=text))
+        if _wait_for(node, asked.done, min(deadline, time.monotonic() + ANSWER_S)):
+            answer = asked.result()
+            if not answer.success:
+                raise NotFoundError(answer.message)
+            print(answer.message, flush=True)
+            return str(answer.id)
+    raise NotFoundError(f'{name} does not answer')
+
+
+def _wait_for(node: Node, condition: Callable[[], Answer], deadline: float) -> Answer:
+    while not (value := condition()) and time.monotonic() < deadline:
+        rclpy.spin_once(node, timeout_sec=0.05)
+    return value
+
+
+def _others(node: Node) -> str:
+    kind = f'focus_depth_ros/srv/{SetTextTarget.__name__}'
+    services = node.get_service_names_and_types()
+    others = [service.removesuffix(f'/{SERVICE}') for service, kinds in services if kind in kinds]
+    if others:
+        return f'give one of these: --node {" or ".join(others)}'
+    return 'is it started, in this ROS_DOMAIN_ID? (ros2 launch focus_depth_ros focus.launch.py)'
+
+
+def _in_vain(name: str, seen: list[FocusTarget], timeout_s: float) -> str:
+    if seen:
+        best = max(target.confidence for target in seen)
+        return f'not found in {len(seen)} image(s); confidence at most {best:.2f}'
+    return (
+        f'no image was answered in {timeout_s:.0f} s: does the camera publish? /diagnostics names '
+        f'what {name} lacks'
+    )
+
+
+def told(frame_id: str, target: FocusTarget) -> str:
+    """What was found, in lines."""
+    box, at, extent = target.box, target.centroid, target.extent
+    right, bottom = box.x_offset + box.width, box.y_offset + box.height
+    lines = [
+        f'{target.label}: found, confidence {target.confidence:.2f}',
+        f'box: {box.x_offset} {box.y_offset} {right} {bottom} px (left, top, right, bottom)',
+    ]
+    if math.isnan(at.z):
+        return '\n'.join([*lines, 'no metres: no camera_info, no scale, or too thin'])
+    across = f'{abs(at.x):.2f} m {"left" if at.x < 0 else "right"}'
+    down = f'{abs(at.y):.2f} m {"up" if at.y < 0 else "down"}'
+    return '\n'.join(
+        [
+            *lines,
+            f'place: {at.z:.2f} m ahead, {across}, {down} in {frame_id}',
+            f'seen of it: {extent.x:.2f} x {extent.y:.2f} x {extent.z:.2f} m (across, down, ahead)',
+            f'metres from: {_SOURCES[target.scale_source]}',
+        ]
+    )
+
+
+_SOURCES = {
+    FocusTarget.MODEL: 'the network, from one camera: typically off by about 10 %',
+    FocusTarget.REFERENCE: 'reference_depth',
+    FocusTarget.NONE: 'nowhere',
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `focus-depth find`."""
+    parser.add_argument('text', help='what to look at, such as "the red mug"')
+    parser.add_argument('--node', default='/focus_depth', help='the node to ask (/focus_depth)')
+    parser.add_argument(
+        '--timeout', type=float, default=10.0, metavar='S', help='how long to look (10 s)'
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Entry of the command."""
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    node = Node('focus_depth_find')
+    try:
+        name = f'/{arguments.node.strip("/")}'
+        print(told(*find(node, name, arguments.text, arguments.timeout)))
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
+    return 0

@@ -1,0 +1,108 @@
+"""`focus-depth find`: a person's way to name a target, over real DDS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('focus_depth_ros.msg')
+
+from geometry_msgs.msg import Point, Vector3
+from node_harness import HEIGHT, WIDTH, NodeProcess, Robot, picture
+from sensor_msgs.msg import RegionOfInterest
+
+from focus_depth_ros.msg import FocusTarget
+from focus_depth_ros.node.find import told
+
+
+@pytest.fixture(scope='module')
+def robot(ros: None, tiny_model: Path) -> Iterator[Robot]:
+    node = NodeProcess('-p', f'model:={tiny_model}', '-p', 'min_confidence:=0.2')
+    client = Robot()
+    node.wait_for_output('active; pictures')
+    client.connect()
+    client.send_camera_info()
+    client.stop_listening(*list(client._subscriptions))
+    yield client
+    client.close()
+    status, _ = node.stop()
+    assert status == 0, node.output
+
+
+def find(robot: Robot, *arguments: str, pictures: bool = True) -> tuple[int, str, str]:
+    """Status, output and errors of the command, while the robot's camera runs or stands still."""
+    command = subprocess.Popen(
+        [sys.executable, '-m', 'focus_depth_ros', 'find', *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while command.poll() is None:
+        if pictures:
+            robot.send_camera_info()
+            robot.send(picture())
+        robot.spin(0.1)
+    output, errors = command.communicate()
+    return command.returncode, output, errors
+
+
+def test_it_says_where_the_named_thing_is_which_the_node_goes_on_looking_at(robot: Robot) -> None:
+    status, output, errors = find(robot, 'the red mug, please', '--timeout', '30')
+    assert (status, errors) == (0, '')
+    lines = output.splitlines()
+    assert lines[0].startswith('looking at: the red mug (')
+    assert lines[1].startswith('the red mug: found, confidence 0.')
+    left, top, right, bottom = map(int, lines[2].split()[1:5])
+    assert 0 <= left < right <= WIDTH and 0 <= top < bottom <= HEIGHT
+    assert lines[3].startswith('place: ') and lines[3].endswith(' in camera_optical')
+    assert lines[5] == 'metres from: the network, from one camera: typically off by about 10 %'
+    assert robot.fact('looking at').startswith('the_red_mug ')
+
+
+def test_what_is_not_found_ends_with_the_confidence_it_had(robot: Robot) -> None:
+    status, output, errors = find(robot, 'missing', '--timeout', '5')
+    assert (status, output) == (2, 'looking at: missing\n')
+    assert errors.startswith('focus-depth find: not found in ') and 'at most 0.0' in errors
+
+
+def test_a_text_that_says_nothing_ends_with_the_nodes_reason(robot: Robot) -> None:
+    status, output, errors = find(robot, 'zebra', '--timeout', '30')
+    assert (status, output) == (2, '')
+    assert 'zebra' in errors and 'mug' in errors
+
+
+def test_a_camera_that_stands_still_is_said(robot: Robot) -> None:
+    status, _, errors = find(robot, 'the red mug', '--timeout', '4', pictures=False)
+    assert status == 2
+    assert 'no image was answered in 4 s' in errors
+
+
+def test_a_node_that_is_not_there_is_told_with_those_that_are(robot: Robot) -> None:
+    status, _, errors = find(robot, 'mug', '--node', 'left/focus_depth/', '--timeout', '3')
+    assert status == 2
+    assert 'no node /left/focus_depth answers; give one of these: --node /focus_depth' in errors
+
+
+def test_places_are_told_as_a_person_would_point() -> None:
+    target = FocusTarget(
+        label='red mug',
+        confidence=0.834,
+        box=RegionOfInterest(x_offset=210, y_offset=140, width=120, height=150),
+        centroid=Point(x=-0.12, y=0.05, z=0.84),
+        extent=Vector3(x=0.09, y=0.12, z=0.05),
+        scale_source=FocusTarget.REFERENCE,
+    )
+    assert told('camera', target).splitlines() == [
+        'red mug: found, confidence 0.83',
+        'box: 210 140 330 290 px (left, top, right, bottom)',
+        'place: 0.84 m ahead, 0.12 m left, 0.05 m down in camera',
+        'seen of it: 0.09 x 0.12 x 0.05 m (across, down, ahead)',
+        'metres from: reference_depth',
+    ]
+    target.centroid.z = float('nan')
+    assert told('camera', target).splitlines()[2].startswith('no metres: ')
