@@ -58,7 +58,7 @@ def _named(node: Node, name: str, text: str, deadline: float) -> str:
     """The id under which the node called `name` now looks at `text`."""
     client = node.create_client(SetTextTarget, f'{name}/{SERVICE}')
     if not _wait_for(node, client.service_is_ready, deadline):
-        raise NotFoundError(f'no node {name} answers; {_others(node)}')
+        raise NotFoundError(f'no node {name} answers; {_others(node, name)}')
     while time.monotonic() < deadline:
         asked = client.call_async(SetTextTarget.Request(text=text))
         if _wait_for(node, asked.done, min(deadline, time.monotonic() + ANSWER_S)):
@@ -76,11 +76,11 @@ def _wait_for(node: Node, condition: Callable[[], Answer], deadline: float) -> A
     return value
 
 
-def _others(node: Node) -> str:
+def _others(node: Node, name: str) -> str:
     kind = f'focus_depth_ros/srv/{SetTextTarget.__name__}'
     services = node.get_service_names_and_types()
-    others = [service.removesuffix(f'/{SERVICE}') for service, kinds in services if kind in kinds]
-    if others:
+    names = (service.removesuffix(f'/{SERVICE}') for service, kinds in services if kind in kinds)
+    if others := [other for other in names if other != name]:
         return f'give one of these: --node {" or ".join(others)}'
     return 'is it started, in this ROS_DOMAIN_ID? (ros2 launch focus_depth_ros focus.launch.py)'
 
