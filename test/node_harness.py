@@ -45,6 +45,7 @@ OUTPUTS: dict[str, type] = {
     'depth/relative': Image,
     'boundary/image': Image,
     'target/mask': Image,
+    'target/labels': Image,
     'target/points': PointCloud2,
     'targets': FocusTargetArray,
     'target/detections_3d': Detection3DArray,

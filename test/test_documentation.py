@@ -8,6 +8,7 @@ import copy
 import importlib
 import math
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,26 +142,33 @@ def test_the_detector_to_plug_in() -> None:
     ]
 
 
-def test_the_use_of_a_result() -> None:
+def test_the_use_of_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip('focus_depth_ros.msg')
-    from geometry_msgs.msg import PointStamped
-    from sensor_msgs.msg import RegionOfInterest
+    from rclpy.clock import ClockType
+    from rclpy.time import Time
 
     from focus_depth_ros.msg import FocusTarget, FocusTargetArray
 
-    names = {'math': math, 'PointStamped': PointStamped, 'Duration': Mock()}
-    names['FocusTarget'] = FocusTarget
+    for module in ('tf2_geometry_msgs', 'tf2_ros'):  # no wheel holds them
+        monkeypatch.setitem(sys.modules, module, Mock(TransformException=RuntimeError))
+    names: dict[str, Any] = {}
     exec(python_in(README, 'Use the result'), names)
-    box, metres = RegionOfInterest(width=9, height=9), FocusTarget.REFERENCE
-    found = FocusTarget(id='1', label='mug', box=box, scale_source=metres)
-    no_metres, guessed, other = (copy.deepcopy(found) for _ in range(3))
+    metres = FocusTarget.REFERENCE
+    good = FocusTarget(id='1', label='mug', found=True, confidence=0.6, scale_source=metres)
+    no_metres, guessed, other, lost, unsure = (copy.deepcopy(good) for _ in range(5))
     no_metres.centroid.x, guessed.scale_source, other.id = math.nan, FocusTarget.MODEL, '2'
-    targets = [found, no_metres, guessed, other, FocusTarget()]
+    lost.found, unsure.confidence = False, 0.4
+    message = FocusTargetArray(targets=[good, no_metres, guessed, other, lost, unsure])
+    message.header.stamp = Time(seconds=10).to_msg()
     node = Mock(wanted_id='1')
-    names['on_targets'](node, FocusTargetArray(targets=targets))
+    node.get_clock().now.return_value = Time(seconds=10.6, clock_type=ClockType.ROS_TIME)
+    names['on_targets'](node, message)
+    assert not node.reach_for.called, 'it is too old'
+    node.get_clock().now.return_value = Time(seconds=10.4, clock_type=ClockType.ROS_TIME)
+    names['on_targets'](node, message)
     (call,) = node.reach_for.call_args_list
     assert call.args[0] == 'mug'
-    assert node.tf.transform.call_args.args[0].point == found.centroid
+    assert node.tf.transform.call_args.args[0].point == good.centroid
 
 
 def test_the_words_of_the_built_in_model() -> None:

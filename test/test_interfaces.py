@@ -33,6 +33,7 @@ FIELDS = {
         'label': 'string',
         'score': 'float',
         'confidence': 'float',
+        'found': 'boolean',
         'box': 'sensor_msgs/RegionOfInterest',
         'centroid': 'geometry_msgs/Point',
         'extent': 'geometry_msgs/Vector3',

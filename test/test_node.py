@@ -92,6 +92,7 @@ def test_every_listened_output_answers_every_picture(robot: Robot) -> None:
     for output in (
         'boundary/image',
         'target/mask',
+        'target/labels',
         'target/points',
         'targets',
         'target/detections_3d',
@@ -126,6 +127,7 @@ def test_a_detection_becomes_mask_points_and_centroid(robot: Robot) -> None:
     assert abs(target.box.x_offset - 100) <= 3 and abs(target.box.width - 120) <= 6
     mask = pixels(robot.beside(depth, 'target/mask'), 'u1') > 0
     assert mask[90:190, 110:210].all() and not mask[:70].any() and not mask[:, :90].any()
+    assert (pixels(robot.beside(depth, 'target/labels'), 'u1') == mask).all()
     cloud = robot.beside(depth, 'target/points')
     assert (cloud.height, cloud.width, cloud.is_dense) == (HEIGHT, WIDTH, False)
     points = np.frombuffer(cloud.data, '<f4').reshape(HEIGHT, WIDTH, 4)
@@ -196,6 +198,7 @@ def test_text_by_service_and_by_topic(robot: Robot) -> None:
     targets = robot.answer(output='targets')
     assert [target.label for target in targets.targets] == ['the red mug', 'missing']
     assert targets.targets[1].confidence == 0.0
+    assert [target.found for target in targets.targets] == [True, False]
     assert targets.targets[1].box.width == 0
     assert math.isnan(targets.targets[1].centroid.z)
     from std_msgs.msg import String

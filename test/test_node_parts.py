@@ -83,7 +83,6 @@ from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.camera import (
     SILENCE_S,
     CameraInput,
-    _check_reference,
     _same_calibration,
     camera_from_info,
 )
@@ -106,6 +105,7 @@ from focus_depth_ros.node.parameters import (
     read_parameters,
 )
 from focus_depth_ros.node.recorder import FREE_BYTES, Recorder, common_quality
+from focus_depth_ros.node.reference_depth import KEPT, ReferenceDepth, _check_reference
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.settings import Settings
 
@@ -184,30 +184,36 @@ def test_rectified_pictures_take_the_projection(ros: None, is_rectified: bool, f
     node.destroy_node()
 
 
-def test_the_newest_reference_of_equal_stamps_counts(ros: None) -> None:
-    node = LifecycleNode('bare_camera')
-    camera = CameraInput(node, pytest.fail, compressed=False, is_rectified=False)
-    for metres in (3, 12):
-        message = image_from_array(np.full((48, 64), metres, '<f4'), '32FC1')
-        message.header.frame_id = 'camera'
-        camera._references.append(message)
-    found = camera.reference_depth_m(Frame(np.zeros((48, 64, 3), np.uint8), frame_id='camera'))
-    assert found is not None and (found == 12).all()
-    camera.close()
-    node.destroy_node()
+def reference(metres: float, stamp_ns: int = 0) -> Image:
+    message = image_from_array(np.full((48, 64), metres, '<f4'), '32FC1')
+    seconds, nanoseconds = divmod(stamp_ns, 10**9)
+    message.header.stamp = Time(sec=seconds, nanosec=nanoseconds)
+    return message
 
 
-def test_a_reference_that_fits_counts_after_a_later_one_has_come(ros: None) -> None:
-    node = LifecycleNode('bare_camera')
-    camera = CameraInput(node, pytest.fail, compressed=False, is_rectified=False)
-    for seconds in (1, 2):
-        message = image_from_array(np.full((48, 64), seconds, '<f4'), '32FC1')
-        message.header.stamp = Time(sec=seconds)
-        camera._on_reference(message)
-    found = camera.reference_depth_m(Frame(np.zeros((48, 64, 3), np.uint8), stamp_ns=10**9))
-    assert found is not None and (found == 1).all()
-    camera.close()
-    node.destroy_node()
+def test_the_newest_reference_of_equal_stamps_counts() -> None:
+    references = ReferenceDepth(pytest.fail)
+    for metres in range(30):
+        references.put(reference(metres))
+    assert len(references._images) == KEPT
+    found = references.of(Frame(np.zeros((48, 64, 3), np.uint8)))
+    assert found is not None and (found == 29).all()
+
+
+@pytest.mark.parametrize('rate_hz', [30, 60, 90])
+@pytest.mark.parametrize('network_s', [0.05, 0.3, 2.0])
+def test_the_reference_of_the_picture_at_hand_waits_for_the_network(
+    rate_hz: int, network_s: float
+) -> None:
+    references, period_ns = ReferenceDepth(pytest.fail), 10**9 // rate_hz
+    for number in range(20):
+        references.put(reference(number, number * period_ns))
+    references.expect(20 * period_ns)  # its own comes after it
+    for number in range(20, 20 + int(network_s * rate_hz)):
+        references.put(reference(number, number * period_ns))
+    assert len(references._images) <= KEPT + 1
+    found = references.of(Frame(np.zeros((48, 64, 3), np.uint8), stamp_ns=20 * period_ns))
+    assert found is not None and (found == 20).all()
 
 
 def heard_by(node: Node, topic: str, message: Any, until: Callable[[], Any]) -> None:

@@ -383,7 +383,7 @@ def test_a_reference_may_come_late_and_only_sure_masks_lead_boxes(
     monkeypatch.setattr(pipeline, 'maps', looked)
     monkeypatch.setattr(pipeline, 'result', answered)
     camera, targets = at_work.camera, at_work.targets
-    monkeypatch.setattr(camera, 'reference_depth_m', lambda _: happened.append('reference'))
+    monkeypatch.setattr(camera.reference, 'of', lambda _: happened.append('reference'))
     monkeypatch.setattr(targets, 'settle', lambda boxes: happened.append(list(boxes)))
     monkeypatch.setattr(type(at_work.outputs), 'any_wanted', lambda _: True)
     targets.command(Target('it', '', box=(50.0, 50.0, 200.0, 180.0)), append=False)

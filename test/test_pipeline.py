@@ -14,6 +14,7 @@ from focus_depth_ros.core import Camera, InvalidInput, Target
 from focus_depth_ros.pipeline.cloud import (
     _rays_at,
     cell_rays,
+    corner_bend_px,
     fill_cloud,
     pack_rgb,
     target_points,
@@ -376,6 +377,16 @@ class TestClouds:
         camera = Camera(width, height, 500.0, 500.0, 320.0, 240.0, model, coefficients)
         wanted = _rays_at(camera, np.arange(width), np.arange(height))
         assert np.abs(viewing_rays(camera) - wanted).max() * 500 < 0.05  # px
+
+    @pytest.mark.parametrize(('k1', 'bend_px'), [(0.0, 0.0), (-0.1, 20.7), (0.05, 8.3)])
+    def test_a_lens_bends_its_corners_so_far(self, k1: float, bend_px: float) -> None:
+        # 400 px off the axis, 0.667 focal lengths: r (1 + k1 r^2) = 0.667 for r .7012 and .6528
+        camera = Camera(640, 480, 600.0, 600.0, 320.0, 240.0, 'plumb_bob', (k1, 0.0, 0.0, 0.0))
+        assert corner_bend_px(camera) == pytest.approx(bend_px, abs=0.2)
+
+    def test_a_lens_whose_distortion_has_no_way_back_bends_without_end(self) -> None:
+        bent = Camera(640, 480, 300, 300, 320, 240, 'plumb_bob', (-0.4, 0.0, 0.0, 0.0))
+        assert corner_bend_px(bent) == math.inf
 
     def test_pixels_whose_distortion_has_no_way_back_become_no_points(self) -> None:
         coefficients = (-0.3, 0.0, 0.0, 0.0, 0.0)  # r (1 - 0.3 r^2) grows up to r = 1.05 only

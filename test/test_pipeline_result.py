@@ -69,6 +69,9 @@ def test_the_surest_target_wins_where_masks_overlap() -> None:
         result = result_of(*order)
         assert result.inverse_depth[80, 120] == pytest.approx(2.0)
         assert result.inverse_depth[140, 180] == pytest.approx(1.0)
+        assert result.labels[80, 120] == 1 + order.index(sure)
+        assert result.labels[140, 180] == 1 + order.index(unsure)
+        assert np.array_equal(result.labels > 0, result.mask)
 
 
 def test_points_to_grasp_keep_half_a_cell_from_the_edge() -> None:

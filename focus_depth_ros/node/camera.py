@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -17,23 +16,19 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from focus_depth_ros.core import Camera, Frame, InvalidInput
-from focus_depth_ros.node.image_codec import (
-    depth_from_image,
-    rgb_from_compressed,
-    rgb_from_image,
-)
+from focus_depth_ros.node.image_codec import rgb_from_compressed, rgb_from_image
 from focus_depth_ros.node.newest_picture import NewestPicture
 from focus_depth_ros.node.qos import overridable, picture_profile
+from focus_depth_ros.node.reference_depth import ReferenceDepth
 from focus_depth_ros.node.serialised_image import arrives_serialised, read_image
 from focus_depth_ros.node.stamps import nanoseconds
+from focus_depth_ros.pipeline.cloud import corner_bend_px
 
-REFERENCE_SLOP_NS = 100_000_000
-REFERENCES_KEPT = 10
 CALIBRATION_FOLLOWS_S = 0.1
 CALIBRATIONS_BEFORE_A_PICTURE = 10
 """More of them without a picture: pictures are lost on their way. Some drivers send them alone."""
-FARTHEST_REFERENCE_M = 100.0
-"""Median of a reference beyond which it is no robot's surroundings, but in millimetres."""
+BEND_SHARE = 0.05
+"""Of the picture's width: a lens that bends the corners by more is said."""
 SILENCE_S = 3.0
 """A camera that gives no picture for so long has stopped, or was never there."""
 
@@ -84,10 +79,11 @@ def camera_from_info(info: CameraInfo, is_rectified: bool) -> Camera:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A camera_info and the camera that was read from it."""
+    """A camera_info, the camera that was read from it, and how far its lens bends corners, px."""
 
     info: CameraInfo
     camera: Camera
+    bend_px: float
 
 
 class CameraInput:
@@ -110,8 +106,9 @@ class CameraInput:
         self.pictures = NewestPicture[PictureMessage]()
         self._calibration_came = threading.Event()
         self._calibration: Calibration | None = None
+        self._is_first = True
         self._infos_at_picture = 0
-        self._references: deque[Image] = deque(maxlen=REFERENCES_KEPT)
+        self.reference = ReferenceDepth(complain)
         self.counts = FrameCounts()
         raw_topic = node.resolve_topic_name('image')
         compressed_topic = raw_topic + '/compressed'
@@ -126,7 +123,7 @@ class CameraInput:
                 ('raw', raw_topic) if compressed else ('compressed', compressed_topic)
             )
             self._subscribe(CameraInfo, 'camera_info', self._on_camera_info)
-            self._subscribe(Image, 'reference_depth', self._on_reference)
+            self._subscribe(Image, 'reference_depth', self.reference.put)
         except Exception:
             self.close()
             raise
@@ -156,14 +153,12 @@ class CameraInput:
         if known is not None and _same_calibration(info, known.info):
             return
         try:
-            self._calibration = Calibration(info, camera_from_info(info, self._is_rectified))
+            camera = camera_from_info(info, self._is_rectified)
+            self._calibration = Calibration(info, camera, corner_bend_px(camera))
         except InvalidInput as problem:
             self._calibration = None
             self._complain(problem)
         self._calibration_came.set()
-
-    def _on_reference(self, message: Image) -> None:
-        self._references.append(message)
 
     def complain_of_silence(self) -> None:
         """Say why no picture has come for a while, if that can be seen."""
@@ -190,6 +185,7 @@ class CameraInput:
         """
         header, rgb = _header_and_rgb(message)
         stamp, frame_id = nanoseconds(header.stamp), header.frame_id
+        self.reference.expect(stamp)
         if not frame_id:
             self._complain(
                 InvalidInput(
@@ -209,7 +205,8 @@ class CameraInput:
 
     def _awaited_calibration(self) -> Calibration | None:
         """The newest calibration, for which the first picture waits a little; its lack is said."""
-        if self.counts.received == 1:  # a camera's calibration follows its picture
+        if self._is_first:  # a camera's calibration follows its picture
+            self._is_first = False
             self.pictures.let_others_run()
             self._calibration_came.wait(CALIBRATION_FOLLOWS_S)
         calibration = self._calibration
@@ -218,39 +215,19 @@ class CameraInput:
                 InvalidInput(
                     'camera_info_missing',
                     f'no usable camera_info on {self._node.resolve_topic_name("camera_info")}: '
-                    'depth stays relative and there are no points',
+                    'there are no points, and metres only from reference_depth',
                 )
             )
-        elif calibration.camera.is_distorted:
+        elif calibration.bend_px > BEND_SHARE * calibration.camera.width:
             self._complain(
                 InvalidInput(
                     'distortion',
-                    f'camera_info has {calibration.camera.distortion_model} distortion: '
-                    'pictures are taken as not rectified (rays are undistorted, the network sees '
-                    'the bent picture); subscribe to a rectified image and set image_is_rectified',
+                    f'by camera_info the lens bends corners by {calibration.bend_px:.0f} px: '
+                    'points are put right, but the network sees the bent picture; subscribe to a '
+                    'rectified one and set image_is_rectified',
                 )
             )
         return calibration
-
-    def reference_depth_m(self, frame: Frame) -> NDArray[np.float32] | None:
-        """The reference depth that belongs to a picture, metres, NaN invalid; None without one.
-
-        What is there but cannot be used is said: its stamp is over 0.1 s away, its shape or frame
-        is not the picture's, its encoding is no depth, its values are no metres.
-        """
-        candidates = list(self._references)
-        if not candidates:
-            return None
-        nearest = min(
-            reversed(candidates),  # the newest of equally stamped ones: some drivers stamp all 0
-            key=lambda message: abs(nanoseconds(message.header.stamp) - frame.stamp_ns),
-        )
-        try:
-            _check_reference(nearest, frame)
-            return _in_metres(depth_from_image(nearest))
-        except InvalidInput as problem:
-            self._complain(problem)
-            return None
 
     def close(self) -> None:
         """Unsubscribe and end the `pictures`."""
@@ -264,41 +241,6 @@ def _header_and_rgb(message: PictureMessage) -> tuple[Header, NDArray[np.uint8]]
         return message.header, rgb_from_compressed(message)
     picture = message if isinstance(message, Image) else read_image(message)
     return picture.header, rgb_from_image(picture)
-
-
-def _check_reference(message: Image, frame: Frame) -> None:
-    apart_ns = abs(nanoseconds(message.header.stamp) - frame.stamp_ns)
-    if apart_ns > REFERENCE_SLOP_NS:
-        raise InvalidInput(
-            'reference_stamp',
-            f'the nearest reference_depth is {apart_ns / 1e9:.2f} s from the picture',
-        )
-    width, height = frame.size
-    if abs(message.width * height - message.height * width) > 0.02 * message.width * height:
-        raise InvalidInput(
-            'reference_size',
-            f'reference_depth of {message.width}x{message.height} px does not show the view of '
-            f'a picture of {width}x{height} px: align it to the colour camera',
-        )
-    if message.header.frame_id != frame.frame_id:
-        raise InvalidInput(
-            'reference_frame',
-            f'reference_depth is in frame {message.header.frame_id!r}, the picture in '
-            f'{frame.frame_id!r}: align it to the colour camera',
-        )
-
-
-def _in_metres(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same; raises InvalidInput for what must be millimetres. A sample of pixels decides."""
-    sample = depth_m[:: max(1, len(depth_m) // 64), ::8]
-    sample = sample[np.isfinite(sample)]
-    if sample.size and (median := float(np.median(sample))) > FARTHEST_REFERENCE_M:
-        raise InvalidInput(
-            'reference_unit',
-            f'reference_depth is {median:.0f} m in the median: 32FC1 is read as metres, 16UC1 as '
-            'millimetres (REP 118)',
-        )
-    return depth_m
 
 
 def _same_calibration(one: CameraInfo, other: CameraInfo) -> bool:

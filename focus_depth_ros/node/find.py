@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -44,7 +45,7 @@ def find(node: Node, name: str, text: str, timeout_s: float) -> tuple[str, Focus
         while heard:
             message = heard.pop(0)
             seen.extend(target for target in message.targets if target.id == target_id)
-            if seen and seen[-1].box.width:
+            if seen and seen[-1].found:
                 return message.header.frame_id, seen[-1]
         return None
 
@@ -95,6 +96,9 @@ def _in_vain(name: str, seen: list[FocusTarget], timeout_s: float) -> str:
     )
 
 
+_DOUBT = {FocusTarget.MODEL: ' (one camera: typically off by about 10 %)'}
+
+
 def told(frame_id: str, target: FocusTarget) -> str:
     """What was found, in lines."""
     box, at, extent = target.box, target.centroid, target.extent
@@ -112,16 +116,9 @@ def told(frame_id: str, target: FocusTarget) -> str:
             *lines,
             f'place: {at.z:.2f} m ahead, {across}, {down} in {frame_id}',
             f'seen of it: {extent.x:.2f} x {extent.y:.2f} x {extent.z:.2f} m (across, down, ahead)',
-            f'metres from: {_SOURCES[target.scale_source]}',
+            f'metres from: {target.scale_source}{_DOUBT.get(target.scale_source, "")}',
         ]
     )
-
-
-_SOURCES = {
-    FocusTarget.MODEL: 'the network, from one camera: typically off by about 10 %',
-    FocusTarget.REFERENCE: 'reference_depth',
-    FocusTarget.NONE: 'nowhere',
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,12 +131,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Entry of the command."""
+    """Entry of the command; its status is 1 where nothing is found."""
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = Node('focus_depth_find')
     try:
         name = f'/{arguments.node.strip("/")}'
         print(told(*find(node, name, arguments.text, arguments.timeout)))
+    except NotFoundError as problem:
+        print(f'focus-depth find: {problem}', file=sys.stderr)
+        return 1
     finally:
         node.destroy_node()
         rclpy.shutdown()

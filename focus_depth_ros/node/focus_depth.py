@@ -248,8 +248,6 @@ class FocusDepthNode(LifecycleNode):
         answer = check_change(changed, self._pipeline is not None)
         if answer.successful:
             self._options = read_parameters(self, changed)
-            if self._pipeline is not None:
-                self._pipeline.settings = self._options.settings
         return answer
 
     def _publish_diagnostics(self) -> None:

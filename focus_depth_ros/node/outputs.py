@@ -34,6 +34,7 @@ TOPICS: dict[str, type] = {
     'depth/relative': Image,
     'boundary/image': Image,
     'target/mask': Image,
+    'target/labels': Image,
     'target/points': PointCloud2,
     'targets': FocusTargetArray,
     'target/detections_3d': Detection3DArray,
@@ -91,6 +92,7 @@ class Outputs:
             ('target/detections_3d', lambda: detections_3d(result, header)),
             ('boundary/image', lambda: image_from_array(result.boundary, 'mono8')),
             ('target/mask', lambda: self._mask_message(result)),
+            ('target/labels', lambda: image_from_array(result.labels, 'mono8')),
             ('target/points', lambda: self._points_message(result, parameters.dense_cloud)),
             ('overlay/image', lambda: self._overlay_message(result)),
         ):
@@ -179,6 +181,7 @@ def target_message(answer: TargetResult) -> FocusTarget:
         label=answer.target.label,
         score=answer.target.score,
         confidence=answer.confidence,
+        found=answer.found,
         scale_source=answer.scale.source,
     )
     if answer.box is not None:

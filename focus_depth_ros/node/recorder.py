@@ -36,6 +36,7 @@ DEFAULT_TOPICS = [
     '/focus_depth/depth/camera_info=sensor_msgs/msg/CameraInfo',
     '/focus_depth/boundary/image=sensor_msgs/msg/Image',
     '/focus_depth/target/mask=sensor_msgs/msg/Image',
+    '/focus_depth/target/labels=sensor_msgs/msg/Image',
     '/focus_depth/target/points=sensor_msgs/msg/PointCloud2',
     '/focus_depth/target/detections_3d=vision_msgs/msg/Detection3DArray',
     '/focus_depth/targets=focus_depth_ros/msg/FocusTargetArray',

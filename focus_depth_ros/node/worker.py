@@ -117,6 +117,8 @@ class Worker:
 
     def _answer(self, message: PictureMessage) -> None:
         start = time.perf_counter()
+        parameters = self.parameters()
+        self.pipeline.settings = parameters.settings  # the same from here to the end
         frame, camera_info = self.camera.decode(message)
         picture = self.pipeline.picture(frame)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
@@ -130,9 +132,9 @@ class Worker:
         asked_source = self.pipeline.settings.scale_source
         takes_reference = asked_source in ('auto', 'reference_depth')
         # only now: a depth camera's picture comes after the colour picture that it belongs to
-        reference = self.camera.reference_depth_m(frame) if takes_reference else None
+        reference = self.camera.reference.of(frame) if takes_reference else None
         result = self.pipeline.result(frame, wanted, maps, reference)
-        self.outputs.publish(result, camera_info, self.parameters())
+        self.outputs.publish(result, camera_info, parameters)
         self.camera.counts.answered += 1
         self.outputs.publish_timings(
             inference_time_ms=1e3 * self.pipeline.inference_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def cell_rays(camera: Camera, size: tuple[int, int]) -> NDArray[np.float32]:
     across = (np.arange(width) + 0.5) * (camera.width / width) - 0.5
     down = (np.arange(height) + 0.5) * (camera.height / height) - 0.5
     return _rays_at(camera, across, down)
+
+
+def corner_bend_px(camera: Camera) -> float:
+    """How far, at most, a corner of the picture lies from where a lens without distortion has it.
+
+    Infinite where the distortion cannot be undone.
+    """
+    corners = (np.array([0, camera.width - 1]), np.array([0, camera.height - 1]))
+    straight = replace(camera, distortion_model='', distortion=())
+    bend = _rays_at(camera, *corners) - _rays_at(straight, *corners)
+    farthest = float(np.hypot(bend[..., 0] * camera.fx, bend[..., 1] * camera.fy).max())
+    return farthest if np.isfinite(farthest) else float('inf')
 
 
 def _rays_at(

@@ -155,6 +155,15 @@ class FocusResult:
         return self._union((0, 0))
 
     @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        """Which target each pixel shows, uint8 (H, W): 0 none, k + 1 the k-th of `targets`."""
+        labels = np.zeros(self.frame.rgb.shape[:2], np.uint8)
+        numbers = {answer.target.id: number for number, answer in enumerate(self.targets, 1)}
+        for answer in self.found:
+            labels[answer.mask] = numbers[answer.target.id]
+        return labels
+
+    @cached_property
     def grasp_mask(self) -> NDArray[np.bool_]:
         """Each found target's mask less a rim of half a network cell: pixels that become points.
 
