@@ -36,6 +36,7 @@ class Anchored:
     was last detected; `is_untracked` says that the box stayed where it was because nothing in it
     could be followed. `seen_in` is then the view in which it last was seen: later pictures are
     compared with that one, not with a blurred or black one between. None: that is `view` itself.
+    `is_lost` says that what could be followed there is neither found nor still in its place.
     """
 
     target: Target
@@ -44,6 +45,7 @@ class Anchored:
     confirmed_ns: int = 0
     is_untracked: bool = False
     seen_in: View | None = None
+    is_lost: bool = False
 
     def carried(self, later: Sequence[View]) -> Anchored:
         """The target in the last of some later views (oldest first, one at least).
@@ -59,15 +61,17 @@ class Anchored:
                 seen = replace(seen, view=view, whole=box, seen_in=None)
         if seen.whole is None:
             return replace(self, view=newest)
-        is_lost = self.view is not None and seen.view is not newest
-        can_be_found = is_lost and seen.patch is not None and seen.patch.corners is not None
+        patch = seen.patch
+        is_untracked = self.view is not None and seen.view is not newest
+        can_be_found = is_untracked and patch is not None and patch.corners is not None
         return Anchored(
             self.target.with_box(clip_box(seen.whole, *newest.size)),
             newest,
             seen.whole,
             self.confirmed_ns,
-            is_untracked=is_lost,
+            is_untracked=is_untracked,
             seen_in=(seen.seen_in or seen.view) if can_be_found else None,
+            is_lost=can_be_found and patch is not None and not patch.looks_alike(newest.grey),
         )
 
     def corrected(self, boxes: Mapping[str, Box]) -> Anchored:

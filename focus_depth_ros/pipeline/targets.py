@@ -3,7 +3,9 @@
 Detections speak of a picture that is already past. The last pictures are therefore kept (grey and
 small); a detection is matched to its picture by stamp and carried from there to the newest one by
 tracking. Where nothing can be tracked (a plain surface has no corners) a box stays where it is and
-then follows the network's mask. Commands (a box, words) stand above detections until cleared.
+then follows the network's mask. What is lost is not asked about until it is seen again: a box tells
+the network that there is something, whatever there is. Commands (a box, words) stand above
+detections until cleared.
 """
 
 from __future__ import annotations
@@ -135,7 +137,10 @@ class TargetsInView:
             self._forget_pictures()
 
     def locate(self, stamp_ns: int, grey: NDArray[np.uint8], size: tuple[int, int]) -> list[Target]:
-        """The targets in this picture: `grey` small uint8 (h, w), boxes in px of `size` (w, h)."""
+        """The targets in this picture: `grey` small uint8 (h, w), boxes in px of `size` (w, h).
+
+        Lost ones are left out; of commanded ones that is said.
+        """
         with self._lock:
             self._notice_breaks(stamp_ns, size)
             self._history.append(View(stamp_ns, grey, size))
@@ -146,10 +151,12 @@ class TargetsInView:
                 self._commanded = self._carried(asked)
                 if asked and not self._commanded and all(seen.view is None for seen in asked):
                     self._is_commanded = False  # boxes of no picture that has come: no command
-                return [seen.target for seen in self._commanded]
+                for lost in (seen.target for seen in self._commanded if seen.is_lost):
+                    self._complain(_lost(lost))
+                return _in_view(self._commanded)
             fresh = (s for s in self._detected if stamp_ns - s.confirmed_ns <= self._timeout_ns)
             self._detected = self._carried(fresh)
-            return [seen.target for seen in self._detected]
+            return _in_view(self._detected)
 
     def settle(self, boxes: Mapping[str, Box]) -> None:
         """Put the boxes that could not be tracked where the newest picture's masks are, by id.
@@ -225,7 +232,7 @@ class TargetsInView:
         # some detectors give all the same id
         ids = Counter(target.id for target in detections.targets)
         # both in the newest picture: what moves is compared where it is, not where it was
-        carried = [seen.target for seen in self._carried(self._detected)]
+        carried = _in_view(self._carried(self._detected))
         followed = {target.id: target for target in carried if ids[target.id] != 1}
         accepted: list[Anchored] = []
         for target in detections.targets:
@@ -245,7 +252,7 @@ class TargetsInView:
                 now = replace(now, target=replace(now.target, id=name))
             followed.pop(now.target.id, None)
             # masks so far are of what was asked before: they say nothing of this box
-            accepted.append(replace(now, is_untracked=False))
+            accepted.append(replace(now, is_untracked=False, is_lost=False))
         self._detected = accepted
 
     def _identify(
@@ -304,6 +311,18 @@ class TargetsInView:
             left = InvalidInput('tracking', f'target {name!r} has left the picture')
             self._complain(outside if seen.view is None else left)
             return None
+
+
+def _in_view(followed: Iterable[Anchored]) -> list[Target]:
+    return [seen.target for seen in followed if not seen.is_lost]
+
+
+def _lost(target: Target) -> InvalidInput:
+    return InvalidInput(
+        'target_lost',
+        f'target {target.id!r} is lost: covered, blurred, or moved too far in one step; it is left '
+        'out until it is seen again where it was, or named anew',
+    )
 
 
 def _iou(one: Box | None, other: Box | None) -> float:

@@ -18,6 +18,10 @@ MAX_POINTS = 24
 REACH_PX = 32
 """How far round the box is looked: more than a target moves between two pictures at this size."""
 MAX_RETURN_ERROR_PX = 1.0
+SAMPLES = 24
+"""Each way, in which two views of a box are compared."""
+LIKENESS = 0.6
+"""Correlation of two views of one thing, at least (docs/decisions/0012-lost-targets.md)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,21 @@ class Patch:
         if int(good.sum()) < MIN_POINTS:
             return None
         return _moved(self.box, start[good, 0], end[good, 0])
+
+    def looks_alike(self, after: NDArray[np.uint8]) -> bool:
+        """Whether the box of another grey picture (h, w) shows the same, darker or blurred."""
+        seen, now = self._sampled(self.picture), self._sampled(after)
+        contrast = float(np.linalg.norm(seen) * np.linalg.norm(now))
+        return contrast > 0 and float(np.vdot(seen, now)) >= LIKENESS * contrast
+
+    def _sampled(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The box as (SAMPLES, SAMPLES), about its mean."""
+        x0, y0, x1, y1 = self.box
+        place = np.array([[(x1 - x0) / SAMPLES, 0, x0], [0, (y1 - y0) / SAMPLES, y0]])
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (SAMPLES, SAMPLES)
+        sampled = cv2.warpAffine(picture, place, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(sampled - sampled.mean(), np.float32)
 
     @cached_property
     def corners(self) -> NDArray[np.float32] | None:
