@@ -51,6 +51,7 @@ def finished_messages() -> dict[str, Any]:
         'target/detections_3d': Detection3DArray(detections=[Detection3D()]),
         'boundary/image': image_from_array(np.ones(SIZE, np.uint8), 'mono8'),
         'target/mask': image_from_array(np.ones(SIZE, np.uint8), 'mono8'),
+        'target/labels': image_from_array(np.ones(SIZE, np.uint8), 'mono8'),
         'target/points': clouds.blank_cloud(SIZE[::-1]),
         'overlay/image': image_from_array(np.ones((*SIZE, 3), np.uint8), 'rgb8'),
     }
