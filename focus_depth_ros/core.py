@@ -157,6 +157,16 @@ def tight_box(mask: NDArray[np.bool_]) -> Box:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
+def box_iou(one: Box | None, other: Box | None) -> float:
+    """Intersection over union of two boxes; 0 without a box."""
+    if one is None or other is None:
+        return 0.0
+    across = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    down = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return across * down / (sum(areas) - across * down)
+
+
 def clip_box(box: Box, width: int, height: int) -> Box:
     """The part of a box inside a picture of width x height px.
 

@@ -466,6 +466,38 @@ class TestTargets:
         assert target.box == pytest.approx((40, 60, 90, 110), abs=1)
         assert not problems
 
+    def followed_then_settled(self, mask_box: tuple[float, ...], shift: int = 10) -> tuple:
+        """The box after a pan and a mask, when the picture then stands still."""
+        targets, problems = self.make()
+        targets.locate(10**9, pan(0), (224, 168))
+        targets.command(Target('box', 'mug', box=(40, 60, 90, 110)), append=False)
+        targets.locate(10**9 + 1, pan(shift), (224, 168))
+        targets.settle({'box': mask_box})
+        (target,) = targets.locate(10**9 + 2, pan(shift), (224, 168))
+        assert target.box is not None and not problems
+        return target.box
+
+    def test_a_tracked_box_goes_towards_its_mask_by_a_part_of_its_way(self) -> None:
+        # 10 px followed: no side moves by more than 3, and none beyond the mask's
+        found = self.followed_then_settled((58, 61, 92, 108))
+        assert found == pytest.approx((53, 61, 97, 108), abs=0.7)
+
+    def test_a_tracked_box_that_stands_still_stays(self) -> None:
+        assert self.followed_then_settled((45, 65, 85, 105), 0) == pytest.approx((40, 60, 90, 110))
+
+    def test_a_mask_that_disagrees_with_a_tracked_box_does_not_move_it(self) -> None:
+        found = self.followed_then_settled((50, 60, 72, 110))
+        assert found == pytest.approx((50, 60, 100, 110), abs=0.7)
+
+    def test_the_mask_of_a_box_that_is_partly_outside_does_not_move_it(self) -> None:
+        targets, _ = self.make()
+        targets.locate(10**9, pan(0), (224, 168))
+        targets.command(Target('box', 'mug', box=(4, 60, 54, 110)), append=False)
+        for index, shift in enumerate((0, -10, -10)):
+            (target,) = targets.locate(10**9 + 1 + index, pan(shift), (224, 168))
+            targets.settle({'box': (0, 62, 40, 108)})
+        assert target.box == pytest.approx((0, 60, 44, 110), abs=0.7)
+
     def test_a_box_of_the_first_picture_is_not_corrected(self) -> None:
         targets, _ = self.make()
         plain = np.full((168, 224), 99, np.uint8)

@@ -9,8 +9,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.core import Box, Target, clip_box
+from focus_depth_ros.core import Box, Target, box_iou, clip_box
 from focus_depth_ros.pipeline.tracking import Patch
+
+AGREEING_IOU = 0.5
+"""Of a tracked box and its mask's, at least: else either may be right."""
+CORRECTED_SHARE = 0.3
+"""Of the way that a tracked box has gone (docs/decisions/0012-lost-targets.md)."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Anchored:
     could be followed. `seen_in` is then the view in which it last was seen: later pictures are
     compared with that one, not with a blurred or black one between. None: that is `view` itself.
     `is_lost` says that what could be followed there is neither found nor still in its place.
+    `moved_px` is how far the side that moved most did so when it was carried last.
     """
 
     target: Target
@@ -46,6 +52,7 @@ class Anchored:
     is_untracked: bool = False
     seen_in: View | None = None
     is_lost: bool = False
+    moved_px: float = 0.0
 
     def carried(self, later: Sequence[View]) -> Anchored:
         """The target in the last of some later views (oldest first, one at least).
@@ -72,13 +79,23 @@ class Anchored:
             is_untracked=is_untracked,
             seen_in=(seen.seen_in or seen.view) if can_be_found else None,
             is_lost=can_be_found and patch is not None and not patch.looks_alike(newest.grey),
+            moved_px=0.0 if self.whole is None else _farthest(self.whole, seen.whole),
         )
 
     def corrected(self, boxes: Mapping[str, Box]) -> Anchored:
-        """With the box that its id has among these, if it could not be tracked."""
+        """By the box that its id has among these, the mask's.
+
+        What could not be tracked goes there. What was tracked goes there by a part of how far it
+        has moved, where both agree: errors of tracking grow with the way, and a mask's do not.
+        """
         box = boxes.get(self.target.id)
-        if not self.is_untracked or box is None:
+        if box is None or self.whole is None:
             return self
+        if not self.is_untracked:
+            is_inside = self.target.box == self.whole
+            if not is_inside or box_iou(self.whole, box) < AGREEING_IOU:
+                return self
+            box = _towards(self.whole, box, CORRECTED_SHARE * self.moved_px)
         return replace(self, target=self.target.with_box(box), whole=box, seen_in=None)
 
     @cached_property
@@ -98,3 +115,17 @@ class Anchored:
             return None
         across, down = view.to_grey
         return moved[0] / across, moved[1] / down, moved[2] / across, moved[3] / down
+
+
+def _farthest(one: Box, other: Box) -> float:
+    """How far the sides of two boxes are apart, at most, px."""
+    return max(abs(before - after) for before, after in zip(one, other, strict=True))
+
+
+def _towards(box: Box, other: Box, most_px: float) -> Box:
+    """The box with each side moved towards another's, by so much at most."""
+    x0, y0, x1, y1 = (
+        side + min(max(wanted - side, -most_px), most_px)
+        for side, wanted in zip(box, other, strict=True)
+    )
+    return x0, y0, x1, y1

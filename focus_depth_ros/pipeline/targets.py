@@ -20,7 +20,7 @@ from itertools import count, takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from focus_depth_ros.core import Box, InvalidInput, Target, clip_box
+from focus_depth_ros.core import Box, InvalidInput, Target, box_iou, clip_box
 from focus_depth_ros.pipeline.anchored import Anchored, View
 
 HISTORY_LENGTH = 60
@@ -159,7 +159,7 @@ class TargetsInView:
             return _in_view(self._detected)
 
     def settle(self, boxes: Mapping[str, Box]) -> None:
-        """Put the boxes that could not be tracked where the newest picture's masks are, by id.
+        """Put boxes where the newest picture's masks are, by id: see `Anchored.corrected`.
 
         Meant for the time between an answer and the next picture: what can be followed from the
         newest one is found here, so that `locate` need not.
@@ -260,7 +260,7 @@ class TargetsInView:
     ) -> str:
         """The id of the followed target that this one lies on, or a new one that none is given."""
         overlaps = {
-            other.id: _iou(target.box, other.box)
+            other.id: box_iou(target.box, other.box)
             for other in followed.values()
             if other.label == target.label
         }
@@ -323,13 +323,3 @@ def _lost(target: Target) -> InvalidInput:
         f'target {target.id!r} is lost: covered, blurred, or moved too far in one step; it is left '
         'out until it is seen again where it was, or named anew',
     )
-
-
-def _iou(one: Box | None, other: Box | None) -> float:
-    """Intersection over union of two boxes; 0 without a box."""
-    if one is None or other is None:
-        return 0.0
-    across = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
-    down = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return across * down / (sum(areas) - across * down)
