@@ -11,9 +11,11 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import yaml
 
@@ -160,15 +162,31 @@ def test_the_use_of_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     lost.found, unsure.confidence = False, 0.4
     message = FocusTargetArray(targets=[good, no_metres, guessed, other, lost, unsure])
     message.header.stamp = Time(seconds=10).to_msg()
-    node = Mock(wanted_id='1')
+    node = Mock(wanted_id='1', asked_at=Time(seconds=10.1, clock_type=ClockType.ROS_TIME))
     node.get_clock().now.return_value = Time(seconds=10.6, clock_type=ClockType.ROS_TIME)
     names['on_targets'](node, message)
     assert not node.reach_for.called, 'it is too old'
     node.get_clock().now.return_value = Time(seconds=10.4, clock_type=ClockType.ROS_TIME)
     names['on_targets'](node, message)
+    assert not node.reach_for.called, 'it was taken before the answer'
+    node.asked_at = Time(seconds=9.9, clock_type=ClockType.ROS_TIME)
+    names['on_targets'](node, message)
     (call,) = node.reach_for.call_args_list
     assert call.args[0] == 'mug'
     assert node.tf.transform.call_args.args[0].point == good.centroid
+
+
+def test_the_points_of_one_target() -> None:
+    names: dict[str, Any] = {}
+    exec(python_in(NODE, 'The points of one target'), names)
+    targets = SimpleNamespace(targets=[SimpleNamespace(id='a'), SimpleNamespace(id='b')])
+    shown = np.array([[0, 1, 2], [2, 2, 0]], np.uint8)
+    points = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    points[0, 2] = np.nan
+    labels = SimpleNamespace(data=shown.tobytes(), height=2, width=3)
+    cloud = SimpleNamespace(data=points.tobytes(), height=2, width=3)
+    found = names['points_of']('b', targets, labels, cloud)
+    assert found.tolist() == points[1, :2, :3].tolist()
 
 
 def test_the_words_of_the_built_in_model() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from node_harness import HEIGHT, WIDTH, NodeProcess, Robot, picture
 from sensor_msgs.msg import RegionOfInterest
 
 from focus_depth_ros.msg import FocusTarget
-from focus_depth_ros.node.find import told
+from focus_depth_ros.node.find import run, told
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +35,12 @@ def robot(ros: None, tiny_model: Path) -> Iterator[Robot]:
     assert status == 0, node.output
 
 
-def find(robot: Robot, *arguments: str, pictures: bool = True) -> tuple[int, str, str]:
+def find(
+    robot: Robot,
+    *arguments: str,
+    pictures: bool = True,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> tuple[int, str, str]:
     """Status, output and errors of the command, while the robot's camera runs or stands still."""
     command = subprocess.Popen(
         [sys.executable, '-m', 'focus_depth_ros', 'find', *arguments],
@@ -47,12 +53,13 @@ def find(robot: Robot, *arguments: str, pictures: bool = True) -> tuple[int, str
             robot.send_camera_info()
             robot.send(picture())
         robot.spin(0.1)
+        meanwhile()
     output, errors = command.communicate()
     return command.returncode, output, errors
 
 
 def test_it_says_where_the_named_thing_is_which_the_node_goes_on_looking_at(robot: Robot) -> None:
-    status, output, errors = find(robot, 'the red mug, please', '--timeout', '30')
+    status, output, errors = find(robot, 'the red', 'mug, please', '--timeout', '30')
     assert (status, errors) == (0, '')
     lines = output.splitlines()
     assert lines[0].startswith('looking at: the red mug (')
@@ -65,7 +72,7 @@ def test_it_says_where_the_named_thing_is_which_the_node_goes_on_looking_at(robo
 
 
 def test_what_is_not_found_ends_with_the_confidence_it_had(robot: Robot) -> None:
-    status, output, errors = find(robot, 'missing', '--timeout', '5')
+    status, output, errors = find(robot, 'missing', '--timeout', '4')
     assert (status, output) == (1, 'looking at: missing\n')
     assert errors.startswith('focus-depth find: not found in ') and 'at most 0.0' in errors
 
@@ -79,13 +86,35 @@ def test_a_text_that_says_nothing_ends_with_the_nodes_reason(robot: Robot) -> No
 def test_a_camera_that_stands_still_is_said(robot: Robot) -> None:
     status, _, errors = find(robot, 'the red mug', '--timeout', '4', pictures=False)
     assert status == 1
-    assert 'no image was answered in 4 s' in errors
+    assert 'no image was answered in 4 s; /focus_depth goes on looking\n' in errors
+    assert '/focus_depth is active' in errors  # what /diagnostics says of it
 
 
 def test_a_node_that_is_not_there_is_told_with_those_that_are(robot: Robot) -> None:
-    status, _, errors = find(robot, 'mug', '--node', 'left/focus_depth/', '--timeout', '3')
+    status, _, errors = find(robot, 'mug', '--node', 'left/focus_depth/')
     assert status == 1
     assert 'no node /left/focus_depth answers; give one of these: --node /focus_depth' in errors
+
+
+def test_a_target_that_is_replaced_meanwhile_is_said(robot: Robot) -> None:
+    def name_another() -> None:
+        if robot.fact('looking at').startswith('missing '):
+            robot.call('set_text_target', text='red mug')
+
+    status, _, errors = find(robot, 'missing', '--timeout', '8', meanwhile=name_another)
+    assert status == 1
+    assert errors == (
+        'focus-depth find: /focus_depth was told to look at something else meanwhile: red_mug\n'
+    )
+
+
+def test_a_name_that_no_node_has_is_refused() -> None:
+    with pytest.raises(ValueError, match='--node: Invalid topic name'):
+        run(Namespace(text=['mug'], node='my node', timeout=1.0))
+
+
+def test_an_empty_text_does_not_clear_what_the_node_looks_at(robot: Robot) -> None:
+    assert find(robot, ' ') == (2, '', 'focus-depth find: the text is empty\n')
 
 
 def test_places_are_told_as_a_person_would_point() -> None:
@@ -105,5 +134,7 @@ def test_places_are_told_as_a_person_would_point() -> None:
         'seen of it: 0.09 x 0.12 x 0.05 m (across, down, ahead)',
         'metres from: reference_depth',
     ]
-    target.centroid.z = float('nan')
-    assert told('camera', target).splitlines()[2].startswith('no metres: ')
+    target.centroid.z, target.confidence = float('nan'), 0.4
+    lines = told('camera', target).splitlines()
+    assert lines[0] == 'red mug: found, confidence 0.40 (unsure: under 0.5)'
+    assert lines[2].startswith('no metres: ')

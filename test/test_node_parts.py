@@ -203,17 +203,23 @@ def test_the_newest_reference_of_equal_stamps_counts() -> None:
 @pytest.mark.parametrize('rate_hz', [30, 60, 90])
 @pytest.mark.parametrize('network_s', [0.05, 0.3, 2.0])
 def test_the_reference_of_the_picture_at_hand_waits_for_the_network(
-    rate_hz: int, network_s: float
+    ros: None, rate_hz: int, network_s: float
 ) -> None:
-    references, period_ns = ReferenceDepth(pytest.fail), 10**9 // rate_hz
+    node = LifecycleNode('bare_camera')
+    camera = CameraInput(node, lambda problem: None, compressed=False, is_rectified=False)
+    references, period_ns = camera.reference, 10**9 // rate_hz
     for number in range(20):
         references.put(reference(number, number * period_ns))
-    references.expect(20 * period_ns)  # its own comes after it
+    picture = image_from_array(np.zeros((48, 64, 3), np.uint8), 'rgb8')
+    picture.header.stamp = reference(0, 20 * period_ns).header.stamp
+    camera.decode(picture)  # its own comes after it
     for number in range(20, 20 + int(network_s * rate_hz)):
         references.put(reference(number, number * period_ns))
     assert len(references._images) <= KEPT + 1
     found = references.of(Frame(np.zeros((48, 64, 3), np.uint8), stamp_ns=20 * period_ns))
     assert found is not None and (found == 20).all()
+    camera.close()
+    node.destroy_node()
 
 
 def heard_by(node: Node, topic: str, message: Any, until: Callable[[], Any]) -> None:

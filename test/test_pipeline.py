@@ -381,7 +381,10 @@ class TestClouds:
     @pytest.mark.parametrize(('k1', 'bend_px'), [(0.0, 0.0), (-0.1, 20.7), (0.05, 8.3)])
     def test_a_lens_bends_its_corners_so_far(self, k1: float, bend_px: float) -> None:
         # 400 px off the axis, 0.667 focal lengths: r (1 + k1 r^2) = 0.667 for r .7012 and .6528
-        camera = Camera(640, 480, 600.0, 600.0, 320.0, 240.0, 'plumb_bob', (k1, 0.0, 0.0, 0.0))
+        distortion = (k1, 0.0, 0.0, 0.0)
+        tall = Camera(640, 960, 600.0, 1200.0, 320.0, 480.0, 'plumb_bob', distortion)
+        assert corner_bend_px(tall) == pytest.approx(math.hypot(0.8, 1.2) * bend_px, abs=0.4)
+        camera = Camera(640, 480, 600.0, 600.0, 320.0, 240.0, 'plumb_bob', distortion)
         assert corner_bend_px(camera) == pytest.approx(bend_px, abs=0.2)
 
     def test_a_lens_whose_distortion_has_no_way_back_bends_without_end(self) -> None:

@@ -51,7 +51,7 @@ class Choice:
 
     def __str__(self) -> str:
         """The whole reasoning in one line."""
-        return '; '.join([*self.passed_over, f'{self.pair.name} serves'])
+        return '; '.join([f'{self.pair.name} serves', *self.passed_over])
 
 
 def attempts(folder: ModelFolder, backend: Backend, precision: str) -> Iterator[Attempt]:

@@ -127,6 +127,7 @@ class BagPlayer(Node):
                 self._advertise(connection)
         if not self._channels:
             raise ValueError(f'{bag} holds no topic that can be played')
+        self.get_logger().info(f'plays {bag}: {", ".join(self._channels)}')
         self._sent: Counter[str] = Counter()
         self._offset_ns = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -165,15 +166,16 @@ class CameraInput:
         if time.monotonic() - self.counts.newest_s < SILENCE_S:
             return
         transport, other = self._other_transport
-        if self.counts.camera_infos > self._infos_at_picture + CALIBRATIONS_BEFORE_A_PICTURE:
+        is_published = self._node.count_publishers(self.topic)
+        if not is_published and self._node.count_publishers(other):
+            reason = f'{self.topic} has no publisher, {other} has: image_transport is {transport}?'
+        elif self.counts.camera_infos > self._infos_at_picture + CALIBRATIONS_BEFORE_A_PICTURE:
             reason = (
                 f"camera_info comes, pictures on {self.topic} do not: start the camera's driver "
                 'with the transport profile (docs/install.md), or does its QoS not fit?'
             )
-        elif self._node.count_publishers(self.topic):
+        elif is_published:
             reason = f'{self.topic} has a publisher, but nothing comes: do type and QoS fit?'
-        elif self._node.count_publishers(other):
-            reason = f'{self.topic} has no publisher, {other} has: image_transport is {transport}?'
         else:
             reason = f'{self.topic} has no publisher: is the camera on, is image remapped to it?'
         self._complain(InvalidInput('no_picture', reason))
@@ -222,7 +224,7 @@ class CameraInput:
             self._complain(
                 InvalidInput(
                     'distortion',
-                    f'by camera_info the lens bends corners by {calibration.bend_px:.0f} px: '
+                    f'by camera_info the lens bends corners by {_pixels(calibration.bend_px)}: '
                     'points are put right, but the network sees the bent picture; subscribe to a '
                     'rectified one and set image_is_rectified',
                 )
@@ -234,6 +236,10 @@ class CameraInput:
         self.pictures.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+
+
+def _pixels(bend_px: float) -> str:
+    return f'{bend_px:.0f} px' if bend_px < math.inf else 'more than can be undone'
 
 
 def _header_and_rgb(message: PictureMessage) -> tuple[Header, NDArray[np.uint8]]:

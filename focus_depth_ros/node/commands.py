@@ -178,6 +178,8 @@ class Commands:
             response.message, response.success = act(), True
         except InvalidInput as problem:
             response.message, response.success = str(problem), False
+        if response.success:
+            self._node.get_logger().info(response.message)
         state = self._state()
         condition = state if self.enabled or state != 'active' else 'disabled'
         if response.success and condition != 'active':

@@ -13,16 +13,22 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from focus_depth_ros.msg import FocusTarget, FocusTargetArray
 from focus_depth_ros.node.qos import result_profile
 from focus_depth_ros.srv import SetTextTarget
 
 SERVICE = 'set_text_target'
+DISCOVERY_S = 10.0
 ANSWER_S = 2.0
 """An answer that does not come in this time was sent before its reader was known: ask again."""
+SURE = 0.5
+ROUGH = {FocusTarget.MODEL: ' (one camera: typically off by about 10 %)'}
 Answer = TypeVar('Answer')
 
 
@@ -35,40 +41,49 @@ def find(node: Node, name: str, text: str, timeout_s: float) -> tuple[str, Focus
 
     The node goes on looking at it. Raises NotFoundError.
     """
-    deadline = time.monotonic() + timeout_s
     heard: list[FocusTargetArray] = []
+    states: list[str] = []
+
+    def on_diagnostics(message: DiagnosticArray) -> None:
+        states.extend(s.message for s in message.status if s.name == name.lstrip('/'))
+
     node.create_subscription(FocusTargetArray, f'{name}/targets', heard.append, result_profile())
-    target_id = _named(node, name, text, deadline)
+    node.create_subscription(DiagnosticArray, '/diagnostics', on_diagnostics, 10)
+    target_id = _named(node, name, text)
     seen: list[FocusTarget] = []
+    others: list[FocusTarget] = []
 
     def found() -> tuple[str, FocusTarget] | None:
         while heard:
             message = heard.pop(0)
-            seen.extend(target for target in message.targets if target.id == target_id)
+            ours = [target for target in message.targets if target.id == target_id]
+            seen.extend(ours)
+            others[:] = [] if ours else message.targets
             if seen and seen[-1].found:
                 return message.header.frame_id, seen[-1]
         return None
 
-    answer = _wait_for(node, found, deadline)
+    answer = _wait_for(node, found, time.monotonic() + timeout_s)
     if answer is None:
-        raise NotFoundError(_in_vain(name, seen, timeout_s))
+        raise NotFoundError(_in_vain(name, seen, others, states, timeout_s))
     return answer
 
 
-def _named(node: Node, name: str, text: str, deadline: float) -> str:
+def _named(node: Node, name: str, text: str) -> str:
     """The id under which the node called `name` now looks at `text`."""
     client = node.create_client(SetTextTarget, f'{name}/{SERVICE}')
+    deadline = time.monotonic() + DISCOVERY_S
     if not _wait_for(node, client.service_is_ready, deadline):
         raise NotFoundError(f'no node {name} answers; {_others(node, name)}')
     while time.monotonic() < deadline:
         asked = client.call_async(SetTextTarget.Request(text=text))
-        if _wait_for(node, asked.done, min(deadline, time.monotonic() + ANSWER_S)):
+        if _wait_for(node, asked.done, time.monotonic() + ANSWER_S):
             answer = asked.result()
             if not answer.success:
                 raise NotFoundError(answer.message)
             print(answer.message, flush=True)
             return str(answer.id)
-    raise NotFoundError(f'{name} does not answer')
+    raise NotFoundError(f'{name} is known, but does not answer')
 
 
 def _wait_for(node: Node, condition: Callable[[], Answer], deadline: float) -> Answer:
@@ -86,29 +101,37 @@ def _others(node: Node, name: str) -> str:
     return 'is it started, in this ROS_DOMAIN_ID? (ros2 launch focus_depth_ros focus.launch.py)'
 
 
-def _in_vain(name: str, seen: list[FocusTarget], timeout_s: float) -> str:
+def _in_vain(
+    name: str,
+    seen: list[FocusTarget],
+    others: list[FocusTarget],
+    states: list[str],
+    timeout_s: float,
+) -> str:
+    if others:
+        return f'{name} was told to look at something else meanwhile: {others[-1].id}'
     if seen:
         best = max(target.confidence for target in seen)
-        return f'not found in {len(seen)} image(s); confidence at most {best:.2f}'
-    return (
-        f'no image was answered in {timeout_s:.0f} s: does the camera publish? /diagnostics names '
-        f'what {name} lacks'
-    )
-
-
-_DOUBT = {FocusTarget.MODEL: ' (one camera: typically off by about 10 %)'}
+        said = f'not found in {len(seen)} image(s), {timeout_s:g} s; confidence at most {best:.2f}'
+    else:
+        said = f'no image was answered in {timeout_s:g} s'
+    state = f'\n{name} is {states[-1]}' if states else ''
+    return f'{said}; {name} goes on looking{state}'
 
 
 def told(frame_id: str, target: FocusTarget) -> str:
     """What was found, in lines."""
     box, at, extent = target.box, target.centroid, target.extent
     right, bottom = box.x_offset + box.width, box.y_offset + box.height
+    unsure = '' if target.confidence >= SURE else f' (unsure: under {SURE})'
     lines = [
-        f'{target.label}: found, confidence {target.confidence:.2f}',
+        f'{target.label}: found, confidence {target.confidence:.2f}{unsure}',
         f'box: {box.x_offset} {box.y_offset} {right} {bottom} px (left, top, right, bottom)',
     ]
     if math.isnan(at.z):
-        return '\n'.join([*lines, 'no metres: no camera_info, no scale, or too thin'])
+        return '\n'.join(
+            [*lines, 'no metres: no camera_info, no scale, too thin, or beyond max_depth_m']
+        )
     across = f'{abs(at.x):.2f} m {"left" if at.x < 0 else "right"}'
     down = f'{abs(at.y):.2f} m {"up" if at.y < 0 else "down"}'
     return '\n'.join(
@@ -116,14 +139,14 @@ def told(frame_id: str, target: FocusTarget) -> str:
             *lines,
             f'place: {at.z:.2f} m ahead, {across}, {down} in {frame_id}',
             f'seen of it: {extent.x:.2f} x {extent.y:.2f} x {extent.z:.2f} m (across, down, ahead)',
-            f'metres from: {target.scale_source}{_DOUBT.get(target.scale_source, "")}',
+            f'metres from: {target.scale_source}{ROUGH.get(target.scale_source, "")}',
         ]
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `focus-depth find`."""
-    parser.add_argument('text', help='what to look at, such as "the red mug"')
+    parser.add_argument('text', nargs='+', help='what to look at, such as: the red mug')
     parser.add_argument('--node', default='/focus_depth', help='the node to ask (/focus_depth)')
     parser.add_argument(
         '--timeout', type=float, default=10.0, metavar='S', help='how long to look (10 s)'
@@ -132,11 +155,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Entry of the command; its status is 1 where nothing is found."""
+    text = ' '.join(arguments.text).strip()
+    if not text:  # to the node it would mean: look at nothing
+        raise ValueError('the text is empty')
+    name = f'/{arguments.node.strip("/")}'
+    try:
+        validate_full_topic_name(name)
+    except InvalidTopicNameException as problem:
+        raise ValueError(f'--node: {problem}') from problem
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = Node('focus_depth_find')
     try:
-        name = f'/{arguments.node.strip("/")}'
-        print(told(*find(node, name, arguments.text, arguments.timeout)))
+        print(told(*find(node, name, text, arguments.timeout)))
     except NotFoundError as problem:
         print(f'focus-depth find: {problem}', file=sys.stderr)
         return 1

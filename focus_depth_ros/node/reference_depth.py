@@ -37,29 +37,28 @@ class ReferenceDepth:
         """One more image."""
         with self._lock:
             self._images.append(message)
-            nearest, newest = self._nearest(), self._images[-KEPT:]
+            nearest, newest = self._nearest(self._expected_ns), self._images[-KEPT:]
             self._images = newest if any(nearest is one for one in newest) else [nearest, *newest]
 
     def expect(self, stamp_ns: int) -> None:
-        """The picture at hand is stamped so."""
+        """The picture at hand is stamped so: what belongs to it is kept."""
         with self._lock:
             self._expected_ns = stamp_ns
 
-    def _nearest(self) -> Image:
-        """The image stamped nearest to the expected one."""
+    def _nearest(self, stamp_ns: int) -> Image:
         return min(
             reversed(self._images),  # the newest of equal ones: some drivers stamp all 0
-            key=lambda message: abs(nanoseconds(message.header.stamp) - self._expected_ns),
+            key=lambda message: abs(nanoseconds(message.header.stamp) - stamp_ns),
         )
 
     def of(self, frame: Frame) -> NDArray[np.float32] | None:
-        """The depth that belongs to the expected picture, metres, NaN invalid; None without one.
+        """The depth that belongs to a picture, metres, NaN invalid; None without one.
 
         What is there but cannot be used is said: its stamp is over 0.1 s away, its shape or frame
         is not the picture's, its encoding is no depth, its values are no metres.
         """
         with self._lock:
-            nearest = self._nearest() if self._images else None
+            nearest = self._nearest(frame.stamp_ns) if self._images else None
         if nearest is None:
             return None
         try:

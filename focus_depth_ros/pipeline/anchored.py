@@ -14,7 +14,7 @@ from focus_depth_ros.pipeline.tracking import Patch
 
 AGREEING_IOU = 0.5
 """Of a tracked box and its mask's, at least: else either may be right."""
-CORRECTED_SHARE = 0.3
+CORRECTED_SHARE = 0.1
 """Of the way that a tracked box has gone (docs/decisions/0012-lost-targets.md)."""
 
 

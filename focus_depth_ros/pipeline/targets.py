@@ -66,6 +66,7 @@ class TargetsInView:
         self._accepted_ns = 0
         self._last_of_other_size_ns = -1
         self._named = 0
+        self._named_boxes: set[str] = set()
 
     @property
     def is_commanded(self) -> bool:
@@ -76,7 +77,8 @@ class TargetsInView:
     def command(self, target: Target, append: bool, stamp_ns: int = 0) -> str:
         """Look at this target, in place of all others or (`append`) beside commanded ones.
 
-        Returns its id, with a number where another one has it. A box speaks of the picture of
+        Returns its id, with a number where another one has it or, for a box, had it: answers of
+        pictures on their way are then not taken for its own. A box speaks of the picture of
         `stamp_ns`, 0 for the newest. Raises InvalidInput when that picture is no longer kept, the
         box is outside it, or there are too many targets.
         """
@@ -93,9 +95,13 @@ class TargetsInView:
                     'targets', f'there are already {len(others)} targets, the maximum'
                 )
             taken = {other.target.id for other in others}
+            if target.box is not None:
+                taken |= self._named_boxes
             free = (f'{target.id}_{number}' for number in count(1))
             if target.id in taken:
                 target = replace(target, id=next(name for name in free if name not in taken))
+            if target.box is not None:
+                self._named_boxes.add(target.id)
             self._commanded = [*others, Anchored(target, view, target.box)]
             self._is_commanded = True
             return target.id
@@ -151,7 +157,7 @@ class TargetsInView:
                 self._commanded = self._carried(asked)
                 if asked and not self._commanded and all(seen.view is None for seen in asked):
                     self._is_commanded = False  # boxes of no picture that has come: no command
-                for lost in (seen.target for seen in self._commanded if seen.is_lost):
+                if lost := [seen.target.id for seen in self._commanded if seen.is_lost]:
                     self._complain(_lost(lost))
                 return _in_view(self._commanded)
             fresh = (s for s in self._detected if stamp_ns - s.confirmed_ns <= self._timeout_ns)
@@ -232,8 +238,8 @@ class TargetsInView:
         # some detectors give all the same id
         ids = Counter(target.id for target in detections.targets)
         # both in the newest picture: what moves is compared where it is, not where it was
-        carried = _in_view(self._carried(self._detected))
-        followed = {target.id: target for target in carried if ids[target.id] != 1}
+        carried = self._carried(self._detected)
+        followed = {seen.target.id: seen for seen in carried if ids[seen.target.id] != 1}
         accepted: list[Anchored] = []
         for target in detections.targets:
             if len(accepted) == self._max_targets:
@@ -248,21 +254,25 @@ class TargetsInView:
             if now is None:
                 continue
             if not target.id or ids[target.id] > 1:
-                name = self._identify(now.target, followed, ids)
+                name = self._identify(now, followed, ids)
                 now = replace(now, target=replace(now.target, id=name))
             followed.pop(now.target.id, None)
             # masks so far are of what was asked before: they say nothing of this box
-            accepted.append(replace(now, is_untracked=False, is_lost=False))
+            accepted.append(replace(now, is_untracked=False))
         self._detected = accepted
 
     def _identify(
-        self, target: Target, followed: Mapping[str, Target], given: Mapping[str, int]
+        self, now: Anchored, followed: Mapping[str, Anchored], given: Mapping[str, int]
     ) -> str:
-        """The id of the followed target that this one lies on, or a new one that none is given."""
+        """The id of the followed target that this one lies on, or a new one that none is given.
+
+        A lost one's box is where it was: only one that is lost as well may lie on it.
+        """
+        target = now.target
         overlaps = {
-            other.id: box_iou(target.box, other.box)
-            for other in followed.values()
-            if other.label == target.label
+            name: box_iou(target.box, other.target.box)
+            for name, other in followed.items()
+            if other.target.label == target.label and now.is_lost >= other.is_lost
         }
         best = max(overlaps, key=lambda name: overlaps[name], default=None)
         if best is not None and overlaps[best] > SAME_OBJECT_IOU:
@@ -317,9 +327,9 @@ def _in_view(followed: Iterable[Anchored]) -> list[Target]:
     return [seen.target for seen in followed if not seen.is_lost]
 
 
-def _lost(target: Target) -> InvalidInput:
+def _lost(ids: list[str]) -> InvalidInput:
     return InvalidInput(
         'target_lost',
-        f'target {target.id!r} is lost: covered, blurred, or moved too far in one step; it is left '
-        'out until it is seen again where it was, or named anew',
+        f'lost: {", ".join(ids)} (covered, blurred, or moved too far in one step); left out until '
+        'seen again where it was, or named anew',
     )

@@ -22,6 +22,8 @@ SAMPLES = 24
 """Each way, in which two views of a box are compared."""
 LIKENESS = 0.6
 """Correlation of two views of one thing, at least (docs/decisions/0012-lost-targets.md)."""
+PLAIN = 3.0
+"""Standard deviation of these samples, in grey levels, under which a box shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,25 @@ class Patch:
         return _moved(self.box, start[good, 0], end[good, 0])
 
     def looks_alike(self, after: NDArray[np.uint8]) -> bool:
-        """Whether the box of another grey picture (h, w) shows the same, darker or blurred."""
+        """Whether the box of another grey picture (h, w) shows the same, darker or blurred.
+
+        Also where it shows nothing in either: what corners there are is noise, which no two
+        pictures have in common.
+        """
         seen, now = self._sampled(self.picture), self._sampled(after)
+        if seen is None or now is None:
+            return False
+        if max(seen.std(), now.std()) < PLAIN:
+            return True
         contrast = float(np.linalg.norm(seen) * np.linalg.norm(now))
         return contrast > 0 and float(np.vdot(seen, now)) >= LIKENESS * contrast
 
-    def _sampled(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The box as (SAMPLES, SAMPLES), about its mean."""
-        x0, y0, x1, y1 = self.box
-        place = np.array([[(x1 - x0) / SAMPLES, 0, x0], [0, (y1 - y0) / SAMPLES, y0]])
-        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        size = (SAMPLES, SAMPLES)
-        sampled = cv2.warpAffine(picture, place, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+    def _sampled(self, picture: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """What is seen of the box as (SAMPLES, SAMPLES), about its mean; None outside."""
+        window = picture[self._pixels]
+        if not window.size:
+            return None
+        sampled = cv2.resize(window, (SAMPLES, SAMPLES), interpolation=cv2.INTER_AREA)
         return np.asarray(sampled - sampled.mean(), np.float32)
 
     @cached_property
