@@ -226,9 +226,8 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def _sentence(answer: TargetResult) -> str:
-    name = answer.target.id
-    if answer.target.label:
-        name = f'{name} "{answer.target.label}"'
+    target = answer.target
+    asked = f'(box {_numbers(target.box)})' if target.box else f'"{target.label or target.text}"'
     if not answer.found:
         found = 'not found'
     elif answer.geometry:
@@ -237,4 +236,4 @@ def _sentence(answer: TargetResult) -> str:
         found = 'found, without a metric scale'
     else:
         found = 'found; its depth is relative, metres need --intrinsics'
-    return f'{name} {found} (confidence {answer.confidence:.2f})'
+    return f'{target.id} {asked} {found} (confidence {answer.confidence:.2f})'
