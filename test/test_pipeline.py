@@ -36,6 +36,7 @@ from focus_depth_ros.pipeline.scale import (
     aligned,
     scale_from_model,
     scale_from_reference,
+    shared_scale,
 )
 from focus_depth_ros.synthesis.vocabulary import COLOURS, MATERIALS, SIZES
 
@@ -204,6 +205,17 @@ class TestPrompts:
 
 
 class TestScale:
+    def test_answers_share_the_mean_of_their_metres(self) -> None:
+        one = noise(40, 60).astype(np.float32) / 255 + 0.1
+        maps = np.stack((one, 2 * one - 0.1, one))
+        scales = [Scale('model', 1.0, 0.2), Scale('model', 1.0, 0.5), Scale('model', -1.0, 0.0)]
+        # in the first one's map: 1/Z is x + .2, 2 (x + .2), and nothing that could be
+        for weights, factor in (((0.8, 0.2, 0.9), 2**0.2), ((1, 0, 0), 1), ((0, 0, 0), 2**0.5)):
+            shared = shared_scale(scales, maps, np.array(weights, np.float32), 0)
+            assert (shared.source, shared.scale, shared.shift) == (
+                'model', pytest.approx(factor, rel=1e-3), pytest.approx(0.2 * factor, rel=1e-3)
+            )  # fmt: skip
+
     def test_the_models_metres_follow_the_focal_length(self) -> None:
         metric = np.array([2.0, 0.5], np.float32)
         one = scale_from_model(metric, Camera(224, 168, 200, 200, 112, 84), (224, 168), 200.0)

@@ -23,6 +23,7 @@ from focus_depth_ros.pipeline.scale import (
     aligned,
     scale_from_model,
     scale_from_reference,
+    shared_scale,
 )
 from focus_depth_ros.pipeline.settings import Settings
 
@@ -80,9 +81,7 @@ class FocusPipeline:
         `reference_depth_m` (H, W) is an aligned depth picture in metres, NaN invalid.
         """
         view = int(np.argmax(maps.confidence))
-        view_scale = self._scale(
-            frame, maps.inverse_depth[view], maps.metric[view], reference_depth_m
-        )
+        view_scale = self._scale(frame, maps, view, reference_depth_m)
         answers = []
         for row, target in enumerate(targets or (NO_TARGET,)):
             scale = view_scale
@@ -121,22 +120,22 @@ class FocusPipeline:
     def _scale(
         self,
         frame: Frame,
-        inverse_depth: NDArray[np.float32],
-        metric: NDArray[np.float32],
+        maps: FocusMaps,
+        view: int,
         reference_depth_m: NDArray[np.float32] | None,
     ) -> Scale:
         source = self.settings.scale_source
         if source in ('auto', 'reference_depth') and reference_depth_m is not None:
-            scale = scale_from_reference(inverse_depth, reference_depth_m)
+            scale = scale_from_reference(maps.inverse_depth[view], reference_depth_m)
             if scale is not None:
                 return scale
         if source in ('auto', 'model') and frame.camera is not None:
-            folder = self.model.folder
-            scale = scale_from_model(
-                metric, frame.camera, folder.input_size, folder.canonical_focal_px
-            )
-            if scale.scale > 0:
-                return scale
+            size, canonical_px = self.model.folder.input_size, self.model.folder.canonical_focal_px
+            scales = [
+                scale_from_model(metric, frame.camera, size, canonical_px) for metric in maps.metric
+            ]
+            if scales[view].scale > 0:
+                return shared_scale(scales, maps.inverse_depth, maps.confidence, view)
         return RELATIVE
 
 
