@@ -272,7 +272,7 @@ class TargetsInView:
         overlaps = {
             name: box_iou(target.box, other.target.box)
             for name, other in followed.items()
-            if other.target.label == target.label and now.is_lost >= other.is_lost
+            if other.target.label == target.label and (now.is_lost or not other.is_lost)
         }
         best = max(overlaps, key=lambda name: overlaps[name], default=None)
         if best is not None and overlaps[best] > SAME_OBJECT_IOU:
