@@ -204,12 +204,19 @@ def test_metres_come_from_what_was_asked(answers: Answers, asked: str, source: s
     assert (result.depth_m is not None) == (source != 'none')
 
 
-def test_masks_are_tinted_and_any_caption_is_drawn() -> None:
+def test_masks_are_outlined_and_any_caption_is_drawn() -> None:
     rgb, nothing = np.full((48, 64, 3), 100, np.uint8), np.zeros((48, 64), np.uint8)
     mask = np.zeros((48, 64), np.bool_)
-    mask[30:40, 30:40] = True
+    mask[26:44, 30:50] = True
+    mask[32:38, 37:43] = False
     seen = draw(rgb, nothing, [Mark('a', True, None, mask)])
-    assert (seen[30:40, 30:40] != 100).any(-1).all() and (rgb == 100).all()
+    drawn = (seen == TARGET_COLOURS[0]).all(-1)
+    rim = mask & ~cv2.erode(mask.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+    assert drawn[rim].all(), 'that of its hole, too'
+    assert not drawn[20:][
+        ~cv2.dilate(rim.view(np.uint8), np.ones((5, 5))).view(np.bool_)[20:]
+    ].any()
+    assert (rgb == 100).all()
     draw(rgb, nothing, [Mark('mug \udc80', True, None, mask)])
 
 

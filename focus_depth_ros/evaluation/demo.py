@@ -104,6 +104,8 @@ def play(bag: Path, model: Path | None, scratch: Path) -> dict[str, Any]:
                 f'bag:={bag}',
                 '-p',
                 f'report:={scratch / "sent.json"}',
+                '--log-level',
+                'warn',
             ],
             check=False,
         )

@@ -17,7 +17,7 @@ from focus_depth_ros.pipeline.result import FocusResult, TargetResult
 TARGET_COLOURS = ((255, 166, 0), (0, 200, 255), (120, 220, 60), (235, 90, 220))
 BOUNDARY_COLOUR = (255, 40, 40)
 NOT_FOUND_COLOUR = (160, 160, 160)
-TINT = 0.4
+OUTLINE_PX = 2
 
 
 LETTERS, SMALLEST_LETTERS = 0.55, 0.7
@@ -86,20 +86,22 @@ def draw(
     marks: Sequence[Mark],
     out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """A copy of `rgb`, in `out` if given: boundaries (p x 255) in red, targets tinted and named."""
+    """A copy of `rgb`, in `out` if given: boundaries (p x 255) in red, targets outlined and named.
+
+    A target keeps its colours, since they may be what it was asked by.
+    """
     picture = np.empty_like(rgb) if out is None else out
     np.copyto(picture, rgb)
     colours = [
         TARGET_COLOURS[index % len(TARGET_COLOURS)] if mark.found else NOT_FOUND_COLOUR
         for index, mark in enumerate(marks)
     ]
-    for mark, colour in zip(marks, colours, strict=True):
-        if mark.mask is not None:
-            _tint(picture, mark.mask, colour)
     height, width = boundary.shape
     edges = cv2.compare(boundary, 127, cv2.CMP_GT)
     cv2.copyTo(_canvas(width, height, BOUNDARY_COLOUR), edges, picture)
     for mark, colour in zip(marks, colours, strict=True):
+        if mark.mask is not None:
+            _outline(picture, mark.mask, colour)
         if mark.box is not None:
             cv2.rectangle(picture, *_corners(mark.box, picture.shape), colour, 2)
     plates: list[Plate] = []
@@ -114,17 +116,16 @@ def _canvas(width: int, height: int, colour: tuple[int, int, int]) -> NDArray[np
     return np.full((height, width, 3), colour, np.uint8)
 
 
-def _tint(
+def _outline(
     picture: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int]
 ) -> None:
     region = bounding_region(mask)
     if region is None:
         return
-    window = picture[region]
-    height, width = window.shape[:2]
-    plain = _canvas(picture.shape[1], picture.shape[0], colour)[:height, :width]
-    tinted = cv2.addWeighted(window, 1 - TINT, plain, TINT, 0.0)
-    cv2.copyTo(tinted, mask[region].view(np.uint8), window)
+    inside = mask[region].view(np.uint8)
+    lines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    corner = (region[1].start, region[0].start)
+    cv2.drawContours(picture, lines, -1, colour, OUTLINE_PX, offset=corner)
 
 
 def _corners(box: Box, shape: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
