@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 
 pytest.importorskip('rclpy')
@@ -19,6 +20,7 @@ from sensor_msgs.msg import RegionOfInterest
 
 from focus_depth_ros.msg import FocusTarget
 from focus_depth_ros.node.find import run, told
+from focus_depth_ros.pipeline.overlay import TARGET_COLOURS
 
 
 @pytest.fixture(scope='module')
@@ -71,6 +73,20 @@ def test_it_says_where_the_named_thing_is_which_the_node_goes_on_looking_at(robo
     assert robot.fact('looking at').startswith('the_red_mug ')
 
 
+def test_it_draws_what_was_found_if_asked(robot: Robot, tmp_path: Path) -> None:
+    file = tmp_path / 'seen.png'
+    status, output, errors = find(robot, 'the red mug', '--picture', str(file))
+    assert (status, errors, output.splitlines()[-1]) == (0, '', f'look at {file}')
+    drawn = cv2.imread(str(file))
+    assert drawn is not None and drawn.shape == (HEIGHT, WIDTH, 3)
+    assert (drawn == TARGET_COLOURS[0][::-1]).all(-1).sum() > 100
+
+
+def test_a_picture_is_of_a_kind_that_can_be_written(robot: Robot) -> None:
+    status, _, errors = find(robot, 'mug', '--picture', 'seen.txt')
+    assert status == 2 and 'seen.txt ends in none of .png, .jpg, .jpeg' in errors
+
+
 def test_what_is_not_found_ends_with_the_confidence_it_had(robot: Robot) -> None:
     status, output, errors = find(robot, 'missing', '--timeout', '4')
     assert (status, output) == (1, 'looking at: missing\n')
@@ -110,7 +126,7 @@ def test_a_target_that_is_replaced_meanwhile_is_said(robot: Robot) -> None:
 
 def test_a_name_that_no_node_has_is_refused() -> None:
     with pytest.raises(ValueError, match='--node: Invalid topic name'):
-        run(Namespace(text=['mug'], node='my node', timeout=1.0))
+        run(Namespace(text=['mug'], node='my node', timeout=1.0, picture=None))
 
 
 def test_an_empty_text_does_not_clear_what_the_node_looks_at(robot: Robot) -> None:

@@ -9,17 +9,23 @@ import argparse
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_full_topic_name import validate_full_topic_name
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from focus_depth_ros.msg import FocusTarget, FocusTargetArray
+from focus_depth_ros.node.image_codec import rgb_from_image
 from focus_depth_ros.node.qos import result_profile
 from focus_depth_ros.srv import SetTextTarget
 
@@ -28,6 +34,8 @@ DISCOVERY_S = 10.0
 ANSWER_S = 2.0
 """An answer that does not come in this time was sent before its reader was known: ask again."""
 SURE = 0.5
+OVERLAYS_KEPT = 5
+PICTURE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 ROUGH = {FocusTarget.MODEL: ' (one camera: typically off by about 10 %)'}
 Answer = TypeVar('Answer')
 
@@ -36,8 +44,8 @@ class NotFoundError(RuntimeError):
     """There is nothing to say where it is; the message says why."""
 
 
-def find(node: Node, name: str, text: str, timeout_s: float) -> tuple[str, FocusTarget]:
-    """Have the node called `name` look at `text` until it is found; its optical frame and target.
+def find(node: Node, name: str, text: str, timeout_s: float) -> tuple[Header, FocusTarget]:
+    """Have the node called `name` look at `text` until it is found; the image's header, the target.
 
     The node goes on looking at it. Raises NotFoundError.
     """
@@ -53,14 +61,14 @@ def find(node: Node, name: str, text: str, timeout_s: float) -> tuple[str, Focus
     seen: list[FocusTarget] = []
     others: list[FocusTarget] = []
 
-    def found() -> tuple[str, FocusTarget] | None:
+    def found() -> tuple[Header, FocusTarget] | None:
         while heard:
             message = heard.pop(0)
             ours = [target for target in message.targets if target.id == target_id]
             seen.extend(ours)
             others[:] = [] if ours else message.targets
             if seen and seen[-1].found:
-                return message.header.frame_id, seen[-1]
+                return message.header, seen[-1]
         return None
 
     answer = _wait_for(node, found, time.monotonic() + timeout_s)
@@ -84,6 +92,32 @@ def _named(node: Node, name: str, text: str) -> str:
             print(answer.message, flush=True)
             return str(answer.id)
     raise NotFoundError(f'{name} is known, but does not answer')
+
+
+class Overlays:
+    """The node's newest pictures of what it sees; somebody has to listen before it draws them."""
+
+    def __init__(self, node: Node, name: str) -> None:
+        self._node = node
+        self._heard: deque[Image] = deque(maxlen=OVERLAYS_KEPT)
+        node.create_subscription(
+            Image, f'{name}/overlay/image', self._on_overlay, result_profile()
+        )
+
+    def _on_overlay(self, message: Image) -> None:
+        self._heard.append(message)
+
+    def save(self, header: Header, path: Path) -> None:
+        """Write the one of this header. Raises NotFoundError, OSError."""
+        message = _wait_for(
+            self._node,
+            lambda: next((one for one in self._heard if one.header == header), None),
+            time.monotonic() + ANSWER_S,
+        )
+        if message is None:
+            raise NotFoundError(f'{path} was not written: no overlay of that image came')
+        if not cv2.imwrite(str(path), cv2.cvtColor(rgb_from_image(message), cv2.COLOR_RGB2BGR)):
+            raise OSError(f'{path} cannot be written')
 
 
 def _wait_for(node: Node, condition: Callable[[], Answer], deadline: float) -> Answer:
@@ -151,6 +185,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--timeout', type=float, default=10.0, metavar='S', help='how long to look (10 s)'
     )
+    parser.add_argument(
+        '--picture', type=_picture_file, metavar='FILE', help='draw what was found (PNG or JPEG)'
+    )
+
+
+def _picture_file(name: str) -> Path:
+    path = Path(name)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise argparse.ArgumentTypeError(f'{name} ends in none of {", ".join(PICTURE_SUFFIXES)}')
+    return path
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -166,7 +210,12 @@ def run(arguments: argparse.Namespace) -> int:
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = Node('focus_depth_find')
     try:
-        print(told(*find(node, name, text, arguments.timeout)))
+        overlays = Overlays(node, name) if arguments.picture else None
+        header, target = find(node, name, text, arguments.timeout)
+        print(told(header.frame_id, target))
+        if overlays is not None:
+            overlays.save(header, arguments.picture)
+            print(f'look at {arguments.picture}')
     except NotFoundError as problem:
         print(f'focus-depth find: {problem}', file=sys.stderr)
         return 1
