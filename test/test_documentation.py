@@ -196,6 +196,7 @@ def test_the_words_of_the_built_in_model() -> None:
     vocabulary = read_model_folder(BUILT_IN).vocabulary
     assert sorted(written) == sorted(vocabulary[UNKNOWN_WORD + 1 :])
     assert f'[{len(written)} words](docs/node.md#text-targets)' in README
+    assert f'The things among them: {rows[0].strip()}.\n' in README
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
