@@ -9,17 +9,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
 pytest.importorskip('focus_depth_ros.msg')
 
+import rclpy
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Vector3
 from node_harness import HEIGHT, WIDTH, NodeProcess, Robot, picture
 from sensor_msgs.msg import RegionOfInterest
+from std_msgs.msg import Header
 
 from focus_depth_ros.msg import FocusTarget
-from focus_depth_ros.node.find import run, told
+from focus_depth_ros.node.find import NotFoundError, Overlays, run, told
+from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.pipeline.overlay import TARGET_COLOURS
 
 
@@ -82,9 +87,25 @@ def test_it_draws_what_was_found_if_asked(robot: Robot, tmp_path: Path) -> None:
     assert (drawn == TARGET_COLOURS[0][::-1]).all(-1).sum() > 100
 
 
+def test_the_picture_drawn_is_that_of_the_answer(ros: None, tmp_path: Path) -> None:
+    node = rclpy.create_node('asks')
+    overlays = Overlays(node, '/nobody')
+    for grey in (10, 200, 90):
+        message = image_from_array(np.full((48, 64, 3), grey, np.uint8), 'rgb8')
+        message.header.stamp.sec = grey
+        overlays._on_overlay(message)
+    overlays.save(Header(stamp=Time(sec=200)), tmp_path / 'seen.png')
+    assert (cv2.imread(str(tmp_path / 'seen.png')) == 200).all()
+    with pytest.raises(NotFoundError, match='no overlay of that image came'):
+        overlays.save(Header(stamp=Time(sec=7)), tmp_path / 'none.png')
+    node.destroy_node()
+
+
 def test_a_picture_is_of_a_kind_that_can_be_written(robot: Robot) -> None:
     status, _, errors = find(robot, 'mug', '--picture', 'seen.txt')
     assert status == 2 and 'seen.txt ends in none of .png, .jpg, .jpeg' in errors
+    status, _, errors = find(robot, 'mug', '--picture', 'nowhere/seen.png')
+    assert status == 2 and 'there is no folder nowhere' in errors
 
 
 def test_what_is_not_found_ends_with_the_confidence_it_had(robot: Robot) -> None:

@@ -210,11 +210,18 @@ class TestScale:
         maps = np.stack((one, 2 * one - 0.1, one))
         scales = [Scale('model', 1.0, 0.2), Scale('model', 1.0, 0.5), Scale('model', -1.0, 0.0)]
         # in the first one's map: 1/Z is x + .2, 2 (x + .2), and nothing that could be
-        for weights, factor in (((0.8, 0.2, 0.9), 2**0.2), ((1, 0, 0), 1), ((0, 0, 0), 2**0.5)):
+        for weights, factor in (((0.8, 0.2, 0.9), 2**0.2), ((1, 0, 0), 1), ((0, 0, 0), 1)):
             shared = shared_scale(scales, maps, np.array(weights, np.float32), 0)
             assert (shared.source, shared.scale, shared.shift) == (
                 'model', pytest.approx(factor, rel=1e-3), pytest.approx(0.2 * factor, rel=1e-3)
             )  # fmt: skip
+
+    def test_an_answer_that_has_most_of_the_picture_nowhere_has_no_say(self) -> None:
+        one = noise(40, 60).astype(np.float32) / 255 + 0.1
+        scales = [Scale('model', 1.0, 0.0), Scale('model', 1.0, -0.8), Scale('model', 1.5, 0.0)]
+        weights = np.array([0.5, 0.9, 0.5], np.float32)
+        shared = shared_scale(scales, np.stack((one, one, one)), weights, 0)
+        assert shared.scale == pytest.approx(1.5**0.5, rel=1e-3)
 
     def test_the_models_metres_follow_the_focal_length(self) -> None:
         metric = np.array([2.0, 0.5], np.float32)

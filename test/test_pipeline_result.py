@@ -150,6 +150,12 @@ def test_targets_stand_in_the_mean_of_their_metres(answers: Answers) -> None:
     assert np.allclose(first.scaled(4 * answers.depth - 1), factor * answers.depth, rtol=1e-4)
 
 
+def test_what_is_not_found_has_no_say_in_metres(answers: Answers) -> None:
+    result = FocusPipeline(answers, Settings(min_confidence=0.7))(FRAME, TWO)
+    assert [target.found for target in result.targets] == [False, True]
+    assert result.targets[1].scale.scale == pytest.approx(200 / (60 * 3.5))
+
+
 def test_without_a_camera_targets_share_a_space_too(answers: Answers) -> None:
     result = FocusPipeline(answers)(Frame(BLACK), TWO)
     first, second = result.targets

@@ -522,8 +522,28 @@ class TestTargets:
         targets.locate(10**9, pan(0), (224, 168))
         box = Target('box', 'mug', box=(40, 60, 90, 110))
         words = Target('mug', 'mug', text='the mug')
+        mug = Target('mug', 'mug', box=(40, 60, 90, 110))
         assert [targets.command(box, append=False) for _ in range(3)] == ['box', 'box_1', 'box_2']
         assert [targets.command(words, append=False) for _ in range(2)] == ['mug', 'mug']
+        names = [targets.command(target, append=False) for target in (mug, words, mug)]
+        assert names == ['mug_1', 'mug', 'mug_2']
+
+    def test_a_mask_of_the_question_before_does_not_move_a_new_detection(self) -> None:
+        targets, _ = self.make()
+        for index in range(6):
+            targets.locate(10**9 + index, pan(10 * index), (224, 168))
+        targets.detect(10**9, [Target('a', 'mug', box=(40, 60, 90, 110))])
+        targets.settle({'a': (80, 56, 132, 114)})
+        (target,) = targets.locate(10**9 + 6, pan(50), (224, 168))
+        assert target.box == pytest.approx((90, 60, 140, 110), abs=0.5)
+
+    def test_a_faint_thing_that_vanishes_is_lost(self) -> None:
+        targets, _ = self.make()
+        faint = (cv2.GaussianBlur(noise(168, 224), (0, 0), 3).astype(np.float32) - 128) / 7 + 128
+        assert 3.5 < faint[60:110, 40:90].std() < 8
+        targets.locate(10**9, faint.astype(np.uint8), (224, 168))
+        targets.command(Target('box', 'mug', box=(40, 60, 90, 110)), append=False)
+        assert targets.locate(10**9 + 1, np.full((168, 224), 128, np.uint8), (224, 168)) == []
 
     @pytest.mark.parametrize('change', ['darker', 'blurred'])
     def test_what_looks_alike_in_its_place_is_there(self, change: str) -> None:

@@ -19,6 +19,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import Image
@@ -58,15 +59,19 @@ def find(node: Node, name: str, text: str, timeout_s: float) -> tuple[Header, Fo
     node.create_subscription(FocusTargetArray, f'{name}/targets', heard.append, result_profile())
     node.create_subscription(DiagnosticArray, '/diagnostics', on_diagnostics, 10)
     target_id = _named(node, name, text)
+    heard.clear()  # of images before the answer
     seen: list[FocusTarget] = []
-    others: list[FocusTarget] = []
+    others: list[str] = []
 
     def found() -> tuple[Header, FocusTarget] | None:
         while heard:
             message = heard.pop(0)
             ours = [target for target in message.targets if target.id == target_id]
             seen.extend(ours)
-            others[:] = [] if ours else message.targets
+            if ours:
+                others.clear()
+            else:
+                others.append(', '.join(target.id for target in message.targets) or 'nothing')
             if seen and seen[-1].found:
                 return message.header, seen[-1]
         return None
@@ -83,6 +88,7 @@ def _named(node: Node, name: str, text: str) -> str:
     deadline = time.monotonic() + DISCOVERY_S
     if not _wait_for(node, client.service_is_ready, deadline):
         raise NotFoundError(f'no node {name} answers; {_others(node, name)}')
+    deadline = time.monotonic() + DISCOVERY_S
     while time.monotonic() < deadline:
         asked = client.call_async(SetTextTarget.Request(text=text))
         if _wait_for(node, asked.done, time.monotonic() + ANSWER_S):
@@ -100,9 +106,8 @@ class Overlays:
     def __init__(self, node: Node, name: str) -> None:
         self._node = node
         self._heard: deque[Image] = deque(maxlen=OVERLAYS_KEPT)
-        node.create_subscription(
-            Image, f'{name}/overlay/image', self._on_overlay, result_profile()
-        )
+        quality = QoSProfile(depth=OVERLAYS_KEPT)
+        node.create_subscription(Image, f'{name}/overlay/image', self._on_overlay, quality)
 
     def _on_overlay(self, message: Image) -> None:
         self._heard.append(message)
@@ -138,12 +143,12 @@ def _others(node: Node, name: str) -> str:
 def _in_vain(
     name: str,
     seen: list[FocusTarget],
-    others: list[FocusTarget],
+    others: list[str],
     states: list[str],
     timeout_s: float,
 ) -> str:
-    if others:
-        return f'{name} was told to look at something else meanwhile: {others[-1].id}'
+    if len(others) > 1:  # one may have been on its way
+        return f'{name} was told to look at something else meanwhile: {others[-1]}'
     if seen:
         best = max(target.confidence for target in seen)
         said = f'not found in {len(seen)} image(s), {timeout_s:g} s; confidence at most {best:.2f}'
@@ -192,6 +197,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _picture_file(name: str) -> Path:
     path = Path(name)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f'there is no folder {path.parent}')
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise argparse.ArgumentTypeError(f'{name} ends in none of {", ".join(PICTURE_SUFFIXES)}')
     return path

@@ -28,8 +28,8 @@ from focus_depth_ros.pipeline.targets import TargetsInView
 SLOW_S = 5.0
 """A picture that takes so long is said."""
 SURE = 0.5
-"""Confidence from which a box that cannot be tracked follows its mask: that of a covered target may
-be anywhere."""
+"""Confidence from which a mask moves the box that is tracked: that of a covered target may be
+anywhere."""
 BLANK = 2.0
 """Standard deviation, of 255 grey levels, under which a picture shows nothing. A box would be found
 in it, since the network takes a detector's word that there is something."""

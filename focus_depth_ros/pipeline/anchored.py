@@ -42,7 +42,7 @@ class Anchored:
     could be followed. `seen_in` is then the view in which it last was seen: later pictures are
     compared with that one, not with a blurred or black one between. None: that is `view` itself.
     `is_lost` says that what could be followed there is neither found nor still in its place.
-    `moved_px` is how far the side that moved most did so when it was carried last.
+    `moved_px` is the farthest that a side moved when last carried.
     """
 
     target: Target
@@ -92,8 +92,7 @@ class Anchored:
         if box is None or self.whole is None:
             return self
         if not self.is_untracked:
-            is_inside = self.target.box == self.whole
-            if not is_inside or box_iou(self.whole, box) < AGREEING_IOU:
+            if self.target.box != self.whole or box_iou(self.whole, box) < AGREEING_IOU:
                 return self
             box = _towards(self.whole, box, CORRECTED_SHARE * self.moved_px)
         return replace(self, target=self.target.with_box(box), whole=box, seen_in=None)

@@ -135,7 +135,9 @@ class FocusPipeline:
                 scale_from_model(metric, frame.camera, size, canonical_px) for metric in maps.metric
             ]
             if scales[view].scale > 0:
-                return shared_scale(scales, maps.inverse_depth, maps.confidence, view)
+                is_there = maps.confidence >= self.settings.min_confidence
+                weights = np.where(is_there, maps.confidence, 0)
+                return shared_scale(scales, maps.inverse_depth, weights, view)
         return RELATIVE
 
 

@@ -88,7 +88,7 @@ def draw(
 ) -> NDArray[np.uint8]:
     """A copy of `rgb`, in `out` if given: boundaries (p x 255) in red, targets outlined and named.
 
-    A target keeps its colours, since they may be what it was asked by.
+    Targets are not coloured in: their colour may be what they were asked by.
     """
     picture = np.empty_like(rgb) if out is None else out
     np.copyto(picture, rgb)

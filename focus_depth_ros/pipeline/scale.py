@@ -25,8 +25,8 @@ rendered pictures stay under 0.16, uniform noise is at 0.57."""
 SPARSE = 4
 """Each so many cells answers are compared at."""
 LEAST_WEIGHT = 1e-6
-NEARNESS_BEYOND = 1e-3
-"""1/m, of what counts as infinitely far."""
+LEAST_PER_METRE = 1e-3
+"""1/m: what is farther counts as so far."""
 FLAT = 1e-12
 """Variance below which a map has no slope."""
 
@@ -108,13 +108,17 @@ def shared_scale(
 
     Answer t says `scales[t]` of its map `inverse_depth` (T, h, w). Each is off by a factor of its
     own: their weighted geometric mean is off by less than the surest one's, and than each by
-    itself (docs/built_in_model.md).
+    itself (docs/built_in_model.md). One that has most of the picture at no distance has no say.
     """
     cells = inverse_depth[:, ::SPARSE, ::SPARSE]
-    metric = np.array([[scale.scale, scale.shift] for scale in scales], np.float32)[..., None, None]
-    nearness = np.log(np.maximum(metric[:, 0] * cells + metric[:, 1], NEARNESS_BEYOND))
+    slopes = np.array([scale.scale for scale in scales])
+    shifts = np.array([scale.shift for scale in scales])
+    per_metre = slopes[:, None, None] * cells + shifts[:, None, None]
+    nearness = np.log(np.maximum(per_metre, LEAST_PER_METRE))
     factors = np.median(nearness - nearness[view], axis=(1, 2))
-    says = np.where(metric[:, 0, 0, 0] > 0, weights + LEAST_WEIGHT, 0)
+    is_sound = (slopes > 0) & (np.median(per_metre, axis=(1, 2)) > LEAST_PER_METRE)
+    says = np.where(is_sound, weights, 0)
+    says[view] = max(says[view], LEAST_WEIGHT)
     factor = float(np.exp(np.average(factors, weights=says)))
     own = scales[view]
     return Scale(own.source, factor * own.scale, factor * own.shift)

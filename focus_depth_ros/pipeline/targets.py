@@ -2,10 +2,10 @@
 
 Detections speak of a picture that is already past. The last pictures are therefore kept (grey and
 small); a detection is matched to its picture by stamp and carried from there to the newest one by
-tracking. Where nothing can be tracked (a plain surface has no corners) a box stays where it is and
-then follows the network's mask. What is lost is not asked about until it is seen again: a box tells
-the network that there is something, whatever there is. Commands (a box, words) stand above
-detections until cleared.
+tracking, and put right by the network's masks. Where nothing can be tracked (a plain surface has no
+corners) a box stays where it is and then follows its mask. What is lost is not asked about until it
+is seen again: a box tells the network that there is something, whatever there is. Commands (a box,
+words) stand above detections until cleared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, takewhile
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,8 @@ class TargetsInView:
         self._accepted_ns = 0
         self._last_of_other_size_ns = -1
         self._named = 0
-        self._named_boxes: set[str] = set()
+        self._given_names: set[str] = set()
+        self._numbers: Counter[str] = Counter()
 
     @property
     def is_commanded(self) -> bool:
@@ -94,17 +95,23 @@ class TargetsInView:
                 raise InvalidInput(
                     'targets', f'there are already {len(others)} targets, the maximum'
                 )
-            taken = {other.target.id for other in others}
-            if target.box is not None:
-                taken |= self._named_boxes
-            free = (f'{target.id}_{number}' for number in count(1))
-            if target.id in taken:
-                target = replace(target, id=next(name for name in free if name not in taken))
-            if target.box is not None:
-                self._named_boxes.add(target.id)
+            target = replace(target, id=self._free_name(target, others))
+            self._given_names.add(target.id)
             self._commanded = [*others, Anchored(target, view, target.box)]
             self._is_commanded = True
             return target.id
+
+    def _free_name(self, target: Target, others: Sequence[Anchored]) -> str:
+        """The target's id, with a number where that is taken: for a box, where it ever was."""
+        taken = {other.target.id for other in others}
+        numbers: Counter[str] = Counter()
+        if target.box is not None:
+            taken, numbers = self._given_names | taken, self._numbers
+        name = target.id
+        while name in taken:
+            numbers[target.id] += 1
+            name = f'{target.id}_{numbers[target.id]}'
+        return name
 
     def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
         """Take a detector's targets for the picture of `stamp_ns`, best score first.
@@ -258,7 +265,7 @@ class TargetsInView:
                 now = replace(now, target=replace(now.target, id=name))
             followed.pop(now.target.id, None)
             # masks so far are of what was asked before: they say nothing of this box
-            accepted.append(replace(now, is_untracked=False))
+            accepted.append(replace(now, is_untracked=False, moved_px=0.0))
         self._detected = accepted
 
     def _identify(

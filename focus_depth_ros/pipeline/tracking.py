@@ -54,25 +54,21 @@ class Patch:
         return _moved(self.box, start[good, 0], end[good, 0])
 
     def looks_alike(self, after: NDArray[np.uint8]) -> bool:
-        """Whether the box of another grey picture (h, w) shows the same, darker or blurred.
+        """Whether the box, which lies in the picture, shows the same in another, darker or blurred.
 
         Also where it shows nothing in either: what corners there are is noise, which no two
         pictures have in common.
         """
         seen, now = self._sampled(self.picture), self._sampled(after)
-        if seen is None or now is None:
-            return False
         if max(seen.std(), now.std()) < PLAIN:
             return True
         contrast = float(np.linalg.norm(seen) * np.linalg.norm(now))
         return contrast > 0 and float(np.vdot(seen, now)) >= LIKENESS * contrast
 
-    def _sampled(self, picture: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """What is seen of the box as (SAMPLES, SAMPLES), about its mean; None outside."""
-        window = picture[self._pixels]
-        if not window.size:
-            return None
-        sampled = cv2.resize(window, (SAMPLES, SAMPLES), interpolation=cv2.INTER_AREA)
+    def _sampled(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What is seen of the box as (SAMPLES, SAMPLES), about its mean."""
+        size = (SAMPLES, SAMPLES)
+        sampled = cv2.resize(picture[self._pixels], size, interpolation=cv2.INTER_AREA)
         return np.asarray(sampled - sampled.mean(), np.float32)
 
     @cached_property
