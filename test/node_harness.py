@@ -10,7 +10,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +304,20 @@ class Robot:
         """Take the robot down."""
         self.executor.remove_node(self.node)
         self.node.destroy_node()
+
+
+@contextmanager
+def robot_of(*ros_arguments: str) -> Iterator[Robot]:
+    """A robot with a calibrated camera and an active node of its own, which has to end cleanly."""
+    node = NodeProcess(*ros_arguments)
+    client = Robot()
+    node.wait_for_output('active; pictures')
+    client.connect()
+    client.send_camera_info()
+    yield client
+    client.close()
+    status, _ = node.stop()
+    assert status == 0, node.output
 
 
 def texture(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> NDArray[np.uint8]:

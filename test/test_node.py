@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('focus_depth_ros.msg')
 
-from node_harness import HEIGHT, WIDTH, NodeProcess, Robot, picture, texture
+from node_harness import HEIGHT, WIDTH, NodeProcess, Robot, picture, robot_of, texture
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, RegionOfInterest
 from std_msgs.msg import String
@@ -23,15 +23,8 @@ from focus_depth_ros.node.image_codec import image_from_array
 
 @pytest.fixture(scope='module')
 def robot(ros: None, tiny_model: Path) -> Iterator[Robot]:
-    node = NodeProcess('-p', f'model:={tiny_model}', '-p', 'min_confidence:=0.2')
-    client = Robot()
-    node.wait_for_output('active; pictures')
-    client.connect()
-    client.send_camera_info()
-    yield client
-    client.close()
-    status, _ = node.stop()
-    assert status == 0, node.output
+    with robot_of('-p', f'model:={tiny_model}', '-p', 'min_confidence:=0.2') as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)

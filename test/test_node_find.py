@@ -18,7 +18,7 @@ pytest.importorskip('focus_depth_ros.msg')
 import rclpy
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Vector3
-from node_harness import HEIGHT, WIDTH, NodeProcess, Robot, picture
+from node_harness import HEIGHT, WIDTH, Robot, picture, robot_of
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
@@ -30,16 +30,9 @@ from focus_depth_ros.pipeline.overlay import TARGET_COLOURS
 
 @pytest.fixture(scope='module')
 def robot(ros: None, tiny_model: Path) -> Iterator[Robot]:
-    node = NodeProcess('-p', f'model:={tiny_model}', '-p', 'min_confidence:=0.2')
-    client = Robot()
-    node.wait_for_output('active; pictures')
-    client.connect()
-    client.send_camera_info()
-    client.stop_listening(*list(client._subscriptions))
-    yield client
-    client.close()
-    status, _ = node.stop()
-    assert status == 0, node.output
+    with robot_of('-p', f'model:={tiny_model}', '-p', 'min_confidence:=0.2') as client:
+        client.stop_listening(*list(client._subscriptions))  # the command has to be enough
+        yield client
 
 
 def find(
