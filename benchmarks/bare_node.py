@@ -26,6 +26,7 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection3D, Detection3DArray
+from visualization_msgs.msg import Marker, MarkerArray
 
 from focus_depth_ros.evaluation.measured_on import when_and_where
 from focus_depth_ros.evaluation.percentiles import percentiles
@@ -49,6 +50,7 @@ def finished_messages() -> dict[str, Any]:
         'depth/camera_info': CameraInfo(),
         'targets': FocusTargetArray(targets=[FocusTarget()]),
         'target/detections_3d': Detection3DArray(detections=[Detection3D()]),
+        'target/markers': MarkerArray(markers=[Marker(), Marker(), Marker()]),
         'boundary/image': image_from_array(np.ones(SIZE, np.uint8), 'mono8'),
         'target/mask': image_from_array(np.ones(SIZE, np.uint8), 'mono8'),
         'target/labels': image_from_array(np.ones(SIZE, np.uint8), 'mono8'),
@@ -72,7 +74,8 @@ def relay(outputs: list[str], as_bytes: bool) -> None:
     def answer(data: bytes) -> None:
         header = read_image(data).header
         for name, publisher in publishers.items():
-            ready[name].header = header
+            if name != 'target/markers':  # its markers have one each
+                ready[name].header = header
             publisher.publish(serialised[name] if as_bytes else ready[name])
         stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         latencies.append((node.get_clock().now().nanoseconds - stamp_ns) / 1e6)

@@ -26,7 +26,7 @@ TOPICS = {
     'reference_depth': 'aligned depth image of a sensor, holes allowed, that sets the metric scale',
 }
 # the node's outputs that config/focus.rviz shows
-DISPLAYED = ('target/points', 'overlay/image', 'depth/image', 'boundary/image')
+DISPLAYED = ('target/points', 'target/markers', 'overlay/image', 'depth/image', 'boundary/image')
 # the parameters changed most; left empty, the parameter file's value stands
 PARAMETERS = {
     'model': 'model folder',

@@ -34,6 +34,7 @@ from vision_msgs.msg import (
     ObjectHypothesis,
     ObjectHypothesisWithPose,
 )
+from visualization_msgs.msg import MarkerArray
 
 from focus_depth_ros.msg import FocusTargetArray
 from focus_depth_ros.node.image_codec import image_from_array
@@ -50,6 +51,7 @@ OUTPUTS: dict[str, type] = {
     'target/points': PointCloud2,
     'targets': FocusTargetArray,
     'target/detections_3d': Detection3DArray,
+    'target/markers': MarkerArray,
     'overlay/image': Image,
     'debug/inference_time_ms': Float64,
     'debug/pipeline_latency_ms': Float64,

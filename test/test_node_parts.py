@@ -61,6 +61,7 @@ from vision_msgs.msg import (
     ObjectHypothesis,
     ObjectHypothesisWithPose,
 )
+from visualization_msgs.msg import Marker
 
 from focus_depth_ros.core import Frame, InvalidInput, Target
 from focus_depth_ros.evaluation.demo import faults
@@ -91,6 +92,7 @@ from focus_depth_ros.node.complaints import Complaints
 from focus_depth_ros.node.detections import detections_3d, targets_from_detections
 from focus_depth_ros.node.focus_depth import FocusDepthNode
 from focus_depth_ros.node.image_codec import image_from_array
+from focus_depth_ros.node.markers import target_markers
 from focus_depth_ros.node.outputs import (
     Outputs,
     _camera_info_message,
@@ -107,6 +109,7 @@ from focus_depth_ros.node.parameters import (
 from focus_depth_ros.node.recorder import FREE_BYTES, Recorder, common_quality
 from focus_depth_ros.node.reference_depth import KEPT, ReferenceDepth, _check_reference
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
+from focus_depth_ros.pipeline.overlay import caption
 from focus_depth_ros.pipeline.settings import Settings
 
 DEFAULTS = Parameters(**{name: entry.default for name, entry in SPECIFICATIONS.items()})
@@ -822,6 +825,45 @@ def test_messages_say_where_a_target_is(tiny_model: Path) -> None:
     assert (size.x, size.y, size.z) == pytest.approx((extent.x, extent.y, extent.z))
     assert box.results[0].pose.pose == box.bbox.center
     assert box.results[0].hypothesis.score == 0.5  # the detector's
+
+
+def test_markers_draw_the_boxes_in_space_and_their_names(tiny_model: Path) -> None:
+    boxes = [(4.0, 4.0, 28.0, 40.0), (38.0, 2.0, 62.0, 16.0)]
+    targets = [Target('0', 'mug', box=boxes[0]), Target('1', 'can', box=boxes[1])]
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), CAMERA, 7, 'camera')
+    result = FocusPipeline(FocusModel(tiny_model))(frame, targets)
+    header = Header(frame_id='camera')
+    former, *markers = target_markers(result, header).markers
+    assert former.action == Marker.DELETEALL
+    assert all(marker.header == header for marker in (former, *markers))
+    assert len({(marker.ns, marker.id) for marker in markers}) == len(markers) == 4
+    for detection, answer, box, name in zip(
+        detections_3d(result, header).detections,
+        result.targets,
+        markers[::2],
+        markers[1::2],
+        strict=True,
+    ):
+        assert (box.type, name.type) == (Marker.CUBE, Marker.TEXT_VIEW_FACING)
+        assert box.pose == detection.bbox.center and box.scale == detection.bbox.size
+        assert name.text == caption(answer) and name.text.startswith(answer.target.label)
+        top = box.pose.position.y - box.scale.y / 2
+        assert name.pose.position.y < top and name.pose.position.z == box.pose.position.z
+        assert box.color.a < name.color.a == 1
+        assert (box.color.r, box.color.g) == (name.color.r, name.color.g)
+    assert markers[0].color.r != markers[2].color.r
+
+
+def test_markers_without_metres_draw_nothing_and_take_the_former_ones_away(
+    tiny_model: Path,
+) -> None:
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), None)
+    result = FocusPipeline(FocusModel(tiny_model))(
+        frame, [Target('a', 'mug', box=(4.0, 4.0, 28.0, 40.0))]
+    )
+    assert not result.scale.is_metric
+    (only,) = target_markers(result, Header()).markers
+    assert only.action == Marker.DELETEALL
 
 
 def test_detections_in_space_are_in_the_order_of_the_targets(tiny_model: Path) -> None:

@@ -14,6 +14,7 @@ from rclpy.lifecycle.publisher import LifecyclePublisher
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, RegionOfInterest
 from std_msgs.msg import Float64, Header
 from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
 
 from focus_depth_ros.core import Box
 from focus_depth_ros.msg import FocusTarget, FocusTargetArray
@@ -22,6 +23,7 @@ from focus_depth_ros.node.depth_encoding import millimetres_from_metres
 from focus_depth_ros.node.detections import detections_3d
 from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.image_memory import ImageMemory
+from focus_depth_ros.node.markers import target_markers
 from focus_depth_ros.node.parameters import Parameters
 from focus_depth_ros.node.qos import overridable, result_profile
 from focus_depth_ros.node.stamps import NANOSECONDS_PER_SECOND
@@ -38,6 +40,7 @@ TOPICS: dict[str, type] = {
     'target/points': PointCloud2,
     'targets': FocusTargetArray,
     'target/detections_3d': Detection3DArray,
+    'target/markers': MarkerArray,
     'overlay/image': Image,
 }
 TIMINGS = ('inference_time_ms', 'processing_time_ms', 'pipeline_latency_ms')
@@ -90,6 +93,7 @@ class Outputs:
                 lambda: FocusTargetArray(targets=list(map(target_message, result.targets))),
             ),
             ('target/detections_3d', lambda: detections_3d(result, header)),
+            ('target/markers', lambda: target_markers(result, header)),
             ('boundary/image', lambda: image_from_array(result.boundary, 'mono8')),
             ('target/mask', lambda: self._mask_message(result)),
             ('target/labels', lambda: image_from_array(result.labels, 'mono8')),
@@ -98,9 +102,11 @@ class Outputs:
         ):
             if self._wanted(name):
                 content = message()
-                if content is not None:
+                if content is None:
+                    continue
+                if not isinstance(content, MarkerArray):  # its markers have one each
                     content.header = header
-                    self._results[name].publish(content)
+                self._results[name].publish(content)
 
     def _depth_message(self, result: FocusResult, encoding: str) -> Image | None:
         """Metric depth, or nothing: relative depth is never published as metres."""

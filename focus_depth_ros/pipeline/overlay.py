@@ -70,7 +70,7 @@ def draw_result(result: FocusResult, out: NDArray[np.uint8] | None = None) -> ND
     """The picture of a result with its boundaries and targets, RGB uint8 (H, W, 3)."""
     marks = [
         Mark(
-            caption=_caption(answer),
+            caption=caption(answer),
             found=answer.found,
             box=answer.box or answer.target.box,
             mask=answer.mask if answer.found else None,
@@ -158,7 +158,8 @@ def _name(
     return plate
 
 
-def _caption(answer: TargetResult) -> str:
+def caption(answer: TargetResult) -> str:
+    """What is written beside a target: its name, how far it is, how sure that is."""
     name = answer.target.label or answer.target.text or answer.target.id
     if not answer.found:
         return f'{name}: not found ({answer.confidence:.2f})'
