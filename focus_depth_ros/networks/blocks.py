@@ -86,5 +86,9 @@ def enlarge(features: Tensor, size: tuple[int, int], factor: int) -> Tensor:
     they say out there is cut off, so that each cell stays where it looked; squeezing the whole map
     into the picture would move what is below by up to a fine cell.
     """
-    height, width = (int(side) for side in features.shape[-2:])
-    return resize(features, (factor * height, factor * width))[..., : size[0], : size[1]]
+    height, width = (factor * int(side) for side in features.shape[-2:])
+    enlarged = resize(features, (height, width))
+    rows, columns = (int(side) for side in size)
+    # A cut that cuts nothing is an operator all the same, and takes maps out of the layout that
+    # ONNX Runtime's convolutions use.
+    return enlarged if (rows, columns) == (height, width) else enlarged[..., :rows, :columns]
