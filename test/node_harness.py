@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Float64, String
+from std_msgs.msg import Float64, Header, String
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import (
     Detection2D,
@@ -242,7 +242,8 @@ class Robot:
     def beside(self, answer: Any, output: str) -> Any:
         """Another output for the same picture."""
         return self.wait_for(
-            lambda: next((m for m in self.heard[output] if m.header == answer.header), None), output
+            lambda: next((m for m in self.heard[output] if _header(m) == answer.header), None),
+            output,
         )
 
     def send_detections(
@@ -334,4 +335,8 @@ def picture(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> Image:
 
 
 def _stamp(message: Any) -> Time:
-    return message.header.stamp
+    return _header(message).stamp
+
+
+def _header(message: Any) -> Header:
+    return message.markers[0].header if isinstance(message, MarkerArray) else message.header

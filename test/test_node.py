@@ -89,10 +89,10 @@ def test_every_listened_output_answers_every_picture(robot: Robot) -> None:
         'target/points',
         'targets',
         'target/detections_3d',
+        'target/markers',
         'overlay/image',
     ):
         robot.beside(depth, output)
-    assert robot.wait_for(lambda: robot.heard['target/markers'], 'markers')
     assert robot.wait_for(lambda: robot.heard['debug/pipeline_latency_ms'], 'latency')
     assert 0 < robot.heard['debug/inference_time_ms'][-1].data < 1000
 
@@ -135,8 +135,7 @@ def test_a_detection_becomes_mask_points_and_centroid(robot: Robot) -> None:
     )
     assert target.centroid.z == pytest.approx(float(np.nanmean(points[..., 2])), rel=0.02)
     (box,) = robot.beside(depth, 'target/detections_3d').detections
-    drawn = [array.markers for array in robot.heard['target/markers']]
-    (markers,) = (each for each in drawn if each[0].header == depth.header)
+    markers = robot.beside(depth, 'target/markers').markers
     assert markers[1].pose == box.bbox.center and markers[2].text.startswith('mug ')
     assert box.results[0].hypothesis.class_id == 'mug'
     assert box.header == depth.header

@@ -109,7 +109,7 @@ from focus_depth_ros.node.parameters import (
 from focus_depth_ros.node.recorder import FREE_BYTES, Recorder, common_quality
 from focus_depth_ros.node.reference_depth import KEPT, ReferenceDepth, _check_reference
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
-from focus_depth_ros.pipeline.overlay import caption
+from focus_depth_ros.pipeline.overlay import TARGET_COLOURS, caption
 from focus_depth_ros.pipeline.settings import Settings
 
 DEFAULTS = Parameters(**{name: entry.default for name, entry in SPECIFICATIONS.items()})
@@ -828,30 +828,31 @@ def test_messages_say_where_a_target_is(tiny_model: Path) -> None:
 
 
 def test_markers_draw_the_boxes_in_space_and_their_names(tiny_model: Path) -> None:
-    boxes = [(4.0, 4.0, 28.0, 40.0), (38.0, 2.0, 62.0, 16.0)]
-    targets = [Target('0', 'mug', box=boxes[0]), Target('1', 'can', box=boxes[1])]
+    boxes = [(4.0, 4.0, 28.0, 40.0), (38.0, 2.0, 62.0, 16.0), (30.0, 20.0, 60.0, 44.0)]
+    targets = [Target(name, name, box=box) for name, box in zip('abc', boxes, strict=True)]
     frame = Frame(np.zeros((48, 64, 3), np.uint8), CAMERA, 7, 'camera')
     result = FocusPipeline(FocusModel(tiny_model))(frame, targets)
+    first, second, third = result.targets
+    result = replace(result, targets=(first, replace(second, found=False), third))
     header = Header(frame_id='camera')
     former, *markers = target_markers(result, header).markers
     assert former.action == Marker.DELETEALL
     assert all(marker.header == header for marker in (former, *markers))
-    assert len({(marker.ns, marker.id) for marker in markers}) == len(markers) == 4
-    for detection, answer, box, name in zip(
-        detections_3d(result, header).detections,
-        result.targets,
-        markers[::2],
-        markers[1::2],
-        strict=True,
-    ):
+    assert all(marker.lifetime.sec > 0 and marker.frame_locked for marker in markers)
+    drawn = [(marker.ns, marker.id) for marker in markers]
+    assert drawn == [('boxes', 0), ('names', 0), ('boxes', 2), ('names', 2)]
+    detections = detections_3d(result, header).detections
+    assert [detection.id for detection in detections] == ['a', 'c']
+    for detection, box, name in zip(detections, markers[::2], markers[1::2], strict=True):
         assert (box.type, name.type) == (Marker.CUBE, Marker.TEXT_VIEW_FACING)
         assert box.pose == detection.bbox.center and box.scale == detection.bbox.size
-        assert name.text == caption(answer) and name.text.startswith(answer.target.label)
+        assert name.text == caption(result.targets[name.id])
+        assert name.scale.x > 0  # else RViz tears the words apart
         top = box.pose.position.y - box.scale.y / 2
         assert name.pose.position.y < top and name.pose.position.z == box.pose.position.z
+        colour = [round(255 * getattr(box.color, part)) for part in 'rgb']
+        assert tuple(colour) == TARGET_COLOURS[box.id]
         assert box.color.a < name.color.a == 1
-        assert (box.color.r, box.color.g) == (name.color.r, name.color.g)
-    assert markers[0].color.r != markers[2].color.r
 
 
 def test_markers_without_metres_draw_nothing_and_take_the_former_ones_away(

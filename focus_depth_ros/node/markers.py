@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -11,9 +12,11 @@ from focus_depth_ros.pipeline.result import FocusResult
 
 BOX_ALPHA = 0.35
 LETTERS_M = 0.03
-"""How tall the capital letters of a name are."""
+"""How tall the letters of a name are within a metre; farther away they grow with the distance."""
 THINNEST_M = 1e-3
 """RViz complains of boxes that are flat."""
+LIFETIME = Duration(sec=5)
+"""Longer than any answer takes: what a node that has stopped drew goes away."""
 
 
 def target_markers(result: FocusResult, header: Header) -> MarkerArray:
@@ -28,27 +31,22 @@ def target_markers(result: FocusResult, header: Header) -> MarkerArray:
         colour = TARGET_COLOURS[index % len(TARGET_COLOURS)]
         x, y, z = map(float, answer.geometry.box_centre_m)
         width, height, depth = (max(float(side), THINNEST_M) for side in answer.geometry.extent_m)
-        box = Marker(
-            header=header,
-            ns='boxes',
-            id=index,
-            type=Marker.CUBE,
-            pose=_at(x, y, z),
-            scale=Vector3(x=width, y=height, z=depth),
-            color=_colour(colour, BOX_ALPHA),
-        )
-        name = Marker(
-            header=header,
-            ns='names',
-            id=index,
-            type=Marker.TEXT_VIEW_FACING,
-            pose=_at(x, y - height / 2 - LETTERS_M, z),
-            scale=Vector3(z=LETTERS_M),
-            color=_colour(colour, 1.0),
-            text=caption(answer),
-        )
+        letters = LETTERS_M * max(1.0, z)
+        box = _marker(header, 'boxes', index)
+        box.type, box.pose = Marker.CUBE, _at(x, y, z)
+        box.scale, box.color = Vector3(x=width, y=height, z=depth), _colour(colour, BOX_ALPHA)
+        name = _marker(header, 'names', index)
+        name.type, name.pose = Marker.TEXT_VIEW_FACING, _at(x, y - height / 2 - letters, z)
+        # RViz makes spaces as wide as x says, and a metre of its own where it says nothing.
+        name.scale, name.color = Vector3(x=letters, z=letters), _colour(colour, 1.0)
+        name.text = caption(answer)
         markers += [box, name]
     return MarkerArray(markers=markers)
+
+
+def _marker(header: Header, namespace: str, index: int) -> Marker:
+    # Locked: RViz does not wait for tf, and leaves out what has a stamp that tf has not reached.
+    return Marker(header=header, ns=namespace, id=index, lifetime=LIFETIME, frame_locked=True)
 
 
 def _at(x: float, y: float, z: float) -> Pose:
