@@ -226,7 +226,10 @@ def test_graphs_that_are_not_what_torch_computes_are_refused(tmp_path: Path) -> 
 def test_maps_double_by_constant_factors_in_the_graph(
     network: CompactNetwork, tmp_path: Path
 ) -> None:
-    """A size that the graph computes would cost ONNX Runtime the layout of its convolutions."""
+    """A size that the graph computes would cost ONNX Runtime the layout of its convolutions.
+
+    So would a cut, where there is nothing to cut.
+    """
     onnx = pytest.importorskip('onnx', reason='export needs onnx (extra: train)')
     from focus_depth_ros.networks.compact_graphs import graphs
     from focus_depth_ros.training.graph_files import write_graphs
@@ -242,6 +245,11 @@ def test_maps_double_by_constant_factors_in_the_graph(
     resizes = {node.name: node for node in graph.node if node.op_type == 'Resize'}
     for name in ('/focus/Resize_2', '/focus/Resize_3', '/focus/Resize_5'):  # to strides 4, 2 and 2
         assert constants[resizes[name].input[2]].tolist() == [1, 1, 2, 2]
+    cut = {node.input[0] for node in graph.node if node.op_type == 'Slice'}
+    is_cut = {name for name, node in resizes.items() if node.output[0] in cut}
+    to_stride_8 = {'/focus/prompt/Resize', '/focus/Resize_1', '/focus/boundary8/Resize'}
+    to_stride_16 = {'/focus/Resize'}
+    assert is_cut == to_stride_8 | to_stride_16  # 168 px are no multiple of 32, nor of 16
 
 
 def grown(network: CompactNetwork) -> CompactNetwork:

@@ -16,7 +16,7 @@ LETTERS_M = 0.03
 THINNEST_M = 1e-3
 """RViz complains of boxes that are flat."""
 LIFETIME = Duration(sec=5)
-"""Longer than any answer takes: what a node that has stopped drew goes away."""
+"""What a node that has stopped drew goes away; many times as long as an answer takes."""
 
 
 def target_markers(result: FocusResult, header: Header) -> MarkerArray:
