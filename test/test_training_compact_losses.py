@@ -52,15 +52,15 @@ def test_a_caption_chooses_among_things_by_their_mean_score() -> None:
     logits = torch.full((1, 2, 2, 4), -2.0)
     logits[0, 0, 0, :3] = 1.0  # half of thing 3, half of thing 1
     means = torch.tensor([[3, 0]])  # the second caption is none
-    terms = compact_losses.caption_terms(logits, ids, means)
+    terms = compact_losses.coarse_terms(logits, ids, means)
     of_3, of_1 = (1.0 + 1.0 - 2.0 - 2.0) / 4, (1.0 - 2.0) / 2
     expected = -np.log(np.exp(of_3) / (np.exp(of_3) + np.exp(of_1)))
     assert terms['choice'].item() == pytest.approx(0.3 * expected, rel=1e-5)
-    alone = compact_losses.caption_terms(logits[:, :1], ids, means[:, :1])
-    assert alone['captions'].item() == pytest.approx(terms['captions'].item(), rel=1e-5)
-    none = compact_losses.caption_terms(logits, ids, torch.zeros(1, 2, dtype=torch.int64))
+    alone = compact_losses.coarse_terms(logits[:, :1], ids, means[:, :1])
+    assert alone['more'].item() == pytest.approx(terms['more'].item(), rel=1e-5)
+    none = compact_losses.coarse_terms(logits, ids, torch.zeros(1, 2, dtype=torch.int64))
     assert [term.item() for term in none.values()] == [0.0, 0.0]
-    empty = compact_losses.caption_terms(logits, torch.zeros_like(ids), 0 * means)
+    empty = compact_losses.coarse_terms(logits, torch.zeros_like(ids), 0 * means)
     assert [term.item() for term in empty.values()] == [0.0, 0.0]
 
 

@@ -47,8 +47,9 @@ from focus_depth_ros.training.example import (  # noqa: E402
     caption_words,
     example,
     jittered,
-    more_captions,
+    more_questions,
     normalised_box,
+    question,
 )
 
 SHAPE = CompactShape()
@@ -180,7 +181,7 @@ def test_words_ask_for_rare_classes_as_often() -> None:
     assert 0.4 < asked_for_mug.mean() < 0.6
 
 
-def test_more_captions_take_turns_among_things_in_view() -> None:
+def test_more_questions_take_turns_among_things_in_view() -> None:
     frame = sample()
     red = frame.objects[0]
     frame.ids[:40, :60] = 5
@@ -193,14 +194,46 @@ def test_more_captions_take_turns_among_things_in_view() -> None:
 
     def means(captions: int, relations: float) -> list[tuple[str, int]]:
         shares = PromptShares(relation_of_text=relations, captions=captions)
-        asked = more_captions(frame, grid, np.random.default_rng(0), shares)
-        return [(' '.join(VOCABULARY[i] for i in words if i), about) for words, about in asked]
+        asked = more_questions(frame, grid, np.random.default_rng(0), shares)
+        assert not any(box.any() for box, _, _ in asked)
+        return [(' '.join(VOCABULARY[i] for i in words if i), about) for _, words, about in asked]
+
+    def boxed(boxes: int) -> list[tuple[list[float], int]]:
+        shares = PromptShares(boxes=boxes, jitter=0.0)
+        asked = more_questions(frame, grid, np.random.default_rng(0), shares)
+        assert not any(any(words) for _, words, _ in asked)
+        return [((box * (320, 240, 320, 240)).round().tolist(), about) for box, _, about in asked]
 
     assert means(0, 0.0) == []
     assert sorted(means(4, 0.0)) == 2 * [('the mug', 5)] + 2 * [('the red block', red.id)]
     assert sorted(means(2, 1.0)) == [('the mug left of the red block', 5), ('the red block', 4)]
+    assert sorted(about for _, about in boxed(4)) == 2 * [red.id] + 2 * [5]
+    assert ([0.0, 0.0, 60.0, 40.0], 5) in boxed(2)
     frame = replace(frame, objects=[tiny])  # too little to be asked for
     assert means(3, 0.0) == 3 * [('', 0)]
+    assert boxed(2) == 2 * [([0.0, 0.0, 0.0, 0.0], 0)]
+
+
+def test_things_in_whose_box_others_stand_are_boxed_more_often() -> None:
+    """Asked with a box alone, those are what a network takes wrongly."""
+    frame = sample()
+    frame.ids[:] = 0
+    frame.ids[20:100, 20:120] = 1
+    frame.ids[60:100, 50:90] = 2  # before 1, in a fifth of its box
+    frame.ids[150:200, 150:250] = 3  # alone
+    first = frame.objects[0]
+    items = [replace(first, id=number, visible_px=4000) for number in (1, 2, 3)]
+    frame = replace(frame, objects=items)
+
+    def share(crowded: float) -> list[float]:
+        shares = PromptShares(box=1.0, text=0.0, crowded=crowded)
+        rng = np.random.default_rng(0)
+        about = [question(frame, SHAPE.grid(2), rng, shares).about for _ in range(400)]
+        return [about.count(number) / 400 for number in (1, 2, 3)]
+
+    assert share(0.0) == pytest.approx([1 / 3] * 3, abs=0.1)
+    assert share(1.0)[0] > 0.8
+    assert 0 < share(1.0)[2] < 0.1
 
 
 def test_canonical_disparity_survives_crop_mirror_and_stretch() -> None:

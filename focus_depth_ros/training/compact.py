@@ -21,7 +21,7 @@ from focus_depth_ros.networks.efficientnet_lite import is_published, published_w
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.prompt import BoxMaps
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial
-from focus_depth_ros.training.compact_losses import BAND_CELLS, caption_terms, compact_terms
+from focus_depth_ros.training.compact_losses import BAND_CELLS, coarse_terms, compact_terms
 from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.example import VOCABULARY, FocusDataset
 from focus_depth_ros.training.families import Batch, Review
@@ -111,13 +111,15 @@ def answer(
     return in_float32(output), word_logits.float()
 
 
-def caption_masks(network: CompactNetwork, grounding: Tensor, words: Tensor) -> Tensor:
-    """Coarse mask logits (B, C, H/8, W/8), float32, of C captions a picture, words (B, C, L)."""
-    captions = words.shape[1]
-    repeated = grounding.repeat_interleave(captions, 0)
-    no_box = torch.zeros(len(repeated), 4, dtype=repeated.dtype, device=repeated.device)
-    _, _, logits = network.focus.prompt.at_tokens(repeated, no_box, words.flatten(0, 1))
-    return logits.float().reshape(len(words), captions, *logits.shape[-2:])
+def coarse_masks(network: CompactNetwork, grounding: Tensor, box: Tensor, words: Tensor) -> Tensor:
+    """Coarse mask logits (B, C, H/8, W/8), float32, of C prompts a picture.
+
+    box (B, C, 4), words (B, C, L).
+    """
+    prompts = words.shape[1]
+    repeated = grounding.repeat_interleave(prompts, 0)
+    _, _, logits = network.focus.prompt.at_tokens(repeated, box.flatten(0, 1), words.flatten(0, 1))
+    return logits.float().reshape(len(words), prompts, *logits.shape[-2:])
 
 
 def in_float32(output: FocusOutput) -> FocusOutput:
@@ -173,10 +175,11 @@ class CompactObjective(nn.Module):
         with torch.autocast(batch['box'].device.type, torch.bfloat16, enabled=config.bfloat16):
             features = network.encoder(normalised(batch['picture']))
             answers = answer(network, features, question)
-            if not config.ask.captions:
+            if not config.ask.captions + config.ask.boxes:
                 return self.terms(*answers, batch)
-            logits = caption_masks(network, features['grounding'], batch['more_words'])
-        return self.terms(*answers, batch) | caption_terms(logits, batch['ids'], batch['more_ids'])
+            more = batch['more_box'], batch['more_words']
+            logits = coarse_masks(network, features['grounding'], *more)
+        return self.terms(*answers, batch) | coarse_terms(logits, batch['ids'], batch['more_ids'])
 
     def terms(self, output: FocusOutput, word_logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The loss terms of outputs already at hand."""

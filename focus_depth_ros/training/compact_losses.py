@@ -172,11 +172,11 @@ def compact_terms(
     return terms
 
 
-def caption_terms(logits: Tensor, ids: Tensor, means: Tensor) -> dict[str, Tensor]:
-    """Captions answered by the coarse mask alone, and which of all things in view it chooses.
+def coarse_terms(logits: Tensor, ids: Tensor, means: Tensor) -> dict[str, Tensor]:
+    """Prompts answered by the coarse mask alone, and which of all things in view it chooses.
 
-    logits (B, C, h, w); ids (B, H, W) of the things in view, 0 = none; means (B, C) whom a caption
-    means, 0 = no caption. A thing's score is the mean logit over what is seen of it: of two likely
+    logits (B, C, h, w); ids (B, H, W) of the things in view, 0 = none; means (B, C) whom a prompt
+    means, 0 = no prompt. A thing's score is the mean logit over what is seen of it: of two likely
     ones a mask likes to take both halves, and a choice has none.
     """
     labels = torch.arange(1, max(int(ids.amax()), 1) + 1, device=ids.device)
@@ -193,6 +193,6 @@ def caption_terms(logits: Tensor, ids: Tensor, means: Tensor) -> dict[str, Tenso
     flat = logits.flatten(0, 1)
     no_box = torch.zeros_like(flat)
     return {
-        'captions': 0.5 * mask_loss(flat, truth.flatten(0, 1), no_box, asked.flatten()),
+        'more': 0.5 * mask_loss(flat, truth.flatten(0, 1), no_box, asked.flatten()),
         'choice': 0.3 * picked,
     }

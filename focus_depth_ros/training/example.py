@@ -57,6 +57,8 @@ AGREES = 0.5
 """Of a thing's pixels: a box round another one that holds so many is no wrong box for it."""
 LEFT_OUT_SHARE = 0.5
 """Of the plain captions that fit nothing: of a thing that the window leaves out, where one is."""
+SPARSE = 0.01
+"""Added to the part that others take of a box: things that stand alone are asked for too."""
 SMALLEST_TARGET_SHARE = 0.001
 """Share of the picture that a target must cover to be asked for (77 px of a 320x240 frame)."""
 
@@ -66,9 +68,10 @@ class PromptShares:
     """How often each kind of prompt is asked; the rest goes without a prompt.
 
     `box_of_text` of the captions come with a rough box too, as in a second look; `near` of the
-    pictures are windows round one object, as such a look sees them. So many `captions` more are
-    answered by the coarse mask alone, which costs little. The foundation family asks for boxes and
-    captions alone.
+    pictures are windows round one object, as such a look sees them. `crowded` of the boxes are
+    drawn round a thing the likelier, the more of its box others take. So many `captions` and
+    `boxes` more are answered by the coarse mask alone, which costs little. The foundation family
+    asks for boxes and captions alone.
     """
 
     box: float = 0.40
@@ -78,11 +81,14 @@ class PromptShares:
     box_of_text: float = 0.0
     jitter: float = 0.12
     near: float = 0.0
+    crowded: float = 0.0
     captions: int = 0
+    boxes: int = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError for shares that are none."""
-        shares = {n: v for n, v in vars(self).items() if n not in ('jitter', 'captions')}
+        others = ('jitter', 'captions', 'boxes')
+        shares = {name: value for name, value in vars(self).items() if name not in others}
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f'ask: {name} is {share}; it is a share, from 0 to 1')
@@ -119,15 +125,15 @@ def example(
     picture uint8 (2 h, 2 w, 3); disparity float32 (h, w), canonical f / (f_c Z), 0 = unknown;
     objects bool (h, w); boundary uint8 (h, w), 255 = not asked; words_at uint8 (V, h / 4, w / 4),
     255 = not asked; box float32 (P, 4); words int32 (P, 12); mask float32 (P, h, w) area share;
-    kind int64 (P,); ids uint8 (h, w); more_words int32 (C, 12) and more_ids int64 (C,), captions
-    and whom they mean, 0 = no caption.
+    kind int64 (P,); ids uint8 (h, w); more_box float32 (C, 4), more_words int32 (C, 12) and
+    more_ids int64 (C,), further prompts and whom they mean, 0 = nobody.
     """
     seen = apply_crop(sample, _crop(sample, rng, shares.near, augment))
     picture = resized(seen.rgb, shape.grid(1))
     if augment:
         picture = degrade(picture.astype(np.uint8), rng)
     asked = [question(seen, shape.grid(2), rng, shares) for _ in range(prompts)]
-    more = more_captions(seen, shape.grid(2), rng, shares)
+    more = more_questions(seen, shape.grid(2), rng, shares)
     return {
         'picture': picture,
         **truth_of(seen, shape),
@@ -136,8 +142,9 @@ def example(
         'mask': np.stack([prompt.mask for prompt in asked]),
         'kind': np.array([prompt.kind for prompt in asked], np.int64),
         'ids': _nearest(seen.ids, shape.grid(2)).astype(np.uint8),
-        'more_words': np.array([words for words, _ in more], np.int32).reshape(-1, MAX_WORDS),
-        'more_ids': np.array([about for _, about in more], np.int64),
+        'more_box': np.array([box for box, _, _ in more], np.float32).reshape(-1, 4),
+        'more_words': np.array([words for _, words, _ in more], np.int32).reshape(-1, MAX_WORDS),
+        'more_ids': np.array([about for _, _, about in more], np.int64),
     }
 
 
@@ -199,7 +206,7 @@ def question(seen: Sample, grid: Size, rng: np.random.Generator, shares: PromptS
     if shares.box <= choice < shares.box + shares.text:
         return _said(seen, grid, rng, shares) or Question(NO_PROMPT, no_box, no_words, nothing)
     if choice < shares.box:
-        for item in _shuffled(seen.objects, rng):
+        for item in _boxed_shuffled(seen, seen.objects, rng, shares.crowded):
             mask = _target_mask(seen, item, grid)
             if mask is not None:
                 box = jittered(normalised_box(seen.ids == item.id), rng, shares.jitter)
@@ -237,26 +244,51 @@ def _said(
     return None
 
 
-def more_captions(
-    seen: Sample, grid: Size, rng: np.random.Generator, shares: PromptShares
-) -> list[tuple[list[int], int]]:
-    """`shares.captions` captions as word indices, each with the id of the object that it means.
+ShortQuestion = tuple[NDArray[np.float32], list[int], int]
+"""Box, word indices, and the id of the object that they mean."""
 
-    Objects take turns; where there are too few captions, the last ones are empty and of none.
+
+def more_questions(
+    seen: Sample, grid: Size, rng: np.random.Generator, shares: PromptShares
+) -> list[ShortQuestion]:
+    """`shares.captions` captions and `shares.boxes` boxes of things in view.
+
+    Objects take turns; where there are too few, the last ones ask for nothing and mean nobody.
     """
-    nothing = [([0] * MAX_WORDS, 0)] * shares.captions
     in_view = [item for item in seen.objects if _target_mask(seen, item, grid) is not None]
-    found: list[tuple[list[int], int]] = []
+    captions = _more_captions(seen, in_view, rng, shares)
+    boxes = _more_boxes(seen, in_view, rng, shares)
+    nothing: ShortQuestion = (np.zeros(4, np.float32), [0] * MAX_WORDS, 0)
+    missing = shares.captions + shares.boxes - len(captions) - len(boxes)
+    return [*captions, *boxes, *[nothing] * missing]
+
+
+def _more_captions(
+    seen: Sample, in_view: list[SceneObject], rng: np.random.Generator, shares: PromptShares
+) -> list[ShortQuestion]:
+    found: list[ShortQuestion] = []
     for _ in range(shares.captions):  # each turn finds a caption, or there are none
         for item in _classes_shuffled(in_view, rng):
             by_relation = rng.random() < shares.relation_of_text
             captions = _relations_in_view(seen, item, boxed=False) if by_relation else []
             captions = captions or item.captions
             if captions:
-                found.append((caption_words(_one_of(captions, rng)), item.id))
+                words = caption_words(_one_of(captions, rng))
+                found.append((np.zeros(4, np.float32), words, item.id))
         if len(found) >= shares.captions:
             break
-    return (found + nothing)[: shares.captions]
+    return found[: shares.captions]
+
+
+def _more_boxes(
+    seen: Sample, in_view: list[SceneObject], rng: np.random.Generator, shares: PromptShares
+) -> list[ShortQuestion]:
+    found: list[ShortQuestion] = []
+    while in_view and len(found) < shares.boxes:
+        for item in _boxed_shuffled(seen, in_view, rng, shares.crowded):
+            box = jittered(normalised_box(seen.ids == item.id), rng, shares.jitter)
+            found.append((box, [0] * MAX_WORDS, item.id))
+    return found[: shares.boxes]
 
 
 def _rough_box(
@@ -341,6 +373,26 @@ def jittered(
 
 def _shuffled(objects: list[SceneObject], rng: np.random.Generator) -> list[SceneObject]:
     return [objects[index] for index in rng.permutation(len(objects))]
+
+
+def _boxed_shuffled(
+    seen: Sample, objects: list[SceneObject], rng: np.random.Generator, crowded: float
+) -> list[SceneObject]:
+    """The objects in the order in which to box them; see `PromptShares.crowded`."""
+    if rng.random() >= crowded:
+        return _shuffled(objects, rng)
+    waits = [rng.exponential() / (SPARSE + _taken_by_others(seen, item)) for item in objects]
+    return [objects[index] for index in np.argsort(waits)]
+
+
+def _taken_by_others(seen: Sample, item: SceneObject) -> float:
+    """Which part of an object's box shows other objects; 0 for one out of view."""
+    visible = seen.ids == item.id
+    if not visible.any():
+        return 0.0
+    x0, y0, x1, y1 = map(int, tight_box(visible))
+    inside = seen.ids[y0:y1, x0:x1]
+    return float(np.mean((inside > 0) & (inside != item.id)))
 
 
 def _classes_shuffled(objects: list[SceneObject], rng: np.random.Generator) -> list[SceneObject]:
