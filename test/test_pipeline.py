@@ -36,6 +36,7 @@ from focus_depth_ros.pipeline.scale import (
     aligned,
     scale_from_model,
     scale_from_reference,
+    scale_of_target,
     shared_scale,
 )
 from focus_depth_ros.synthesis.vocabulary import COLOURS, MATERIALS, SIZES
@@ -281,6 +282,59 @@ class TestScale:
             assert scale_from_reference(ramp, noise) is None
             rough = noise.clip(0.9, 1.1) / ramp  # a tenth off
             assert scale_from_reference(ramp, rough) is not None
+
+
+class TestScaleOfATarget:
+    """A target 0.8 m away that the picture's scale puts elsewhere."""
+
+    picture = Scale('reference_depth', 2.0, 0.1)
+    inside = np.tile(np.linspace(0.5, 0.7, 112, dtype=np.float32), (84, 1))
+    mask = np.zeros((84, 112), np.bool_)
+    mask[20:60, 30:80] = True
+
+    def nearness(self, scale: Scale) -> np.ndarray:
+        return (scale.scale * self.inside + scale.shift)[self.mask]
+
+    def measured(self, true: Scale) -> np.ndarray:
+        reference = np.full((84, 112), 3.0, np.float32)
+        reference[self.mask] = 1 / self.nearness(true)
+        return reference
+
+    @pytest.mark.parametrize('true', [Scale('', 2.0, 0.3), Scale('', 1.4, 0.5), Scale('', 3.5, -1)])
+    def test_is_moved_and_tilted_to_what_was_measured(self, true: Scale) -> None:
+        reference = self.measured(true)
+        rng = np.random.default_rng(0)
+        reference[rng.random(reference.shape) < 0.3] = np.nan
+        reference[20:60, 30:38] = 0.4  # a sixth of it is something else before it
+        found = scale_of_target(self.picture, self.inside, self.mask, reference)
+        assert found.source == 'reference_depth'
+        assert (found.scale, found.shift) == pytest.approx((true.scale, true.shift), abs=0.02)
+
+    @pytest.mark.parametrize(('true', 'slope'), [(0.1, 1.0), (9.0, 4.0), (-3.0, 1.0)])
+    def test_is_never_twice_as_steep_or_flat(self, true: float, slope: float) -> None:
+        middle = 0.6 * self.picture.scale + self.picture.shift
+        reference = self.measured(Scale('', true, middle - 0.6 * true + 0.2))
+        found = scale_of_target(self.picture, self.inside, self.mask, reference)
+        assert found.scale == pytest.approx(slope)
+        centre = np.median(1 / reference[self.mask])
+        assert np.median(self.nearness(found)) == pytest.approx(centre, abs=0.02)
+
+    def test_what_was_hardly_measured_stays(self) -> None:
+        """As glass: half of it holes, and the rest what stands behind."""
+        reference = self.measured(Scale('', 2.0, -0.2))
+        reference[20:60:2, 30:80] = np.nan
+        assert scale_of_target(self.picture, self.inside, self.mask, reference) is self.picture
+        nothing = np.full_like(reference, np.nan)
+        assert scale_of_target(self.picture, self.inside, self.mask, nothing) is self.picture
+
+    def test_a_thin_target_is_all_rim(self) -> None:
+        thin = np.zeros_like(self.mask)
+        thin[40, 30:60] = True
+        reference = np.where(thin, 1 / (2.0 * self.inside + 0.4), np.float32(3.0))
+        found = scale_of_target(self.picture, self.inside, thin, reference.astype(np.float32))
+        assert found.scale * 0.58 + found.shift == pytest.approx(2.0 * 0.58 + 0.4, abs=0.02)
+        thin[40, 36:] = False  # six cells
+        assert scale_of_target(self.picture, self.inside, thin, reference) is self.picture
 
 
 class TestLayers:

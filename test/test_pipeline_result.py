@@ -145,7 +145,8 @@ def test_targets_stand_in_the_mean_of_their_metres(answers: Answers) -> None:
     factor = 200 / (60 * 3.5)  # canonical over this camera's focal length, both at 224 px
     factor *= 1.6 ** (0.6 / (0.6 + 0.9))
     first, second = result.targets
-    assert result.view is second
+    assert result.view.target is second.target
+    assert result.view.scale == second.scale
     assert (second.scale.scale, second.scale.shift) == pytest.approx((factor, 0))
     assert np.allclose(first.scaled(4 * answers.depth - 1), factor * answers.depth, rtol=1e-4)
 
@@ -154,6 +155,24 @@ def test_what_is_not_found_has_no_say_in_metres(answers: Answers) -> None:
     result = FocusPipeline(answers, Settings(min_confidence=0.7))(FRAME, TWO)
     assert [target.found for target in result.targets] == [False, True]
     assert result.targets[1].scale.scale == pytest.approx(200 / (60 * 3.5))
+
+
+def test_a_target_stands_where_the_depth_camera_measured_it(answers: Answers) -> None:
+    """The first is a tenth nearer than the picture's scale makes it, the second as it is."""
+    nearness = 2 * answers.depth + 0.5
+    nearness[10:40, 10:40] *= 1.1
+    reference = (1 / nearness).astype(np.float32)
+    result = FocusPipeline(answers)(FRAME, TWO, reference)
+    first, second = result.targets
+    assert result.scale.source == first.scale.source == 'reference_depth'
+    assert (result.scale.scale, result.scale.shift) == pytest.approx((2, 0.5), rel=1e-3)
+    on_first, on_second = np.s_[12:38, 12:38], np.s_[12:38, 62:88]
+    assert np.allclose(first.scaled(first.layers.inside)[on_first], nearness[on_first], rtol=0.002)
+    assert np.allclose(second.scaled(second.layers.inside)[on_second], nearness[on_second], 0.002)
+    depth_m = cv2.resize(result.depth_m, (112, 84), interpolation=cv2.INTER_NEAREST_EXACT)
+    behind = np.s_[50:80, 5:100]
+    assert np.median(depth_m[behind] * nearness[behind]) == pytest.approx(1, abs=0.02)
+    assert np.median(depth_m[on_first] * nearness[on_first]) == pytest.approx(1, abs=0.02)
 
 
 def test_without_a_camera_targets_share_a_space_too(answers: Answers) -> None:

@@ -43,6 +43,7 @@ from focus_depth_ros.pipeline.scale import (
     Scale,
     scale_from_model,
     scale_from_reference,
+    scale_of_target,
 )
 from focus_depth_ros.pipeline.settings import Settings
 
@@ -131,8 +132,7 @@ def score_frame(
             if extra is not None:
                 found |= extra(published_m, mask, triplet, valid)
             if frame.sensor_depth_m is not None:
-                scale = scale_from_reference(maps.inverse_depth[row], frame.sensor_depth_m)
-                metres = None if scale is None else _metres(published, scale)
+                metres = by_sensor(maps, row, triplet, frame.sensor_depth_m)
                 found |= sensor_scores(metres, triplet, frame.sensor_depth_m, valid)
             scores.targets[triplet.kind].append(found)
 
@@ -229,8 +229,24 @@ def unaligned_scores(
 
 def as_published(maps: FocusMaps, row: int, triplet: Triplet) -> tuple[Image, NDArray[np.bool_]]:
     """Inverse depth and mask of one target at the picture's size, as the pipeline makes them."""
+    answer = _answer(maps, row, triplet)
+    return composite(answer, (answer,)), answer.mask
+
+
+def by_sensor(maps: FocusMaps, row: int, triplet: Triplet, sensor_depth_m: Image) -> Image | None:
+    """The published map in metres by a depth camera's scale; None where it gives none."""
+    scale = scale_from_reference(maps.inverse_depth[row], sensor_depth_m)
+    if scale is None:
+        return None
+    view = replace(_answer(maps, row, triplet), scale=scale)
+    inside, mask = view.layers.inside, view.layers.mask > 127
+    target = replace(view, scale=scale_of_target(scale, inside, mask, sensor_depth_m))
+    return _to_metres(composite(view, (target,)))
+
+
+def _answer(maps: FocusMaps, row: int, triplet: Triplet) -> TargetResult:
     height, width = triplet.mask.shape
-    answer = TargetResult(
+    return TargetResult(
         target=triplet.target,
         confidence=float(maps.confidence[row]),
         found=True,
@@ -241,7 +257,6 @@ def as_published(maps: FocusMaps, row: int, triplet: Triplet) -> tuple[Image, ND
         camera=None,
         max_depth_m=np.inf,
     )
-    return composite(answer, (answer,)), answer.mask
 
 
 def sensor_scores(
@@ -250,7 +265,7 @@ def sensor_scores(
     """Metres, unaligned: the depth camera's own, and the model scaled by them.
 
     `sensor_metric`: the sensor with its holes inpainted. `model_by_sensor_metric`: `model_m`, the
-    published map with the scale that the pipeline takes from the sensor's valid pixels (None: it
+    published map with the scales that the pipeline takes from the sensor's valid pixels (None: it
     takes none). `sensor_holes`: share of the target that the sensor did not see.
     """
     regions = target_regions(triplet.mask, valid)
@@ -275,5 +290,8 @@ def _model_scale(model: FocusModel, maps: FocusMaps, row: int, triplet: Triplet)
 
 
 def _metres(inverse_depth: Image, scale: Scale) -> Image:
-    disparity = scale.scale * inverse_depth + scale.shift
+    return _to_metres(scale.scale * inverse_depth + scale.shift)
+
+
+def _to_metres(disparity: Image) -> Image:
     return np.asarray(1.0 / np.maximum(disparity, 1e-3), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from focus_depth_ros.pipeline.scale import (
     aligned,
     scale_from_model,
     scale_from_reference,
+    scale_of_target,
     shared_scale,
 )
 from focus_depth_ros.pipeline.settings import Settings
@@ -82,21 +84,28 @@ class FocusPipeline:
         """
         view = int(np.argmax(maps.confidence))
         view_scale = self._scale(frame, maps, view, reference_depth_m)
+        measured_m = reference_depth_m if view_scale.source == 'reference_depth' else None
         answers = []
         for row, target in enumerate(targets or (NO_TARGET,)):
             scale = view_scale
             if row != view:
                 scale = aligned(view_scale, maps.inverse_depth[row], maps.inverse_depth[view])
-            answers.append(self._answer(frame, target, maps, row, scale))
+            answers.append(self._answer(frame, target, maps, row, scale, measured_m))
         return FocusResult(
             frame=frame,
             targets=tuple(answers) if targets else (),
-            view=answers[view],
+            view=replace(answers[view], scale=view_scale),
             boundary_cells=maps.boundary.max(axis=0),
         )
 
     def _answer(
-        self, frame: Frame, target: Target, maps: FocusMaps, row: int, scale: Scale
+        self,
+        frame: Frame,
+        target: Target,
+        maps: FocusMaps,
+        row: int,
+        scale: Scale,
+        measured_m: NDArray[np.float32] | None,
     ) -> TargetResult:
         confidence = float(maps.confidence[row])
         found = target is not NO_TARGET and confidence >= self.settings.min_confidence
@@ -104,7 +113,10 @@ class FocusPipeline:
         if found:
             mask = cleaned(maps.mask[row], maps.boundary[row])
         layers = separate(maps.inverse_depth[row], mask)
-        box = _box_px(layers.mask > 127, frame.size) if found else None
+        inside = layers.mask > 127
+        box = _box_px(inside, frame.size) if found else None
+        if box is not None and measured_m is not None:
+            scale = scale_of_target(scale, layers.inside, inside, measured_m)
         return TargetResult(
             target=target,
             confidence=confidence,

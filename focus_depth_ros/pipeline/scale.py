@@ -22,6 +22,15 @@ PAIRS, JUDGES = 300, 500
 WORST_FIT = 0.3
 """Median relative error of a fit that is still one. Depth cameras' and true depth of 200 real and
 rendered pictures stay under 0.16, uniform noise is at 0.57."""
+MEASURED_SHARE = 0.6
+"""Of a target's cells that a depth camera has to have measured to say where the target is. Of one
+that it looks through it measures less, mostly: docs/built_in_model.md."""
+FEWEST_MEASURED = 12
+"""Cells, of a target."""
+STEEPEST = 2.0
+"""How much steeper or flatter a target's shape may be than the picture's scale makes it: of flat
+ones measurements say little."""
+RIM = np.ones((3, 3), np.uint8)
 SPARSE = 4
 """Each so many cells answers are compared at."""
 LEAST_WEIGHT = 1e-6
@@ -146,18 +155,58 @@ def scale_from_reference(
     moved things and whole regions that a camera saw wrongly. None when under 100 cells are valid,
     the fit is not increasing, or half of the cells contradict it by more than `WORST_FIT`.
     """
-    height, width = inverse_depth.shape
-    sampled = cv2.resize(reference_depth_m, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    valid = np.isfinite(sampled) & (sampled > 0.05)
+    nearness, valid = _measured(reference_depth_m, inverse_depth.shape)
     if int(valid.sum()) < MIN_REFERENCE_CELLS:
         return None
-    x = inverse_depth[valid].astype(np.float64)
-    y = 1.0 / sampled[valid].astype(np.float64)
+    x, y = inverse_depth[valid].astype(np.float64), nearness[valid]
     scale, shift = _least_median_line(x, y)
     for _ in range(8):
-        residual = np.abs(scale * x + shift - y)
-        sigma = max(1.4826 * float(np.median(residual)), 1e-9)
-        scale, shift = rising_line(x, y, 1.0 / (1.0 + (residual / (2.385 * sigma)) ** 2))
+        scale, shift = rising_line(x, y, _trust(scale * x + shift - y))
     if scale <= 0 or np.median(np.abs(scale * x + shift - y) / y) > WORST_FIT:
         return None
     return Scale('reference_depth', scale, shift)
+
+
+def scale_of_target(
+    scale: Scale,
+    inside: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    reference_depth_m: NDArray[np.float32],
+) -> Scale:
+    """The picture's scale, moved and tilted to what a depth camera measured on one target.
+
+    `inside` (h, w) is the target's inverse depth, `mask` (h, w) where it is; the reference (H, W
+    metres, NaN invalid) shows the same view. Cauchy weights as for the picture; the mask's rim has
+    no say. `scale` itself where under three fifths of the target were measured.
+    """
+    nearness, valid = _measured(reference_depth_m, inside.shape)
+    core = cv2.erode(mask.view(np.uint8), RIM).view(np.bool_)
+    core = core if np.count_nonzero(core) >= FEWEST_MEASURED else mask
+    on_target = core & valid
+    count = np.count_nonzero(on_target)
+    if count < max(FEWEST_MEASURED, MEASURED_SHARE * np.count_nonzero(core)):
+        return scale
+    x = scale.scale * inside[on_target].astype(np.float64) + scale.shift
+    y = nearness[on_target]
+    slope, shift = 1.0, float(np.median(y - x))
+    for _ in range(8):
+        weights = _trust(slope * x + shift - y)
+        slope = min(max(rising_line(x, y, weights)[0], 1 / STEEPEST), STEEPEST)
+        shift = float(np.average(y - slope * x, weights=weights))
+    return Scale(scale.source, slope * scale.scale, slope * scale.shift + shift)
+
+
+def _measured(
+    reference_depth_m: NDArray[np.float32], grid: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """1/reference at the cells of a grid (h, w), and where there is one."""
+    height, width = grid
+    sampled = cv2.resize(reference_depth_m, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    valid = np.isfinite(sampled) & (sampled > 0.05)
+    return 1.0 / np.where(valid, sampled, 1.0).astype(np.float64), valid
+
+
+def _trust(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cauchy weights at 2.385 sigma, which is taken from the median."""
+    sigma = max(1.4826 * float(np.median(np.abs(residual))), 1e-9)
+    return np.asarray(1.0 / (1.0 + (residual / (2.385 * sigma)) ** 2))
