@@ -16,7 +16,7 @@ pytest.importorskip('focus_depth_ros.msg')
 from builtin_interfaces.msg import Time
 from node_harness import HEIGHT, WIDTH, NodeProcess, Robot, picture, texture
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 
 from focus_depth_ros.node.image_codec import image_from_array
 
@@ -166,6 +166,16 @@ def test_useless_camera_info_withholds_metres(robot: Robot, changes: dict, kind:
     robot.answer(output='depth/relative')
     robot.problem(kind)
     robot.problem('camera_info_missing')
+
+
+def test_camera_info_of_another_frame_is_said(robot: Robot) -> None:
+    """As where the depth camera's, of the same size, was remapped: metres would be its own."""
+    k = [190.0, 0.0, WIDTH / 2, 0.0, 190.0, HEIGHT / 2, 0.0, 0.0, 1.0]
+    robot.send_camera_info(k=k, header=Header(frame_id='camera_depth'))
+    robot.answer()
+    robot.problem('camera_info_frame')
+    robot.send_camera_info(header=Header(frame_id='camera_optical'))
+    robot.answer()
 
 
 def test_distortion_is_said_and_points_are_undistorted(robot: Robot) -> None:

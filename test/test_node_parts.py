@@ -644,14 +644,23 @@ def test_messages_are_recorded_as_this_distribution_has_them() -> None:
     assert [name for name, _ in fields] == list(Range.get_fields_and_field_types())
 
 
-def test_a_users_choice_of_transports_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in transport.USERS_CHOICES:
+@pytest.mark.parametrize(
+    ('rclpy_major', 'own', 'read'), [(7, 'FASTRTPS', ['FASTRTPS']), (9, 'FASTDDS', None)]
+)
+def test_a_users_choice_of_transports_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, rclpy_major: int, own: str, read: list[str] | None
+) -> None:
+    """Jazzy's Fast DDS does not read the new name: what stands under it chooses nothing there."""
+    monkeypatch.setattr(transport, 'rclpy_major', lambda: rclpy_major)
+    profiles = [f'{name}_DEFAULT_PROFILES_FILE' for name in ('FASTRTPS', 'FASTDDS')]
+    names = ['FASTDDS_BUILTIN_TRANSPORTS', *profiles]
+    for name in names:
         monkeypatch.delenv(name, raising=False)
-    (profile,) = transport.large_message_profile()
-    assert profile == transport.profile_variable() and profile in transport.USERS_CHOICES
-    for name in transport.USERS_CHOICES:
+    assert list(transport.large_message_profile()) == [f'{own}_DEFAULT_PROFILES_FILE']
+    for name in names:
+        is_read = read is None or name == names[0] or name.split('_')[0] in read
         monkeypatch.setenv(name, 'UDPv4')
-        assert transport.large_message_profile() == {}
+        assert (transport.large_message_profile() == {}) == is_read
         monkeypatch.delenv(name)
 
 

@@ -216,6 +216,25 @@ class TestTargets:
         with pytest.raises(InvalidInput, match='no kept picture within'):
             targets.detect(10**9 - 200_000_000, [Target('a', 'mug', box=(50, 50, 90, 90))])
 
+    def test_each_detection_is_asked_about_once_by_a_camera_that_is_slower_than_the_timeout(
+        self,
+    ) -> None:
+        targets, problems = self.make()
+        grey = noise(168, 224)
+        for index in range(4):
+            stamp_ns = 10**9 + index * 3 * 10**9
+            assert len(targets.locate(stamp_ns, grey, (224, 168))) == (index in (1, 2))
+            if index < 2:
+                targets.detect(stamp_ns, [Target('a', 'mug', box=(50, 50, 90, 90))])
+        assert not problems
+
+    def test_a_detector_too_slow_for_the_camera_is_told_so(self) -> None:
+        targets, _ = self.make()
+        for index in range(70):
+            targets.locate(10**9 + index * 33_000_000, noise(168, 224), (224, 168))
+        with pytest.raises(InvalidInput, match='pictures of the last 1.9 s are kept'):
+            targets.detect(10**9, [Target('a', 'mug', box=(50, 50, 90, 90))])
+
     def test_after_a_pause_old_detections_do_not_count(self) -> None:
         targets, problems = self.make()
         grey = noise(168, 224)
@@ -527,6 +546,20 @@ class TestTargets:
         assert [targets.command(words, append=False) for _ in range(2)] == ['mug', 'mug']
         names = [targets.command(target, append=False) for target in (mug, words, mug)]
         assert names == ['mug_1', 'mug', 'mug_2']
+        first, last = Target('box_2', '', box=mug.box), Target('box_5', '', box=mug.box)
+        assert targets.command(first, append=False) == 'box_2_1'
+        assert targets.command(last, append=False) == 'box_5'
+        names = [targets.command(box, append=False) for _ in range(3)]
+        assert names == ['box_3', 'box_4', 'box_6']
+
+    def test_a_box_for_each_picture_takes_no_memory(self) -> None:
+        """A tracker of the user's own may name hundreds of thousands."""
+        targets, _ = self.make()
+        targets.locate(10**9, pan(0), (224, 168))
+        box = Target('box', 'mug', box=(40, 60, 90, 110))
+        names = {targets.command(box, append=False) for _ in range(500)}
+        assert len(names) == 500
+        assert len(targets._given_names) == 1
 
     def test_a_mask_of_the_question_before_does_not_move_a_new_detection(self) -> None:
         targets, _ = self.make()

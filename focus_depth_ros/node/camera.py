@@ -197,6 +197,7 @@ class CameraInput:
             )
         calibration = self._awaited_calibration()
         if calibration is not None:
+            self._compare_frames(calibration.info.header.frame_id, frame_id)
             try:
                 return Frame(rgb, calibration.camera, stamp, frame_id), calibration.info
             except InvalidInput as problem:
@@ -204,6 +205,16 @@ class CameraInput:
                     raise
                 self._complain(problem)
         return Frame(rgb, None, stamp, frame_id), None
+
+    def _compare_frames(self, of_info: str, of_picture: str) -> None:
+        if of_info and of_picture and of_info != of_picture:
+            self._complain(
+                InvalidInput(
+                    'camera_info_frame',
+                    f'camera_info is of {of_info!r}, pictures are of {of_picture!r}: if it is '
+                    "another camera's, metres and points are wrong",
+                )
+            )
 
     def _awaited_calibration(self) -> Calibration | None:
         """The newest calibration, for which the first picture waits a little; its lack is said."""

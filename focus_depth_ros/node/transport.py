@@ -9,11 +9,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
-USERS_CHOICES = (
-    'FASTDDS_BUILTIN_TRANSPORTS',
-    'FASTDDS_DEFAULT_PROFILES_FILE',
-    'FASTRTPS_DEFAULT_PROFILES_FILE',
-)
+OLD_PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+"""Every release reads it; Fast DDS 3 (Kilted, rclpy 9) warns of it and has a new name."""
+PROFILE_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 
 
 def use_large_message_profile() -> None:
@@ -27,9 +25,10 @@ def use_large_message_profile() -> None:
 def large_message_profile() -> dict[str, str]:
     """What to add to a process's environment so that large messages pass.
 
-    {} where it says already which transports or profile Fast DDS takes, by any of their names.
+    {} where it says already which transports or profile Fast DDS takes, by a name that it reads.
     """
-    if any(name in os.environ for name in USERS_CHOICES):
+    choices = ('FASTDDS_BUILTIN_TRANSPORTS', OLD_PROFILE_VARIABLE, profile_variable())
+    if any(name in os.environ for name in choices):
         return {}
     try:
         return {profile_variable(): str(shared_file('config/fastdds_large_messages.xml'))}
@@ -39,11 +38,8 @@ def large_message_profile() -> dict[str, str]:
 
 
 def profile_variable() -> str:
-    """The environment variable that names a profile.
-
-    Fast DDS 3 (Kilted, rclpy 9) renamed it and warns of the old name.
-    """
-    return f'FAST{"DDS" if rclpy_major() >= 9 else "RTPS"}_DEFAULT_PROFILES_FILE'
+    """The environment variable that names a profile."""
+    return PROFILE_VARIABLE if rclpy_major() >= 9 else OLD_PROFILE_VARIABLE
 
 
 def rclpy_major() -> int:

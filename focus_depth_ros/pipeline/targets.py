@@ -96,7 +96,6 @@ class TargetsInView:
                     'targets', f'there are already {len(others)} targets, the maximum'
                 )
             target = replace(target, id=self._free_name(target, others))
-            self._given_names.add(target.id)
             self._commanded = [*others, Anchored(target, view, target.box)]
             self._is_commanded = True
             return target.id
@@ -104,14 +103,22 @@ class TargetsInView:
     def _free_name(self, target: Target, others: Sequence[Anchored]) -> str:
         """The target's id, with a number where that is taken: for a box, where it ever was."""
         taken = {other.target.id for other in others}
-        numbers: Counter[str] = Counter()
-        if target.box is not None:
-            taken, numbers = self._given_names | taken, self._numbers
-        name = target.id
-        while name in taken:
-            numbers[target.id] += 1
-            name = f'{target.id}_{numbers[target.id]}'
+        is_box = target.box is not None
+        name, number = target.id, self._numbers[target.id] if is_box else 0
+        while name in taken or (is_box and self._was_given(name)):
+            number += 1
+            name = f'{target.id}_{number}'
+        if is_box:
+            self._numbers[target.id] = number
+        if not is_box or name == target.id:
+            self._given_names.add(name)
         return name
+
+    def _was_given(self, name: str) -> bool:
+        """Whether a target has had this name; numbered boxes are counted, since they may be many."""
+        stem, _, number = name.rpartition('_')
+        is_number = number.isascii() and number.isdigit()
+        return name in self._given_names or (is_number and int(number) <= self._numbers[stem])
 
     def detect(self, stamp_ns: int, targets: Sequence[Target]) -> None:
         """Take a detector's targets for the picture of `stamp_ns`, best score first.
@@ -156,6 +163,7 @@ class TargetsInView:
         """
         with self._lock:
             self._notice_breaks(stamp_ns, size)
+            before_ns = self._history[-1].stamp_ns if self._history else stamp_ns
             self._history.append(View(stamp_ns, grey, size))
             self._newest_at_ns = time.monotonic_ns()
             self._accept_due(stamp_ns)
@@ -167,8 +175,9 @@ class TargetsInView:
                 if lost := [seen.target.id for seen in self._commanded if seen.is_lost]:
                     self._complain(_lost(lost))
                 return _in_view(self._commanded)
-            fresh = (s for s in self._detected if stamp_ns - s.confirmed_ns <= self._timeout_ns)
-            self._detected = self._carried(fresh)
+            # of a camera that is slower than the timeout each detection is asked about once
+            oldest_ns = min(stamp_ns - self._timeout_ns, before_ns)
+            self._detected = self._carried(s for s in self._detected if s.confirmed_ns >= oldest_ns)
             return _in_view(self._detected)
 
     def settle(self, boxes: Mapping[str, Box]) -> None:
@@ -303,7 +312,15 @@ class TargetsInView:
             )
         nearest = min(reversed(self._history), key=lambda view: abs(view.stamp_ns - stamp_ns))
         distance_ns = abs(nearest.stamp_ns - stamp_ns)
-        is_between = self._history[0].stamp_ns < stamp_ns < self._history[-1].stamp_ns
+        first_ns, last_ns = self._history[0].stamp_ns, self._history[-1].stamp_ns
+        if stamp_ns < first_ns - self._slop_ns and len(self._history) == HISTORY_LENGTH:
+            raise InvalidInput(
+                'detections_stamp',
+                f'stamp {stamp_ns / 1e9:.3f} is {(last_ns - stamp_ns) / 1e9:.1f} s older than the '
+                f'newest picture, and only pictures of the last {(last_ns - first_ns) / 1e9:.1f} s '
+                'are kept: the detector is too slow for this camera, or has another clock',
+            )
+        is_between = first_ns < stamp_ns < last_ns
         if distance_ns > max(self._slop_ns, SKIPPED_NS if is_between else 0):
             raise InvalidInput(
                 'detections_stamp',
