@@ -189,6 +189,19 @@ def test_the_points_of_one_target() -> None:
     assert found.tolist() == points[1, :2, :3].tolist()
 
 
+def test_the_points_that_a_depth_camera_measured_of_it() -> None:
+    names: dict[str, Any] = {}
+    exec(python_in(NODE, "The depth camera's own points of it"), names)
+    targets = SimpleNamespace(targets=[SimpleNamespace(id='a'), SimpleNamespace(id='b')])
+    shown = np.array([[0, 1, 2], [2, 2, 0]], np.uint8)
+    z = np.array([[500, 600, 0], [800, 1000, 700]], np.uint16)
+    labels = SimpleNamespace(data=shown.tobytes(), height=2, width=3)
+    depth = SimpleNamespace(data=z.tobytes(), height=2, width=3)
+    info = SimpleNamespace(k=[2.0, 0.0, 1.0, 0.0, 4.0, 0.5, 0.0, 0.0, 1.0])
+    found = names['measured_points_of']('b', targets, labels, depth, info)
+    assert found == pytest.approx(np.array([(-0.4, 0.1, 0.8), (0.0, 0.125, 1.0)]))
+
+
 def test_the_words_of_the_built_in_model() -> None:
     section = NODE.split('\n## Text targets\n')[1].split('\n## ')[0]
     rows = [line.split('|')[2] for line in section.splitlines() if line.startswith('| ')][1:]

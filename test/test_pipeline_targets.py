@@ -232,7 +232,7 @@ class TestTargets:
         targets, _ = self.make()
         for index in range(70):
             targets.locate(10**9 + index * 33_000_000, noise(168, 224), (224, 168))
-        with pytest.raises(InvalidInput, match='pictures of the last 1.9 s are kept'):
+        with pytest.raises(InvalidInput, match=r'pictures of the last 1\.9 s are kept'):
             targets.detect(10**9, [Target('a', 'mug', box=(50, 50, 90, 90))])
 
     def test_after_a_pause_old_detections_do_not_count(self) -> None:

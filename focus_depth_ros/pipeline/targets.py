@@ -115,7 +115,7 @@ class TargetsInView:
         return name
 
     def _was_given(self, name: str) -> bool:
-        """Whether a target has had this name; numbered boxes are counted, since they may be many."""
+        """Whether a target has had this name; numbers of boxes are only counted."""
         stem, _, number = name.rpartition('_')
         is_number = number.isascii() and number.isdigit()
         return name in self._given_names or (is_number and int(number) <= self._numbers[stem])
