@@ -222,6 +222,16 @@ def test_side_outputs_have_the_published_weights() -> None:
     assert float(whole) == pytest.approx(one * (2.3 + 0.1 + 0.3 + 0.3 + 0.5), rel=1e-5)
     three = losses.boundary_loss(torch.zeros(1, 32, 64), sides[1:], target)
     assert float(three) == pytest.approx(one * (2.3 + 0.3 + 0.3 + 0.5), rel=1e-5)
+    sure = torch.where(target > 0, 40.0, -40.0)
+    for unsure, weight in enumerate((0.1, 0.3, 0.3, 0.5)):
+        sides = [sure[:, ::stride, ::stride] for stride in (16, 8, 4, 2)]
+        sides[unsure] = torch.zeros_like(sides[unsure])
+        loss = losses.boundary_loss(sure, sides, target)
+        assert float(loss) == pytest.approx(one * weight, rel=1e-3)
+
+
+def test_published_weights() -> None:
+    assert losses.SILOG_WEIGHT == 1.2
 
 
 def test_silog_forgives_most_of_a_scale() -> None:

@@ -11,6 +11,7 @@ from compact_model import SMALL_TRUNK  # noqa: E402
 from learning_weights import learning  # noqa: E402
 
 from focus_depth_ros.cli import main  # noqa: E402
+from focus_depth_ros.networks.compact import FocusOutput  # noqa: E402
 from focus_depth_ros.networks.efficientnet_lite import is_published  # noqa: E402
 from focus_depth_ros.networks.mssa import MSSA, FusionVariant, vary  # noqa: E402
 from focus_depth_ros.training import compact, config, stages  # noqa: E402
@@ -147,7 +148,10 @@ def test_freezing_lists_of_the_two_stages() -> None:
 
 
 def test_published_rates() -> None:
-    first, second = read_config(CONFIGS / 'focusdepth.yaml').stages
+    published = read_config(CONFIGS / 'focusdepth.yaml')
+    assert (published.clip, published.weight_decay) == (1.0, 1e-5)
+    first, second = published.stages
+    assert first.decay_from == second.decay_from == 0.1
     assert (first.adam_lr, second.adam_lr) == (1e-4, 1e-5)
     assert stages.stage_bounds((first, second), 50) == [(0, 10), (10, 50)]
     for stage in (first, second):
@@ -265,3 +269,33 @@ def test_settings_are_kept_in_a_form_that_weights_only_loading_reads(tmp_path: P
     again = torch.load(tmp_path / 'settings.pt', weights_only=True)
     assert again['fusion']['gated'] is False
     assert again['train'] == 'data/train'
+
+
+def test_focusdepths_loss_is_taken_in_disparity() -> None:
+    """A perfect answer, up to scale and shift, costs nothing; one in depth does."""
+    settings = read_config(CONFIGS / 'focusdepth.yaml')
+    objective = compact.objective(network_of(settings), settings)
+    height, width = objective.network.shape.grid(2)
+    disparity = torch.linspace(0.4, 1.2, height).reshape(1, -1, 1).repeat(1, 1, width)
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., height // 3 : height // 2, width // 3 : width // 2] = 1
+    batch = {
+        'disparity': disparity,
+        'objects': mask[:, 0] > 0,
+        'boundary': torch.zeros(1, height, width, dtype=torch.uint8),
+        'box': torch.zeros(1, 1, 4),
+        'mask': mask,
+        'kind': torch.ones(1, 1, dtype=torch.int64),
+        'words_at': torch.zeros(1, 1, 1, 1),
+    }
+    logits = 80 * mask[:, 0] - 40
+
+    def cost(inverse_depth: torch.Tensor) -> float:
+        nothing = torch.zeros(1)
+        output = FocusOutput(inverse_depth, logits, logits, nothing, nothing, nothing, ())
+        terms = objective.terms(output, nothing, batch)
+        assert set(terms) == {'global', 'foreground', 'boundary', 'mask'}
+        return float(sum(terms.values()))
+
+    assert cost(3 * disparity + 1) < 1e-3
+    assert cost(-3 / disparity) > 0.01

@@ -197,7 +197,57 @@ def test_published_optimisers(folder: Path) -> None:
         assert [stage.adam_lr for stage in settings.stages] == rates
         assert {stage.muon_lr for stage in settings.stages} == {0}
         assert settings.weight_decay == decay
+        assert (settings.clip, settings.ema) == (1.0, 0.0)
         assert settings.steps == math.ceil(5 * 2950 * VIEWS_PER_SCENE / settings.batch)
+
+
+def test_published_stages(folder: Path) -> None:
+    two = read_config(CONFIGS / 'foundation.yaml').stages
+    assert [(s.share, s.warm_up, s.decay_from, s.decay) for s in two] == [
+        (0.2, 0.1, 0.1, 'cosine'),
+        (0.8, 0.1, 0.1, 'cosine'),
+    ]
+    first, *later = read_config(CONFIGS / 'foundation_boundaries.yaml').stages
+    assert first.terms == ('silog', 'occlusion')
+    assert {stage.terms for stage in later} == {('silog', 'occlusion', 'agreement')}
+    network = foundation.build(config(folder, 'foundation', folder))
+    for adapter in network.adapters:
+        assert adapter.mixture.dropout.p == 0.1
+        assert (adapter.gate.bias == -4).all()
+
+
+@pytest.mark.parametrize('kind', [Kind.V2, Kind.V3_MONO])
+def test_a_perfect_answer_costs_nothing(folder: Path, kind: Kind) -> None:
+    """Perfect up to scale and shift, in disparity where the network answers that, else in depth."""
+    settings = replace(
+        config(folder, 'foundation_boundaries', folder),
+        terms=('global', 'foreground', 'boundary', 'silog', 'agreement'),
+    )
+    network = foundation.build(settings)
+    network.depth.shape = replace(network.depth.shape, kind=kind)
+    objective = foundation.objective(network, settings)
+    depth = torch.linspace(1.5, 1.7, 64).expand(1, 64, 64).clone()
+    depth[:, 20:50, 15:40] = 1.1
+    mask = (depth < 1.2).float()
+    edge = torch.zeros_like(depth)
+    edge[:, 20:50, 15] = edge[:, 20:50, 39] = edge[:, 20, 15:40] = edge[:, 49, 15:40] = 1
+    inverse = kind.answers_inverse_depth
+    output = FocusDepthOutput(
+        answer=3 / depth + 1 if inverse else 3 * depth + 1,
+        inverse_depth=1 / depth,
+        mask=80 * mask - 40,
+        boundary=80 * edge - 40,
+        boundary_sides=tuple(
+            torch.zeros(1, 1, 64 // stride, 64 // stride) for stride in (16, 8, 4, 2)
+        ),
+        tokens=None,  # type: ignore[arg-type]
+        pixels=None,  # type: ignore[arg-type]
+    )
+    batch = {'depth': depth, 'mask': mask, 'boundary': edge.to(torch.uint8)}
+    for name, value in objective.terms(output, batch).items():
+        assert float(value) < (0.002 if name == 'agreement' else 1e-4), name
+    wrong = replace(output, answer=1 / output.answer)
+    assert float(objective.terms(wrong, batch)['global']) > 1e-4
 
 
 def with_network(settings: TrainConfig, **changes: object) -> TrainConfig:

@@ -6,8 +6,10 @@ import pytest
 torch = pytest.importorskip('torch', reason='training needs torch (extra: train)')
 torch.set_num_threads(1)
 
+from focus_depth_ros.evaluation import regions  # noqa: E402
 from focus_depth_ros.evaluation.regions import boundary_band as band_of_the_metrics  # noqa: E402
-from focus_depth_ros.training import losses  # noqa: E402
+from focus_depth_ros.networks.compact import CompactShape  # noqa: E402
+from focus_depth_ros.training import compact_losses, losses  # noqa: E402
 
 
 def scene() -> 'tuple[torch.Tensor, torch.Tensor]':
@@ -47,6 +49,17 @@ def test_band_is_the_one_of_the_metrics() -> None:
         expected = band_of_the_metrics(mask, radius_px)
         band = losses.boundary_band(torch.from_numpy(mask).float()[None], radius_px)
         assert np.array_equal(band[0].numpy() > 0, expected)
+
+
+def test_the_band_is_an_ellipse_of_the_published_radius() -> None:
+    dot = torch.zeros(1, 41, 41)
+    dot[:, 20, 20] = 1
+    band = losses.boundary_band(dot, 10)[0]
+    assert band[20, 30] == band[10, 20] == 1
+    assert band[20, 31] == band[28, 28] == 0  # 8, 8: in a square of 10, in no circle of 10
+    assert losses.BAND_RADIUS_PX == regions.BAND_RADIUS_PX == 10
+    share = compact_losses.BAND_CELLS / CompactShape().grid(2)[1]
+    assert share == pytest.approx(10 / 320, rel=0.15)
 
 
 def test_region_loss_by_hand() -> None:
