@@ -26,7 +26,7 @@ WORST_FIT = 0.3
 rendered pictures stay under 0.16, uniform noise is at 0.57."""
 MEASURED_SHARE = 0.6
 """Of a target's cells that a depth camera has to have measured to say where the target is. Of one
-that it looks through it measures less, mostly: docs/built_in_model.md."""
+that it looks through it measures less, mostly (docs/decisions/0013-scale-of-each-target.md)."""
 FEWEST_MEASURED = 12
 """Cells, of a target."""
 STEEPEST = 2.0
