@@ -79,10 +79,11 @@ def test_our_messages_have_these_fields(message: type) -> None:
 
 
 def test_scale_sources_of_the_message_are_the_pipelines() -> None:
-    from focus_depth_ros.pipeline.scale import SCALE_SOURCES
+    from focus_depth_ros.pipeline.scale import OF_PICTURE, SCALE_SOURCES
 
     named = {FocusTarget.NONE, FocusTarget.MODEL, FocusTarget.REFERENCE}
     assert named == set(SCALE_SOURCES) - {'auto'}
+    assert FocusTarget.REFERENCE_OF_PICTURE == OF_PICTURE
 
 
 @pytest.mark.parametrize('name', VISION_MSGS_HASHES)

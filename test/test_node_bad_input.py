@@ -174,8 +174,11 @@ def test_camera_info_of_another_frame_is_said(robot: Robot) -> None:
     robot.send_camera_info(k=k, header=Header(frame_id='camera_depth'))
     robot.answer()
     robot.problem('camera_info_frame')
-    robot.send_camera_info(header=Header(frame_id='camera_optical'))
+    robot.send_camera_info(k=k, header=Header(frame_id='camera_optical'))
+    known = _count(robot, 'camera_info_frame')
     robot.answer()
+    assert _count(robot, 'camera_info_frame') == known
+    robot.send_camera_info()
 
 
 def test_distortion_is_said_and_points_are_undistorted(robot: Robot) -> None:

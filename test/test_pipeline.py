@@ -323,18 +323,20 @@ class TestScaleOfATarget:
         """As glass: half of it holes, and the rest what stands behind."""
         reference = self.measured(Scale('', 2.0, -0.2))
         reference[20:60:2, 30:80] = np.nan
-        assert scale_of_target(self.picture, self.inside, self.mask, reference) is self.picture
+        kept = Scale('reference_depth_of_picture', self.picture.scale, self.picture.shift)
+        assert scale_of_target(self.picture, self.inside, self.mask, reference) == kept
         nothing = np.full_like(reference, np.nan)
-        assert scale_of_target(self.picture, self.inside, self.mask, nothing) is self.picture
+        assert scale_of_target(self.picture, self.inside, self.mask, nothing) == kept
 
-    def test_a_thin_target_is_all_rim(self) -> None:
+    @pytest.mark.parametrize('cells', [np.s_[40:42, 30:60], np.s_[40:44, 30:34]])
+    def test_a_thin_or_small_target_is_all_rim(self, cells: tuple[slice, slice]) -> None:
+        """Measured a cell beside where it is seen, half of it or more is the table."""
         thin = np.zeros_like(self.mask)
-        thin[40, 30:60] = True
-        reference = np.where(thin, 1 / (2.0 * self.inside + 0.4), np.float32(3.0))
-        found = scale_of_target(self.picture, self.inside, thin, reference.astype(np.float32))
-        assert found.scale * 0.58 + found.shift == pytest.approx(2.0 * 0.58 + 0.4, abs=0.02)
-        thin[40, 36:] = False  # six cells
-        assert scale_of_target(self.picture, self.inside, thin, reference) is self.picture
+        thin[cells] = True
+        nearness = np.where(np.roll(thin, 1, axis=0), 2.0 * self.inside + 0.1, 0.5)
+        reference = (1 / nearness).astype(np.float32)
+        found = scale_of_target(self.picture, self.inside, thin, reference)
+        assert found == Scale('reference_depth_of_picture', 2.0, 0.1)
 
 
 class TestLayers:

@@ -228,6 +228,15 @@ class TestTargets:
                 targets.detect(stamp_ns, [Target('a', 'mug', box=(50, 50, 90, 90))])
         assert not problems
 
+    def test_after_a_stall_nothing_is_asked_of_what_was_detected_before(self) -> None:
+        targets, _ = self.make()
+        grey = noise(168, 224)
+        for pause_s, count in ((4, 1), (6, 0), (600, 0)):
+            targets.forget_pictures()
+            targets.locate(10**9, grey, (224, 168))
+            targets.detect(10**9, [Target('a', 'mug', box=(50, 50, 90, 90))])
+            assert len(targets.locate((1 + pause_s) * 10**9, grey, (224, 168))) == count
+
     def test_a_detector_too_slow_for_the_camera_is_told_so(self) -> None:
         targets, _ = self.make()
         for index in range(70):

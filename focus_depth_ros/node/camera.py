@@ -262,7 +262,8 @@ def _header_and_rgb(message: PictureMessage) -> tuple[Header, NDArray[np.uint8]]
 
 def _same_calibration(one: CameraInfo, other: CameraInfo) -> bool:
     return bool(
-        (one.width, one.height, one.distortion_model)
+        one.header.frame_id == other.header.frame_id
+        and (one.width, one.height, one.distortion_model)
         == (other.width, other.height, other.distortion_model)
         and np.array_equal(one.k, other.k)
         and np.array_equal(one.r, other.r)

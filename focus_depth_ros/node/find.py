@@ -37,7 +37,10 @@ ANSWER_S = 2.0
 SURE = 0.5
 OVERLAYS_KEPT = 5
 PICTURE_SUFFIXES = ('.png', '.jpg', '.jpeg')
-ROUGH = {FocusTarget.MODEL: ' (one camera: typically off by about 10 %)'}
+ROUGH = {
+    FocusTarget.MODEL: ' (one camera: typically off by about 10 %)',
+    FocusTarget.REFERENCE_OF_PICTURE: ' (too little of it was measured: typically off by 3 %)',
+}
 Answer = TypeVar('Answer')
 
 

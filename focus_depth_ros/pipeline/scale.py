@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import Camera
 
 SCALE_SOURCES = ('auto', 'model', 'reference_depth', 'none')
+OF_PICTURE = 'reference_depth_of_picture'
+"""The source of a target's scale that is but the picture's."""
 MIN_REFERENCE_CELLS = 100
 PAIRS, JUDGES = 300, 500
 """Lines through two cells that a fit may begin with, and cells that choose among them."""
@@ -44,7 +46,10 @@ FLAT = 1e-12
 
 @dataclass(frozen=True)
 class Scale:
-    """`source` is 'model', 'reference_depth' or 'none' (then scale 1, shift 0 mean nothing)."""
+    """`source` is 'model', 'reference_depth' or 'none' (then scale 1, shift 0 mean nothing).
+
+    A target's may be `OF_PICTURE` too.
+    """
 
     source: str
     scale: float = 1.0
@@ -179,16 +184,16 @@ def scale_of_target(
     """The picture's scale, moved and tilted to what a depth camera measured on one target.
 
     `inside` (h, w) is the target's inverse depth, `mask` (h, w) where it is; the reference (H, W
-    metres, NaN invalid) shows the same view. Cauchy weights as for the picture; the mask's rim has
-    no say. `scale` itself where under three fifths of the target were measured.
+    metres, NaN invalid) shows the same view. Cauchy weights as for the picture. The mask's rim has
+    no say, since two cameras agree on where things are within a cell at best. Where that leaves
+    under 12 cells, or under three fifths of it were measured, it is `scale`, `OF_PICTURE`.
     """
     nearness, valid = _measured(reference_depth_m, inside.shape)
     core = cv2.erode(mask.view(np.uint8), RIM).view(np.bool_)
-    core = core if np.count_nonzero(core) >= FEWEST_MEASURED else mask
     on_target = core & valid
     count = np.count_nonzero(on_target)
     if count < max(FEWEST_MEASURED, MEASURED_SHARE * np.count_nonzero(core)):
-        return scale
+        return Scale(OF_PICTURE, scale.scale, scale.shift)
     every = count // MOST_CELLS + 1
     x = scale.scale * inside[on_target][::every].astype(np.float64) + scale.shift
     y = nearness[on_target][::every]

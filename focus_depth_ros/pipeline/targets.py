@@ -30,6 +30,8 @@ CLOCK_JUMP_NS = 500_000_000
 SKIPPED_NS = 500_000_000
 """How far a skipped picture may be from those that were taken: a node at 1 Hz still knows where its
 detections were; after a longer pause nobody does."""
+SLOW_CAMERA = 5
+"""Times the timeout: how long after a detection the next picture may come and is asked about it."""
 SAME_OBJECT_IOU = 0.3
 
 
@@ -176,7 +178,8 @@ class TargetsInView:
                     self._complain(_lost(lost))
                 return _in_view(self._commanded)
             # of a camera that is slower than the timeout each detection is asked about once
-            oldest_ns = min(stamp_ns - self._timeout_ns, before_ns)
+            newest_known_ns = max(before_ns, stamp_ns - SLOW_CAMERA * self._timeout_ns)
+            oldest_ns = min(stamp_ns - self._timeout_ns, newest_known_ns)
             self._detected = self._carried(s for s in self._detected if s.confirmed_ns >= oldest_ns)
             return _in_view(self._detected)
 
@@ -318,7 +321,7 @@ class TargetsInView:
                 'detections_stamp',
                 f'stamp {stamp_ns / 1e9:.3f} is {(last_ns - stamp_ns) / 1e9:.1f} s older than the '
                 f'newest picture, and only pictures of the last {(last_ns - first_ns) / 1e9:.1f} s '
-                'are kept: the detector is too slow for this camera, or has another clock',
+                'are kept: what named it is too slow for this camera, or has another clock',
             )
         is_between = first_ns < stamp_ns < last_ns
         if distance_ns > max(self._slop_ns, SKIPPED_NS if is_between else 0):
