@@ -379,7 +379,7 @@ def _boxed_shuffled(
     seen: Sample, objects: list[SceneObject], rng: np.random.Generator, crowded: float
 ) -> list[SceneObject]:
     """The objects in the order in which to box them; see `PromptShares.crowded`."""
-    if rng.random() >= crowded:
+    if not crowded or rng.random() >= crowded:  # without it runs of before are drawn as they were
         return _shuffled(objects, rng)
     waits = [rng.exponential() / (SPARSE + _taken_by_others(seen, item)) for item in objects]
     return [objects[index] for index in np.argsort(waits)]
