@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.core import Camera
+from focus_depth_ros.pipeline.layers import RIM
 
 SCALE_SOURCES = ('auto', 'model', 'reference_depth', 'none')
 OF_PICTURE = 'reference_depth_of_picture'
@@ -34,7 +35,6 @@ FEWEST_MEASURED = 12
 STEEPEST = 2.0
 """How much steeper or flatter a target's shape may be than the picture's scale makes it: of flat
 ones measurements say little."""
-RIM = np.ones((3, 3), np.uint8)
 SPARSE = 4
 """Each so many cells answers are compared at."""
 LEAST_WEIGHT = 1e-6
