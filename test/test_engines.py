@@ -22,7 +22,7 @@ from focus_depth_ros.inference.engine_manifest import Machine
 from focus_depth_ros.inference.fallback import reference_pair
 from focus_depth_ros.inference.graph_file import refuse_external_data, weights_beside
 from focus_depth_ros.inference.model_folder import read_model_folder
-from focus_depth_ros.inference.onnxruntime_tensorrt import COMPLETE, _cache_folder
+from focus_depth_ros.inference.onnxruntime_tensorrt import COMPLETE, _cache_folder, checksums
 
 OPTIONS = LoadOptions()
 
@@ -271,7 +271,7 @@ def test_other_weights_beside_a_graph_are_another_graph_to_the_provider(
     built = _cache_folder(graph, OPTIONS)
     built.mkdir(parents=True)
     (built / 'x.engine').touch()
-    (built / COMPLETE).touch()
+    (built / COMPLETE).write_bytes(checksums(built))
     assert backend.preparation(graph, OPTIONS) is Preparation.READY
     weights_beside(graph).write_bytes(b'trained anew')
     assert backend.preparation(graph, OPTIONS) is Preparation.ABSENT
@@ -306,16 +306,16 @@ def test_another_gpu_or_tensorrt_has_engines_of_its_own_with_the_provider(
     graph.write_bytes(b'graph')
     folders = set()
     for machine in (
-        Machine('10.3.0', 'Orin (nvgpu)', '8.7'),
-        Machine('10.3.0', 'Orin NX', '8.7'),
-        Machine('10.7.0', 'Orin NX', '8.7'),
+        Machine('10.3.0', 'Orin (nvgpu)', '8.7', 'aarch64'),
+        Machine('10.3.0', 'Orin NX', '8.7', 'aarch64'),
+        Machine('10.7.0', 'Orin NX', '8.7', 'aarch64'),
     ):
         monkeypatch.setattr(onnxruntime_tensorrt, 'this_machine', lambda machine=machine: machine)
         folders.add(_cache_folder(graph, OPTIONS).parent.name)
     assert folders == {
-        '10.3.0-Orin__nvgpu_-8.7',
-        '10.3.0-Orin_NX-8.7',
-        '10.7.0-Orin_NX-8.7',
+        '10.3.0-Orin__nvgpu_-8.7-aarch64',
+        '10.3.0-Orin_NX-8.7-aarch64',
+        '10.7.0-Orin_NX-8.7-aarch64',
     }
 
 

@@ -19,7 +19,7 @@ from fake_engines import FakeBackend, Fault, rounded, scaled
 
 from focus_depth_ros.inference import backends, onnxruntime_tensorrt, preparation
 from focus_depth_ros.inference.engine import Cancelled, EngineError, LoadOptions, Preparation
-from focus_depth_ros.inference.engine_cache import make_own_folder
+from focus_depth_ros.inference.engine_cache import EngineCache, make_own_folder
 from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel, NearLook
 from focus_depth_ros.inference.model_folder import (
     BUILT_IN,
@@ -580,20 +580,23 @@ def test_nothing_stands_behind_onnx_runtime(tiny_model: Path, said: list[str]) -
 
 
 def test_the_providers_next_build_waits_for_one_that_was_called_off(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend, loaded = OnnxRuntimeTensorRTBackend(), []
     monkeypatch.setattr(backend, 'load', lambda graph, _: loaded.append(graph))
     cancelled = threading.Event()
-    with onnxruntime_tensorrt.ONE_BUILD:
-        asked = (tiny_model / 'encoder.onnx', LoadOptions(), lambda *_: None, cancelled)
+    graph, said = tiny_model / 'encoder.onnx', []
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    cache = EngineCache(onnxruntime_tensorrt._cache_folder(graph, LoadOptions()))
+    with cache.locked(lambda: None, threading.Event()):
+        asked = (graph, LoadOptions(), lambda what, _: said.append(what), cancelled)
         waiting = ThreadPoolExecutor(1).submit(backend.prepare, *asked)
         with pytest.raises(TimeoutError):
             waiting.result(0.1)
         cancelled.set()
-    with pytest.raises(Cancelled, match='encoder fp32: called off'):
-        waiting.result(10)
-    assert not loaded
+        with pytest.raises(Cancelled, match='called off while waiting'):
+            waiting.result(10)
+    assert not loaded and 'another build is waited for' in said[0]
 
 
 @pytest.fixture
@@ -623,6 +626,46 @@ def test_what_a_killed_build_of_the_provider_left_is_not_taken_for_whole(
     assert backend.preparation(graph, HALF) is Preparation.READY
 
 
+def test_an_engine_of_the_provider_that_was_cut_off_is_built_anew(
+    provider_folder: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, (graph, folder) = OnnxRuntimeTensorRTBackend(), provider_folder
+
+    def load(*_: object) -> SimpleNamespace:
+        (folder / 'any.engine').write_bytes(b'whole')
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(backend, 'load', load)
+    for damage in (b'wh', b'whale'):
+        backend.prepare(graph, HALF, lambda *_: None, threading.Event())
+        assert backend.preparation(graph, HALF) is Preparation.READY
+        (folder / 'any.engine').write_bytes(damage)
+        assert backend.preparation(graph, HALF) is Preparation.ABSENT
+
+
+def test_an_engine_that_the_provider_cannot_read_is_built_anew(
+    provider_folder: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, (graph, folder) = OnnxRuntimeTensorRTBackend(), provider_folder
+    make_own_folder(folder)
+    (folder / 'any.engine').write_bytes(b'of an older TensorRT')
+    complete = folder / onnxruntime_tensorrt.COMPLETE
+    complete.write_bytes(onnxruntime_tensorrt.checksums(folder))
+    monkeypatch.setattr(onnxruntime_tensorrt, '_profile', lambda _: {})
+    for fault, kept in (
+        ('out of memory', True),
+        ('TensorRT EP could not deserialize engine from cache', False),
+    ):
+
+        def refuse(*_: object, fault: str = fault) -> None:
+            raise EngineError(fault)
+
+        monkeypatch.setattr(onnxruntime_tensorrt, 'OnnxRuntimeEngine', refuse)
+        with pytest.raises(EngineError, match=fault):
+            backend.load(graph, HALF)
+        assert complete.exists() == kept
+
+
 def test_engines_that_others_may_have_written_are_not_run(
     provider_folder: tuple[Path, Path],
 ) -> None:
@@ -633,7 +676,8 @@ def test_engines_that_others_may_have_written_are_not_run(
     engine = folder / 'any.engine'
     engine.touch(mode=0o600)
     assert backend.preparation(graph, HALF) is Preparation.ABSENT  # a build that was killed
-    (folder / onnxruntime_tensorrt.COMPLETE).touch()
+    complete = folder / onnxruntime_tensorrt.COMPLETE
+    complete.write_bytes(onnxruntime_tensorrt.checksums(folder))
     assert backend.preparation(graph, HALF) is Preparation.READY
     engine.chmod(0o664)  # as the provider writes it under Ubuntu's umask
     assert backend.preparation(graph, HALF) is Preparation.READY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -19,12 +20,15 @@ from focus_depth_ros.inference import tensorrt_backend
 from focus_depth_ros.inference.engine import Cancelled, EngineError
 from focus_depth_ros.inference.engine_cache import (
     ABANDONED_S,
+    CacheError,
     EngineCache,
     annotate,
     default_cache_folder,
     discard,
+    make_own_folder,
     read_engine,
     read_manifest,
+    refuse_full_disk,
     write_whole,
 )
 from focus_depth_ros.inference.engine_manifest import BuildSettings, Machine, Recipe
@@ -75,6 +79,7 @@ def test_there_and_back(cache: EngineCache) -> None:
         ({'tensorrt': '10.7.0'}, 'built with TensorRT 10.3.0, this is 10.7.0'),
         ({'gpu': 'RTX 4090'}, 'built for Orin'),
         ({'compute_capability': '8.9'}, r'SM 8.9'),
+        ({'processor': 'riscv64'}, 'this is riscv64'),
     ],
 )
 def test_another_machine(cache: EngineCache, change: dict[str, str], words: str) -> None:
@@ -108,8 +113,28 @@ def test_compatible_engines(cache: EngineCache) -> None:
         (Machine('10.1.0', 'RTX 3060', '8.6'), False),  # older than the one that built it
         (Machine('11.0.0', 'RTX 3060', '8.6'), False),
         (Machine('10.3.0', 'T4', '7.5'), False),
+        (Machine('10.3.0', 'Orin', '8.7', 'riscv64'), False),  # another computer's
     ):
         assert (cache.find('a' * 64, 'fp16', machine)[0] is not None) is fits, machine
+
+
+def test_a_disk_without_room_is_told_before_a_build(cache: EngineCache) -> None:
+    make_own_folder(cache.folder)
+    refuse_full_disk(cache.folder, 1)
+    with pytest.raises(CacheError, match='MiB are free; free space there'):
+        refuse_full_disk(cache.folder, 1 << 60)
+
+
+def test_a_folder_without_locks(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    with (
+        pytest.raises(CacheError, match='No locks available'),
+        cache.locked(lambda: None, threading.Event()),
+    ):
+        pass
 
 
 def test_engines_of_older_versions_of_this_package(cache: EngineCache) -> None:

@@ -112,10 +112,14 @@ def open_device() -> Device:
     for kind in (CudaBindingsDevice, PycudaDevice):
         try:
             return kind()
-        # Some cuda-bindings raise a RuntimeError of their own without a driver; so is EngineError.
-        except (ImportError, RuntimeError) as error:
+        # Some cuda-bindings raise errors of their own without a driver, a pycuda that was built for
+        # another NumPy a ValueError.
+        except Exception as error:
             reasons.append(f'{kind.module}: {error}')
     raise EngineError(f'no usable CUDA device ({"; ".join(reasons)})')
+
+
+DRIVER_ADVICE = ': the driver is too old for this cuda-bindings (docs/tensorrt.md names which)'
 
 
 class CudaBindingsDevice:
@@ -176,8 +180,12 @@ class CudaBindingsDevice:
         self._call(cuda.cudaStreamBeginCapture, self._stream, mode)
         try:
             work()
-        finally:
-            graph = self._call(cuda.cudaStreamEndCapture, self._stream)
+        except EngineError:
+            with suppress(EngineError):  # a stream that still captures would take nothing else
+                graph = self._call(cuda.cudaStreamEndCapture, self._stream)
+                self._call(cuda.cudaGraphDestroy, graph)
+            raise
+        graph = self._call(cuda.cudaStreamEndCapture, self._stream)
         launchable = self._call(cuda.cudaGraphInstantiate, graph, 0)
         self._call(cuda.cudaGraphDestroy, graph)
         self._graphs.append(launchable)
@@ -212,9 +220,13 @@ class CudaBindingsDevice:
 
     def _call(self, function: Any, *arguments: Any) -> Any:
         """Every function answers (error, values...)."""
-        error, *values = function(*arguments)
-        if int(error) != 0:
-            raise EngineError(f'the GPU answered {error.name} to {function.__name__}')
+        try:
+            answer, *values = function(*arguments)
+        except Exception as error:  # without a driver, or for a code newer than the bindings
+            raise EngineError(f'{function.__name__}: {error}') from error
+        if int(answer) != 0:
+            advice = DRIVER_ADVICE if answer.name == 'cudaErrorInsufficientDriver' else ''
+            raise EngineError(f'the GPU answered {answer.name} to {function.__name__}{advice}')
         return values[0] if values else None
 
 
@@ -233,7 +245,7 @@ class PycudaDevice:
             processors = device.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT)
             self.gpu = f'{device.name()}, {processors} SMs'
             self.compute_capability = '.'.join(map(str, device.compute_capability()))
-            self._context = device.retain_primary_context()
+            self.context = device.retain_primary_context()
             with self.active():
                 self._stream = driver.Stream()
                 self._mark = driver.Event(driver.event_flags.DISABLE_TIMING)
@@ -245,31 +257,31 @@ class PycudaDevice:
 
     def active(self) -> AbstractContextManager[Any]:
         """See Device."""
-        return _Pushed(self._context)
+        return _Pushed(self)
 
     def allocate(self, size: int) -> int:
         """See Device."""
-        memory = self._call(self._driver.mem_alloc, size)
+        memory = self.call(self._driver.mem_alloc, size)
         self._memory.append(memory)
         return int(memory)
 
     def pinned(self, size: int) -> NDArray[np.uint8]:
         """See Device."""
-        host: NDArray[np.uint8] = self._call(self._driver.pagelocked_empty, size, np.uint8)
+        host: NDArray[np.uint8] = self.call(self._driver.pagelocked_empty, size, np.uint8)
         self._pinned.append(host)
         return host
 
     def upload(self, address: int, host: NDArray[Any]) -> None:
         """See Device."""
-        self._call(self._driver.memcpy_htod_async, address, host, self._stream)
+        self.call(self._driver.memcpy_htod_async, address, host, self._stream)
 
     def download(self, host: NDArray[Any], address: int) -> None:
         """See Device."""
-        self._call(self._driver.memcpy_dtoh_async, host, address, self._stream)
+        self.call(self._driver.memcpy_dtoh_async, host, address, self._stream)
 
     def synchronise(self) -> None:
         """See Device."""
-        self._call(self._stream.synchronize)
+        self.call(self._stream.synchronize)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """See Device."""
@@ -277,12 +289,12 @@ class PycudaDevice:
 
     def mark(self) -> Any:
         """See Device."""
-        self._call(self._mark.record, self._stream)
+        self.call(self._mark.record, self._stream)
         return self._mark
 
     def wait(self, mark: Any) -> None:
         """See Device."""
-        self._call(self._stream.wait_for_event, mark)
+        self.call(self._stream.wait_for_event, mark)
 
     def close(self) -> None:
         """See Device.
@@ -297,7 +309,8 @@ class PycudaDevice:
             self._pinned.clear()
             self._stream = self._mark = None
 
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the driver answers. Raises EngineError."""
         try:
             return function(*arguments)
         except self._driver.Error as error:
@@ -307,11 +320,11 @@ class PycudaDevice:
 class _Pushed:
     """A pycuda context that is this thread's for a while."""
 
-    def __init__(self, context: Any) -> None:
-        self._context = context
+    def __init__(self, device: PycudaDevice) -> None:
+        self._device = device
 
     def __enter__(self) -> None:
-        self._context.push()
+        self._device.call(self._device.context.push)
 
     def __exit__(self, *_: object) -> None:
-        self._context.pop()
+        self._device.call(self._device.context.pop)

@@ -11,10 +11,11 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,6 +39,10 @@ def default_cache_folder() -> Path:
     except RuntimeError as error:
         raise EngineError(f'no folder for engines: set XDG_CACHE_HOME ({error})') from error
     return Path(caches) / 'focus_depth_ros' / 'engines'
+
+
+class CacheError(EngineError):
+    """The folder for engines cannot take one, of whatever precision."""
 
 
 class EngineCache:
@@ -108,14 +113,10 @@ class EngineCache:
         Cancelled when called off while another build is waited for.
         """
         with self._open_lock() as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    waiting()
-                    if cancelled.wait(LOCK_POLL_S):
-                        raise Cancelled('called off while waiting for another build') from None
+            while not self._takes(lock):
+                waiting()
+                if cancelled.wait(LOCK_POLL_S):
+                    raise Cancelled('called off while waiting for another build')
             self._sweep()
             yield
 
@@ -124,12 +125,22 @@ class EngineCache:
         try:
             return (self.folder / '.lock').open('w')
         except OSError as error:
-            raise EngineError(_advice(self.folder, error)) from error
+            raise CacheError(_advice(self.folder, error)) from error
+
+    def _takes(self, lock: IO[str]) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:  # some network file systems have no locks
+            raise CacheError(_advice(self.folder, error)) from error
+        return True
 
     def _sweep(self) -> None:
         for path in self.folder.glob('.*.part'):
-            if time.time() - path.stat().st_mtime > ABANDONED_S:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process's, which has just been renamed
+                if time.time() - path.stat().st_mtime > ABANDONED_S:
+                    path.unlink()
 
     def _manifests(self) -> Iterator[tuple[Path, Manifest | str]]:
         """Engines with their manifests, or what is wrong with them; newest first."""
@@ -155,9 +166,9 @@ def make_own_folder(folder: Path) -> None:
             each.mkdir(mode=0o700, exist_ok=True)
         objection = foreign(folder)
     except OSError as error:
-        raise EngineError(_advice(folder, error)) from error
+        raise CacheError(_advice(folder, error)) from error
     if objection:
-        raise EngineError(f'engine cache {folder}: {objection}')
+        raise CacheError(f'engine cache {folder}: {objection}')
 
 
 def read_manifest(engine: Path) -> Manifest:
@@ -226,9 +237,18 @@ def write_whole(path: Path, data: Any) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise EngineError(_advice(path.parent, error)) from error
+        raise CacheError(_advice(path.parent, error)) from error
     finally:
         part.unlink(missing_ok=True)  # gone already, where all went well
+
+
+def refuse_full_disk(folder: Path, size: int) -> None:
+    """Raises CacheError where fewer bytes are free than an engine and its parts may take."""
+    if shutil.disk_usage(folder).free < size:
+        raise CacheError(
+            f'engine cache {folder}: less than {size >> 20} MiB are free; '
+            'free space there, or name another folder in XDG_CACHE_HOME'
+        )
 
 
 def read_own(path: Path) -> bytes:

@@ -6,12 +6,13 @@ and to a GPU, and answer wrongly or not at all elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import platform
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from focus_depth_ros.inference.engine import MAX_TARGETS
 
-FORMAT = 1
+FORMAT = 2
 """Raised when engines are built in another way: older ones no longer suit."""
 
 
@@ -57,16 +58,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Machine:
-    """What an engine is bound to; the driver is not part of it."""
+    """What an engine is bound to; the driver is not part of it. `processor`: x86_64, aarch64."""
 
     tensorrt: str
     gpu: str
     compute_capability: str
+    processor: str = field(default_factory=platform.machine)
 
     @property
     def file_name(self) -> str:
         """All of it as a part of a file's name."""
-        text = f'{self.tensorrt}-{self.gpu}-{self.compute_capability}'
+        text = f'{self.tensorrt}-{self.gpu}-{self.compute_capability}-{self.processor}'
         return ''.join(letter if letter.isalnum() or letter in '.-' else '_' for letter in text)
 
 
@@ -87,6 +89,10 @@ class Manifest:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Manifest:
         """What `asdict` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        if values['format'] != FORMAT:
+            raise ValueError(
+                f'built by another version of this package (format {values["format"]})'
+            )
         recipe, machine, notes = values['recipe'], values['machine'], values['notes']
         if not all(isinstance(part, dict) for part in (recipe, machine, notes)):
             raise TypeError('recipe, machine and notes have to be objects')
@@ -107,13 +113,13 @@ class Manifest:
 
     def objection(self, machine: Machine) -> str:
         """Why the engine does not run on `machine`; empty where it does."""
-        if self.format != FORMAT:
-            return f'built by another version of this package (format {self.format})'
         settings, home = self.recipe.settings, self.machine
         built, here = version_numbers(home.tensorrt), version_numbers(machine.tensorrt)
         is_update = settings.version_compatible and built[:1] == here[:1] and built <= here
         if home.tensorrt != machine.tensorrt and not is_update:
             return f'built with TensorRT {home.tensorrt}, this is {machine.tensorrt}'
+        if home.processor != machine.processor:
+            return f'built on {home.processor}, this is {machine.processor}'
         if settings.hardware_compatible and version_numbers(machine.compute_capability) >= (8,):
             return ''
         if (home.gpu, home.compute_capability) != (machine.gpu, machine.compute_capability):

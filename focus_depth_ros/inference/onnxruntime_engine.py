@@ -24,6 +24,8 @@ DEVICES = {CPU: '', CUDA: 'cuda', TENSORRT: 'cuda'}
 """Where a provider's outputs can be kept; nowhere else than in numpy's memory for the CPU's."""
 HELPERS = {CPU: [], CUDA: [CPU], TENSORRT: [CUDA, CPU]}
 """The providers that take the nodes which another one does not know."""
+OPTIONS: dict[str, dict[str, Any]] = {CUDA: {'cudnn_conv_algo_search': 'HEURISTIC'}}
+"""By default cuDNN tries every algorithm at each new number of targets, for up to a second."""
 
 
 class OnnxRuntimeBackend(Backend):
@@ -92,15 +94,13 @@ class OnnxRuntimeEngine:
         settings.log_severity_level = 4  # what is wrong comes as an exception
         settings.add_session_config_entry('session.intra_op.allow_spinning', '0')
         refuse_external_data(graph)
-        helpers = HELPERS[provider]
+        wanted = (provider, OPTIONS.get(provider, {}) | dict(provider_options or {}))
         try:
             self._session = onnxruntime.InferenceSession(
-                str(graph), settings, providers=[(provider, dict(provider_options or {})), *helpers]
+                str(graph), settings, providers=[wanted, *HELPERS[provider]], enable_fallback=0
             )
         except Exception as error:
-            raise EngineError(
-                f'{graph}: not a graph that ONNX Runtime can load: {error}'
-            ) from error
+            raise EngineError(f'{graph}: {provider} cannot load it: {error}') from error
         self._session.disable_fallback()  # a failing provider is ours to see and to replace
         if self._session.get_providers()[0] != provider:
             raise EngineError(f'{provider} is built in but did not start (driver, cuDNN?)')

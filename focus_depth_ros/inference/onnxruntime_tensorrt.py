@@ -6,6 +6,8 @@ machines whose ONNX Runtime already carries TensorRT, as NVIDIA's images for Jet
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from pathlib import Path
 
@@ -13,7 +15,6 @@ import onnxruntime
 
 from focus_depth_ros.inference.engine import (
     MAX_TARGETS,
-    Cancelled,
     Engine,
     EngineError,
     LoadOptions,
@@ -21,9 +22,11 @@ from focus_depth_ros.inference.engine import (
     Progress,
 )
 from focus_depth_ros.inference.engine_cache import (
+    EngineCache,
     default_cache_folder,
     foreign,
     make_own_folder,
+    write_whole,
 )
 from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.onnxruntime_engine import (
@@ -35,9 +38,8 @@ from focus_depth_ros.inference.onnxruntime_engine import (
 from focus_depth_ros.inference.tensorrt_library import this_machine
 
 COMPLETE = 'complete'
-"""The file that says that a build came to its end: one that was killed leaves engines too."""
-ONE_BUILD = threading.Lock()
-"""A build that was called off goes on to its end; the next one waits for it, and finds it done."""
+"""The file of the checksums of all engines, written when a build came to its end. A build that was
+killed or met a full disk leaves engines too, and the provider never builds those anew."""
 
 
 class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
@@ -55,7 +57,7 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
         there. Its files are as open as the umask lets them be; nobody reaches them past the folder.
         """
         folder = _cache_folder(graph, options)
-        if not (folder / COMPLETE).exists() or not any(folder.glob('*.engine')):
+        if not _is_whole(folder):
             return Preparation.ABSENT
         if objection := foreign(folder):
             raise EngineError(f'{folder}: {objection}')
@@ -64,20 +66,27 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
     def prepare(
         self, graph: Path, options: LoadOptions, progress: Progress, cancelled: threading.Event
     ) -> None:
-        """Open a session once. The provider tells no progress and cannot be called off."""
-        progress(f'{graph.stem} {options.precision}: ONNX Runtime builds, no progress known', 0.0)
-        with ONE_BUILD:
-            if cancelled.is_set():
-                raise Cancelled(f'{graph.stem} {options.precision}: called off')
-            folder = _cache_folder(graph, options)
-            if not (folder / COMPLETE).exists():
-                for half_built in folder.glob('*.engine'):
-                    half_built.unlink()
+        """Open a session once. The provider tells no progress and cannot be called off.
+
+        A build that was called off goes on to its end; the next one waits for it, as for another
+        process's, and finds it done.
+        """
+        what, folder = f'{graph.stem} {options.precision}', _cache_folder(graph, options)
+        cache = EngineCache(folder)
+        with cache.locked(lambda: progress(f'{what}: another build is waited for', 0.0), cancelled):
+            if _is_whole(folder):
+                return
+            progress(f'{what}: ONNX Runtime builds, no progress known', 0.0)
+            for part in (folder / COMPLETE, *folder.glob('*.engine')):
+                part.unlink(missing_ok=True)
             self.load(graph, options).close()
-            (folder / COMPLETE).touch()
+            write_whole(folder / COMPLETE, checksums(folder))
 
     def load(self, graph: Path, options: LoadOptions) -> Engine:
-        """A session with the provider's cache. Raises EngineError."""
+        """A session with the provider's cache. Raises EngineError.
+
+        An engine that TensorRT will never load is built anew when `prepare` is called next.
+        """
         folder = _cache_folder(graph, options)
         make_own_folder(folder)
         provider_options = {
@@ -87,7 +96,30 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
             **_profile(graph),
         }
         find_cuda()
-        return OnnxRuntimeEngine(graph, options, TENSORRT, provider_options)
+        try:
+            return OnnxRuntimeEngine(graph, options, TENSORRT, provider_options)
+        except EngineError as error:
+            if 'deserialize' in str(error):
+                (folder / COMPLETE).unlink(missing_ok=True)
+            raise
+
+
+def checksums(folder: Path) -> bytes:
+    """The sha256 of each engine in a folder, as a text. Raises OSError."""
+    digests = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob('*.engine')
+    }
+    return json.dumps(digests, sort_keys=True).encode()
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a build came to its end there, and left what is there now."""
+    try:
+        return any(folder.glob('*.engine')) and (folder / COMPLETE).read_bytes() == checksums(
+            folder
+        )
+    except OSError:
+        return False
 
 
 def _profile(graph: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from focus_depth_ros.inference.engine import Cancelled, EngineError, LoadOptions, Preparation
+from focus_depth_ros.inference.engine_cache import CacheError
 from focus_depth_ros.inference.engine_pair import EnginePair
 from focus_depth_ros.inference.fallback import Attempt, open_checked, preparation
 from focus_depth_ros.inference.model_folder import ModelFolder, check_unchanged
@@ -56,6 +57,8 @@ class BackgroundPreparation:
             except Exception as error:  # a builder must not take the node down, whatever it does
                 self.progress = f'{attempt} failed: {error}'
                 self._failed(f'{attempt}: {error}')
+                if isinstance(error, CacheError):  # minutes more would end in the same
+                    return
                 continue
             if self._cancelled.is_set():
                 pair.close()

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from focus_depth_ros.inference.engine import Cancelled, EngineError, Progress
-from focus_depth_ros.inference.engine_cache import EngineCache, read_own, write_whole
+from focus_depth_ros.inference.engine_cache import (
+    EngineCache,
+    read_own,
+    refuse_full_disk,
+    write_whole,
+)
 from focus_depth_ros.inference.engine_manifest import BuildSettings, Recipe
 from focus_depth_ros.inference.graph_file import graph_sha256
 from focus_depth_ros.inference.quantised_graph import Inputs, quantised
@@ -27,6 +32,9 @@ LOG = logging.getLogger(__name__)
 
 PREPARED = 0.05
 """Share of the progress that preparing the graph is given; TensorRT gets the rest."""
+
+SPACE = 3
+"""Sizes of the graph that have to be free: the engine, before its name is changed, and timings."""
 
 
 def build_engine(
@@ -57,6 +65,7 @@ def build_engine(
             os.utime(found)  # asked for last: of several for this graph the newest serves
             LOG.info('%s: %s serves', what, found.name)
             return found
+        refuse_full_disk(cache.folder, SPACE * graph.stat().st_size)
         LOG.info('%s: building, since %s', what, reason)
         start = time.monotonic()
         progress(f'{what}: preparing the graph', 0.0)

@@ -26,6 +26,10 @@ from focus_depth_ros.inference.tensorrt_library import created, load_tensorrt, l
 
 LOG = logging.getLogger(__name__)
 
+OF_THE_ENGINE = ('serializ', 'version tag', 'magic tag', 'plan file')
+"""What TensorRT says of an engine that it will never load; anything else, as too little memory or a
+GPU that failed before, says nothing of it."""
+
 
 @dataclass(frozen=True)
 class _Buffer:
@@ -49,8 +53,8 @@ class TensorRTEngine:
     """An engine of the cache, deserialised. Not thread-safe: one caller at a time.
 
     Raises EngineError for an engine that this user's builds did not write, that is damaged or was
-    built for something else; one that TensorRT cannot load, other than for want of memory, is
-    discarded, so that the next build replaces it.
+    built for something else; one whose content TensorRT refuses is discarded, so that the next
+    build replaces it.
     """
 
     def __init__(self, engine: Path, keep_outputs: bool = False) -> None:
@@ -82,7 +86,7 @@ class TensorRTEngine:
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             faults = '; '.join(logger.errors) or 'no reason given'
-            if 'memory' in faults.lower():  # too little of it now says nothing of the engine
+            if not any(word in faults.lower() for word in OF_THE_ENGINE):
                 raise EngineError(f'TensorRT cannot load it now ({faults})')
             discard(path)
             raise EngineError(f'TensorRT cannot load it ({faults}); it was discarded')

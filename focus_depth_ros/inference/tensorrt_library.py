@@ -29,7 +29,7 @@ def load_tensorrt() -> Any:
         trt = importlib.import_module('tensorrt')
         version = str(trt.__version__)
     # OSError where its libraries are half there, AttributeError where a folder has its name
-    except (ImportError, OSError, AttributeError) as error:
+    except Exception as error:
         raise EngineError(
             f'TensorRT is not there ({error}); on a Jetson it comes with JetPack '
             '(python3-libnvinfer), elsewhere: pip install tensorrt-cu12 or tensorrt-cu13, by the '
