@@ -37,6 +37,7 @@ from focus_depth_ros.node.image_codec import image_from_array
 from focus_depth_ros.node.outputs import TOPICS
 from focus_depth_ros.node.qos import result_profile
 from focus_depth_ros.node.serialised_image import read_image
+from focus_depth_ros.node.stamps import nanoseconds
 from focus_depth_ros.node.transport import use_large_message_profile
 
 SIZE = (node_latency.HEIGHT, node_latency.WIDTH)
@@ -77,8 +78,7 @@ def relay(outputs: list[str], as_bytes: bool) -> None:
             if name != 'target/markers':  # its markers have one each
                 ready[name].header = header
             publisher.publish(serialised[name] if as_bytes else ready[name])
-        stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
-        latencies.append((node.get_clock().now().nanoseconds - stamp_ns) / 1e6)
+        latencies.append((node.get_clock().now().nanoseconds - nanoseconds(header.stamp)) / 1e6)
 
     node.create_subscription(Image, 'image', answer, qos_profile_sensor_data, raw=True)
     quiet_since = time.monotonic()

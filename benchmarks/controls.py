@@ -38,10 +38,11 @@ from focus_depth_ros.networks.mssa import vary
 from focus_depth_ros.pipeline.layers import upsample
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
+from focus_depth_ros.synthesis.vocabulary import MOST_WORDS
 from focus_depth_ros.training.checkpoint import averaged_weights, write_whole
 from focus_depth_ros.training.compact import build, normalised
 from focus_depth_ros.training.config import TrainConfig, read_config
-from focus_depth_ros.training.example import MAX_WORDS, VOCABULARY
+from focus_depth_ros.training.example import VOCABULARY
 from focus_depth_ros.training.train import train
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'focus_depth_ros' / 'training' / 'configs'
@@ -244,7 +245,7 @@ def answers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Inverse depth and mask logits (T, h, w) of a frame; no targets: `count` empty prompts."""
     height, width = frame.ids.shape
-    encoder = PromptEncoder(VOCABULARY, MAX_WORDS)
+    encoder = PromptEncoder(VOCABULARY, MOST_WORDS)
     prompts: list[Tensor] = [
         torch.from_numpy(values) for values in encoder.encode(targets or [], width, height)
     ]

@@ -46,11 +46,11 @@ def model_verbs(path: Path, threads: int, precision: str) -> dict[str, Verb]:
     }
 
 
-def bare_verbs(path: Path, threads: int) -> dict[str, Verb]:
-    """The same as nothing but ONNX Runtime."""
+def bare_verbs(path: Path) -> dict[str, Verb]:
+    """The same in float32 on one thread as nothing but ONNX Runtime."""
     folder = read_model_folder(path)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     encoder, focus = (
@@ -95,7 +95,7 @@ def overhead(path: Path, rounds: int) -> dict[str, Any]:
     By the thread's own CPU time: with one thread all the work is in it, and what else runs on the
     machine does not count.
     """
-    ours, bare = model_verbs(path, 1, 'fp32'), bare_verbs(path, 1)
+    ours, bare = model_verbs(path, 1, 'fp32'), bare_verbs(path)
     found = {}
     for name in ours:
         taken = in_turns({'ours': ours[name], 'bare': bare[name]}, rounds, time.thread_time)
@@ -112,9 +112,9 @@ def _more(of: Callable[[np.ndarray], Any], taken: dict[str, np.ndarray]) -> floa
     return 100 * (float(of(taken['ours'])) / float(of(taken['bare'])) - 1)
 
 
-def threads(path: Path, rounds: int, precision: str) -> dict[str, Any]:
+def threads(path: Path, rounds: int) -> dict[str, Any]:
     """Latency of one picture and one target with 1 and 2 threads, alone and beside a busy core."""
-    parts = {f'{n} thread(s)': model_verbs(path, n, precision)['both'] for n in (1, 2)}
+    parts = {f'{n} thread(s)': model_verbs(path, n, 'auto')['both'] for n in (1, 2)}
     found = {'alone': _percentiles(in_turns(parts, rounds))}
     stop = multiprocessing.Event()
     busy = multiprocessing.Process(target=_spin, args=(stop,), daemon=True)
@@ -138,7 +138,7 @@ def two_cameras(path: Path, seconds: float) -> dict[str, Any]:
     """Pictures a second of one camera, and of two that share the machine."""
     alone = _in_processes(1, path, seconds, bare=False)
     together = {
-        'two threads of one process': _in_threads(2, path, seconds),
+        'two threads of one process': _in_two_threads(path, seconds),
         'two processes': _in_processes(2, path, seconds, bare=False),
         'two processes of bare ONNX Runtime': _in_processes(2, path, seconds, bare=True),
     }
@@ -149,12 +149,12 @@ def two_cameras(path: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def _in_threads(cameras: int, path: Path, seconds: float) -> float:
+def _in_two_threads(path: Path, seconds: float) -> float:
     rates: list[float] = []
-    barrier = threading.Barrier(cameras)
+    barrier = threading.Barrier(2)
     workers = [
         threading.Thread(target=lambda: rates.append(_rate(path, seconds, False, barrier)))
-        for _ in range(cameras)
+        for _ in range(2)
     ]
     for worker in workers:
         worker.start()
@@ -183,7 +183,7 @@ def _report_rate(path: Path, seconds: float, bare: bool, barrier: Any, rates: An
 
 
 def _rate(path: Path, seconds: float, bare: bool, barrier: Any) -> float:
-    both = (bare_verbs(path, 1) if bare else model_verbs(path, 1, 'fp32'))['both']
+    both = (bare_verbs(path) if bare else model_verbs(path, 1, 'fp32'))['both']
     both()
     barrier.wait()
     count, start = 0, time.perf_counter()
@@ -208,7 +208,7 @@ def main() -> None:
         'model': arguments.model.name,
         'onnxruntime': onnxruntime.__version__,
         'overhead': overhead(arguments.model, arguments.rounds),
-        'threads': threads(arguments.model, arguments.rounds, 'auto'),
+        'threads': threads(arguments.model, arguments.rounds),
         'two_cameras': two_cameras(arguments.model, arguments.seconds),
     }
     text = json.dumps(report, indent=1)

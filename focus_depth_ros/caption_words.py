@@ -23,8 +23,7 @@ _WORD = re.compile(r'[a-z0-9]+')
 
 def model_vocabulary(words: Sequence[str]) -> list[str]:
     """The vocabulary as a model stores it: padding, unknown, then the words in order."""
-    plain = [word for word in words if word not in (PADDING, UNKNOWN)]
-    return [PADDING, UNKNOWN, *plain]
+    return [PADDING, UNKNOWN, *words]
 
 
 def word_indices(caption: str, vocabulary: Sequence[str], max_words: int) -> list[int]:

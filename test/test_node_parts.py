@@ -842,7 +842,7 @@ def test_markers_draw_the_boxes_in_space_and_their_names(tiny_model: Path) -> No
     frame = Frame(np.zeros((48, 64, 3), np.uint8), CAMERA, 7, 'camera')
     result = FocusPipeline(FocusModel(tiny_model))(frame, targets)
     first, second, third = result.targets
-    result = replace(result, targets=(first, replace(second, found=False), third))
+    result = replace(result, targets=(first, replace(second, box=None), third))
     header = Header(frame_id='camera')
     former, *markers = target_markers(result, header).markers
     assert former.action == Marker.DELETEALL

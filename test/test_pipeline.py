@@ -366,7 +366,7 @@ class TestLayers:
         mask[y0:y1, x0:x1] = 1.0
         layers = separate(noise(168, 224) / np.float32(255), cv2.GaussianBlur(mask, (0, 0), 1.5))
         target = Target('a', '', box=(0, 0, 1, 1))
-        answer = TargetResult(target, 1.0, True, RELATIVE, layers, None, size, None, 10.0)
+        answer = TargetResult(target, 1.0, RELATIVE, layers, None, size, None, 10.0)
         whole = upsample_mask(layers.mask, size)
         assert np.array_equal(answer.mask, whole)
         inside, outside = upsample(layers.inside, size), upsample(layers.outside, size)

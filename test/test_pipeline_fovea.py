@@ -60,7 +60,7 @@ def test_a_window_holds_the_box_with_a_margin_and_stays_in_the_picture() -> None
         assert 0 <= window.left <= GRID[1] - window.width
         assert 0 <= window.top <= GRID[0] - window.height
         assert window.width / GRID[1] == pytest.approx(window.height / GRID[0], abs=0.01)
-        inside = window.of(box, GRID)
+        inside = window.of(box)
         assert (inside[2:] - inside[:2]).max() < 1 / 1.7
         corner = [window.left, window.top] * 2
         back = inside * ([window.width, window.height] * 2) + corner
@@ -73,13 +73,13 @@ def test_a_window_holds_the_box_with_a_margin_and_stays_in_the_picture() -> None
 
 
 def test_a_window_cuts_what_its_coordinates_say() -> None:
-    window = Window(left=56, top=42, width=112, height=84)
+    window = Window(left=56, top=42, width=112, height=84, grid=GRID)
     picture = np.zeros((480, 640, 3), np.uint8)
     picture[200:300, 240:400] = 255
     box = np.array([240 / 640, 200 / 480, 400 / 640, 300 / 480], np.float32)
-    cut = window.cut(picture, GRID)
+    cut = window.cut(picture)
     assert cut.shape == (240, 320, 3)
-    x0, y0, x1, y1 = np.rint(window.of(box, GRID) * [320, 240, 320, 240]).astype(int)
+    x0, y0, x1, y1 = np.rint(window.of(box) * [320, 240, 320, 240]).astype(int)
     assert (cut[y0:y1, x0:x1] == 255).all()
     assert cut.sum() == picture.sum()
 
@@ -94,7 +94,7 @@ def test_the_box_of_a_mask_is_tight() -> None:
 def test_another_scale_and_shift_of_the_second_look_change_nothing() -> None:
     rng = np.random.default_rng(2)
     depth = rng.normal(0, 1, (1, *GRID)).astype(np.float32)
-    window = Window(40, 30, 112, 84)
+    window = Window(40, 30, 112, 84, GRID)
     values = np.full((1, *GRID), 0.25, np.float32)
     first = FocusMaps(depth, values, values, np.array([0.8]), np.array([[0.3, 0.4]]))
     cut = depth[:, window.cells[0], window.cells[1]]
@@ -121,21 +121,21 @@ def test_another_scale_and_shift_of_the_second_look_change_nothing() -> None:
 def test_a_second_look_inside_out_is_not_believed() -> None:
     ramp = np.tile(np.linspace(0, 1, GRID[1], dtype=np.float32), (GRID[0], 1))[None]
     first = FocusMaps(ramp, ramp, ramp, np.ones(1, np.float32), np.ones((1, 2), np.float32))
-    window = Window(60, 40, 112, 84)
+    window = Window(60, 40, 112, 84, GRID)
     near = FocusMaps(-ramp, ramp, ramp, np.ones(1, np.float32), np.ones((1, 2), np.float32))
     both = _folded(first, near, window, NEAR_SAY).inverse_depth[0]
     assert (np.diff(both, axis=1)[84, 80:150] > 0).all()
 
 
 def test_the_second_look_does_not_fade_at_the_pictures_own_sides() -> None:
-    weight = _feather(Window(0, 20, 100, 80), GRID)
+    weight = _feather(Window(0, 20, 100, 80, GRID))
     assert weight[40, 0] == 1
     assert weight[40, -1] < 0.1
     assert weight[0, 50] < 0.1
 
 
 def test_the_second_look_fades_at_its_own_sides_only_within_the_picture() -> None:
-    weight = _feather(Window(56, 84, 112, 84), GRID)  # ends at the lower side, not at the right
+    weight = _feather(Window(56, 84, 112, 84, GRID))  # ends at the lower side, not at the right
     assert weight[-1, 56] == 1 and weight[0, 56] < 0.1
     assert weight[42, -1] < 0.1 and weight[42, 0] < 0.1
 
@@ -147,7 +147,7 @@ def test_boundaries_of_two_looks_are_joined_as_masks_are() -> None:
 
     depth = np.random.default_rng(0).normal(size=(1, 168, 224)).astype(np.float32)
     near = maps(depth[:, :84, :112], 0.9, 0.5)
-    both = _folded(maps(depth, 0.2, 0.1), near, Window(40, 30, 112, 84), NEAR_SAY)
+    both = _folded(maps(depth, 0.2, 0.1), near, Window(40, 30, 112, 84, GRID), NEAR_SAY)
     assert both.boundary[0, 72, 96] == pytest.approx(0.1 + NEAR_SHARE * 0.4)
 
 
@@ -159,7 +159,7 @@ def test_a_second_look_is_brought_to_its_window_without_blocks(enlarged: bool) -
     seen, blank, sure = ramp if enlarged else stripes, np.zeros((1, *GRID), np.float32), np.ones(1)
     first = FocusMaps(blank, blank, blank, sure, np.ones((1, 2)))
     near = FocusMaps(seen, seen, seen, sure, np.ones((1, 2)))
-    row = _folded(first, near, Window(40, 30, 112, 84), NEAR_SAY).mask[0, 72, 70:120]
+    row = _folded(first, near, Window(40, 30, 112, 84, GRID), NEAR_SAY).mask[0, 72, 70:120]
     if enlarged:
         assert np.diff(row) == pytest.approx(np.full(49, NEAR_SHARE / 112), abs=1e-5)
     else:

@@ -53,9 +53,8 @@ def answer_of(confidence: float, inverse_depth: float, box: tuple[int, ...]) -> 
     mask[y0:y1, x0:x1] = 1
     layers = separate(np.full((48, 64), inverse_depth, np.float32), mask)
     target = Target(str(confidence), '', box=(0, 0, 1, 1))
-    return TargetResult(
-        target, confidence, True, Scale('model'), layers, None, (256, 192), None, 10.0
-    )
+    box_px = (4 * x0, 4 * y0, 4 * x1, 4 * y1)
+    return TargetResult(target, confidence, Scale('model'), layers, box_px, (256, 192), None, 10.0)
 
 
 def result_of(*answers: TargetResult) -> FocusResult:

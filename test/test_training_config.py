@@ -14,10 +14,10 @@ from focus_depth_ros.cli import main  # noqa: E402
 from focus_depth_ros.networks.compact import FocusOutput  # noqa: E402
 from focus_depth_ros.networks.efficientnet_lite import is_published  # noqa: E402
 from focus_depth_ros.networks.mssa import MSSA, FusionVariant, vary  # noqa: E402
+from focus_depth_ros.synthesis.vocabulary import MOST_WORDS  # noqa: E402
 from focus_depth_ros.training import compact, config, stages  # noqa: E402
 from focus_depth_ros.training.checkpoint import averaged_weights, load_initial, plain  # noqa: E402
 from focus_depth_ros.training.config import read_config  # noqa: E402
-from focus_depth_ros.training.example import MAX_WORDS  # noqa: E402
 from focus_depth_ros.training.families import family_named  # noqa: E402
 
 CONFIGS = Path(config.__file__).with_name('configs')
@@ -174,7 +174,7 @@ def test_what_is_frozen_is_frozen_whole() -> None:
     stages.train_mode(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     features = network.encoder(torch.randn(1, 3, *network.shape.grid(1)))
-    network.focus(features, torch.zeros(1, 4), torch.zeros(1, MAX_WORDS, dtype=torch.int32))
+    network.focus(features, torch.zeros(1, 4), torch.zeros(1, MOST_WORDS, dtype=torch.int32))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert network.focus.fusion8.mixture.dropout.training
     assert not network.encoder.detail[0][1].training

@@ -29,8 +29,7 @@ from focus_depth_ros.datasets.image_files import read_rgb
 from focus_depth_ros.synthesis.boundaries import find_boundaries
 from focus_depth_ros.synthesis.sample import (
     BOUNDARY_CONTACT,
-    BOUNDARY_OCCLUSION,
-    BOUNDARY_SELF,
+    OCCLUSIONS,
 )
 
 FIELD_OF_VIEW = np.deg2rad(60.0)
@@ -80,7 +79,7 @@ def _frame(
         raise DatasetError(f'{scene} is not in {CAMERA_FILE}')
     ray_of = cameras[scene] if cameras else usual_camera(width, height)
     depth_m = planar_depth(distance_m, ray_of)
-    kinds = find_boundaries(depth_m, *_surfaces(ids, classes))
+    kinds = find_boundaries(depth_m, _surfaces(ids, classes), ids)
     key = (scene, camera.removeprefix('scene_'), int(frame.split('.')[1]))
     return LabelledFrame(
         name=f'hypersim/{scene}/{camera}/{frame}',
@@ -90,7 +89,7 @@ def _frame(
         ids=ids,
         K=camera_matrix(ray_of, width, height),
         captions=nameless(ids) | unique_names(_names(ids, classes), ids),
-        boundary=np.isin(kinds, (BOUNDARY_OCCLUSION, BOUNDARY_SELF)),
+        boundary=np.isin(kinds, OCCLUSIONS),
         contact=kinds == BOUNDARY_CONTACT,
     )
 
@@ -131,12 +130,9 @@ def planar_depth(
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
 
 
-def _surfaces(
-    ids: NDArray[np.int32], classes: NDArray[np.uint16]
-) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    """What the boundary rule tells apart: surfaces (class where there is no thing), and things."""
-    parts = np.where(ids > 0, ids + 1000, classes.astype(np.int32) + 1).astype(np.int32)
-    return parts, ids
+def _surfaces(ids: NDArray[np.int32], classes: NDArray[np.uint16]) -> NDArray[np.int32]:
+    """What the boundary rule tells apart: things, and classes where there is none."""
+    return np.where(ids > 0, ids + 1000, classes.astype(np.int32) + 1).astype(np.int32)
 
 
 def _names(ids: NDArray[np.int32], classes: NDArray[np.uint16]) -> dict[int, str]:

@@ -10,8 +10,7 @@ import numpy as np
 from focus_depth_ros.datasets.frame import DatasetError, LabelledFrame
 from focus_depth_ros.synthesis.sample import (
     BOUNDARY_CONTACT,
-    BOUNDARY_OCCLUSION,
-    BOUNDARY_SELF,
+    OCCLUSIONS,
     Sample,
     SceneObject,
     read_shard,
@@ -49,7 +48,7 @@ def labelled(
         absent_captions=sample.absent_captions,
         relations={item.id: [r.caption for r in item.relation_captions] for item in targets},
         absent_relations=sample.absent_relation_captions,
-        boundary=np.isin(sample.boundary, (BOUNDARY_OCCLUSION, BOUNDARY_SELF)),
+        boundary=np.isin(sample.boundary, OCCLUSIONS),
         contact=sample.boundary == BOUNDARY_CONTACT,
         sensor_depth_m=sample.extras.sensor_depth_m if sample.extras else None,
     )

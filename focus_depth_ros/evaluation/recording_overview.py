@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +69,8 @@ def _mark(target: Any, mask: NDArray[np.bool_]) -> Mark:
     x0, y0, x1, y1 = box.x_offset, box.y_offset, box.x_offset + box.width, box.y_offset + box.height
     own = np.zeros_like(mask)
     own[y0:y1, x0:x1] = mask[y0:y1, x0:x1]
-    found = math.isfinite(target.centroid.z)
     caption = f'{target.label} {target.depth_median_m:.2f} m ({target.confidence:.2f})'
-    return Mark(caption, found, (x0, y0, x1, y1), own if found else None)
+    return Mark(caption, target.found, (x0, y0, x1, y1), own if target.found else None)
 
 
 def _points(cloud: Any) -> NDArray[np.float32]:

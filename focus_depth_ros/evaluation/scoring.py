@@ -103,10 +103,8 @@ def score_frame(
     questions = triplets(frame)
     asked = [triplet for triplet in questions if encoder.understands(triplet.target)]
     scores.unknown_words += len(questions) - len(asked)
-    prompts = encoder.encode([], width, height)  # one empty prompt, which comes last
-    if asked:
-        spoken = encoder.encode([triplet.target for triplet in asked], width, height)
-        prompts = np.concatenate([spoken[0], prompts[0]]), np.concatenate([spoken[1], prompts[1]])
+    boxes, words = encoder.encode([triplet.target for triplet in asked], width, height)
+    prompts = np.pad(boxes, ((0, 1), (0, 0))), np.pad(words, ((0, 1), (0, 0)))  # nothing, last
     picture = stretch(frame.rgb, model.folder.input_size)
     maps = look(model, encoder, frame.rgb, picture, prompts, settings)
     if frame.boundary is not None:
@@ -249,7 +247,6 @@ def _answer(maps: FocusMaps, row: int, triplet: Triplet) -> TargetResult:
     return TargetResult(
         target=triplet.target,
         confidence=float(maps.confidence[row]),
-        found=True,
         scale=RELATIVE,
         layers=separate(maps.inverse_depth[row], cleaned(maps.mask[row], maps.boundary[row])),
         box=None,

@@ -36,7 +36,7 @@ def thorough_scores(depth_m: Image, mask: Mask, triplet: Triplet, valid: Mask) -
     found = {f'{n}_foreground': measure(depth_m, truth_m, target) for n, measure in values.items()}
     found['whdr_global'] = metrics.ordinal_disagreement(depth_m, truth_m, valid)
     found['mask_boundary_error'] = metrics.mask_boundary_error(
-        np.reciprocal(depth_m), np.reciprocal(truth_m), [triplet.mask], valid
+        np.reciprocal(depth_m), np.reciprocal(truth_m), triplet.mask, valid
     )
     return (
         found

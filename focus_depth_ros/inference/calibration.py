@@ -13,11 +13,12 @@ from focus_depth_ros.inference.engine_pair import FocusMaps, NearLook, fovea_inp
 from focus_depth_ros.inference.model_folder import ModelFolder
 from focus_depth_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
 from focus_depth_ros.inference.quantised_graph import Inputs
+from focus_depth_ros.inference.window import Window
 
 BOXES = ((0.4, 0.4, 0.6, 0.6), (0.25, 0.25, 0.75, 0.75), (0.1, 0.1, 0.9, 0.9), (0, 0, 0, 0))
 """Targets of several sizes, xyxy in [0, 1]; the last one is asked for in words."""
-MIDDLE = (0.25, 0.25, 0.75, 0.75)
-"""The window of a look from near."""
+MIDDLE = Window(left=1, top=1, width=2, height=2, grid=(4, 4))
+"""What is looked at from near."""
 
 
 @dataclass(frozen=True)

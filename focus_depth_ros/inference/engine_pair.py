@@ -22,6 +22,7 @@ from focus_depth_ros.inference.engine import (
     LoadOptions,
 )
 from focus_depth_ros.inference.model_folder import ModelError, ModelFolder
+from focus_depth_ros.inference.window import Window
 
 PROMPT_INPUTS = {'box', 'words'}
 NEAR_INPUTS = {*PROMPT_INPUTS, 'window', 'first'}
@@ -78,20 +79,16 @@ class NearLook:
     def into(
         cls,
         picture: NDArray[np.uint8],
-        window: tuple[float, float, float, float],
+        window: Window,
         first: FocusMaps,
         boxes: NDArray[np.float32],
         words: NDArray[np.int32],
     ) -> NearLook:
         """At the first of the targets (T, 4), (T, max_words) that a picture was asked for."""
         height, width = picture.shape[:2]
-        left, top, right, bottom = window
-        rows = slice(round(top * height), round(bottom * height))
-        columns = slice(round(left * width), round(right * width))
-        near = np.asarray(cv2.resize(picture[rows, columns], (width, height)), np.uint8)
-        corner, sides = (left, top) * 2, (right - left, bottom - top) * 2
-        box = np.clip((boxes[:1] - corner) / sides, 0, 1).astype(np.float32)
-        return cls(near, np.array([window], np.float32), first.said(0), box, words[:1])
+        near = np.asarray(cv2.resize(window.cut(picture), (width, height)), np.uint8)
+        box = window.of(boxes[0])[None]
+        return cls(near, window.in_picture()[None], first.said(0), box, words[:1])
 
 
 OUTPUTS = tuple(field.name for field in fields(FocusMaps))

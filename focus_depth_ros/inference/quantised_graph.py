@@ -7,7 +7,7 @@ convolutions stays float32: opset 17 has no half-precision scales.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import onnx
+    from onnxruntime.quantization import CalibrationDataReader
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -33,15 +34,9 @@ KEPT_FLOAT = tuple(
 little from int8, and its errors run through all that follows."""
 
 
-def quantised(model: onnx.ModelProto, inputs: Sequence[Inputs]) -> onnx.ModelProto:
-    """`model` with int8 convolutions, calibrated on `inputs` (one mapping a picture)."""
-    import onnx
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+def calibration_reader(inputs: Iterable[Inputs]) -> CalibrationDataReader:
+    """A graph's inputs as ONNX Runtime asks for them: one mapping a run, None at the end."""
+    from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -50,13 +45,21 @@ def quantised(model: onnx.ModelProto, inputs: Sequence[Inputs]) -> onnx.ModelPro
         def get_next(self) -> Inputs | None:
             return next(self._rest, None)
 
+    return Reader()
+
+
+def quantised(model: onnx.ModelProto, inputs: Sequence[Inputs]) -> onnx.ModelProto:
+    """`model` with int8 convolutions, calibrated on `inputs` (one mapping a picture)."""
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
     with tempfile.TemporaryDirectory() as folder:
         plain, result = Path(folder) / 'plain.onnx', Path(folder) / 'int8.onnx'
         onnx.save(model, plain)
         quantize_static(
             str(plain),
             str(result),
-            Reader(),
+            calibration_reader(inputs),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=['Conv'],
             nodes_to_exclude=[n.name for n in model.graph.node if n.name.startswith(KEPT_FLOAT)],

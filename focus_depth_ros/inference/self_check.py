@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from focus_depth_ros.inference.engine_pair import OUTPUTS, EnginePair, FocusMaps, NearLook
 from focus_depth_ros.inference.model_folder import UNKNOWN_WORD, ModelFolder
+from focus_depth_ros.inference.window import Window
 
 PICTURE = Path(__file__).with_name('self_check.jpg')
 """320x240, frame 54 of the rendered test split."""
@@ -31,8 +32,8 @@ PROMPTS: tuple[tuple[tuple[int, int, int, int], str], ...] = (
     (NOWHERE, ''),
 )
 """Boxes in px of the picture, and words."""
-WINDOW = (0.5, 0.5, 1.0, 1.0)
-"""Round the first of them, in shares of the picture: what is looked at from near."""
+WINDOW = Window(left=1, top=1, width=1, height=1, grid=(2, 2))
+"""Round the first of them: what is looked at from near."""
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ SMALLEST_SHARE, LARGEST_SHARE = 0.3, 0.9
 
 @dataclass(frozen=True)
 class Window:
-    """A window of the picture's shape, in cells of a grid (h, w) over the picture."""
+    """A window of the picture's shape, in cells of a `grid` (h, w) over the picture."""
 
     left: int
     top: int
     width: int
     height: int
+    grid: tuple[int, int]
 
     @property
     def cells(self) -> tuple[slice, slice]:
@@ -33,21 +34,22 @@ class Window:
         rows = slice(self.top, self.top + self.height)
         return rows, slice(self.left, self.left + self.width)
 
-    def cut(self, rgb: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
-        """What a picture (H, W, 3) over a grid (h, w) shows in the window."""
-        down, across = rgb.shape[0] / grid[0], rgb.shape[1] / grid[1]
+    def cut(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What a picture (H, W, 3) shows in the window."""
+        down, across = rgb.shape[0] / self.grid[0], rgb.shape[1] / self.grid[1]
         top, bottom = round(self.top * down), round((self.top + self.height) * down)
         left, right = round(self.left * across), round((self.left + self.width) * across)
         return np.ascontiguousarray(rgb[top:bottom, left:right])
 
-    def in_picture(self, grid: tuple[int, int]) -> Floats:
+    def in_picture(self) -> Floats:
         """The window itself (4,) xyxy / picture size."""
+        height, width = self.grid
         sides = (self.left, self.top, self.left + self.width, self.top + self.height)
-        return np.asarray(np.array(sides) / (grid[1], grid[0], grid[1], grid[0]), np.float32)
+        return np.asarray(np.array(sides) / (width, height, width, height), np.float32)
 
-    def of(self, box: Box4, grid: tuple[int, int]) -> Floats:
+    def of(self, box: Box4) -> Floats:
         """A box (4,) xyxy / picture size as a share of the window instead."""
-        height, width = grid
+        height, width = self.grid
         scaled = box * np.array([width, height, width, height])
         moved = scaled - np.array([self.left, self.top, self.left, self.top])
         shares = moved / np.array([self.width, self.height, self.width, self.height])
@@ -65,5 +67,5 @@ def window_around(box: Box4, grid: tuple[int, int], margin: float = MARGIN) -> W
     left = round(float(box[0] + box[2]) / 2 * width - columns / 2)
     top = round(float(box[1] + box[3]) / 2 * height - rows / 2)
     return Window(
-        min(max(left, 0), width - columns), min(max(top, 0), height - rows), columns, rows
+        min(max(left, 0), width - columns), min(max(top, 0), height - rows), columns, rows, grid
     )

@@ -1,4 +1,4 @@
-"""The compact network's two graphs as modules: what is exported, and what runs in torch.
+"""The compact network's graphs as modules: what is exported, and what runs in torch.
 
 `load_graph` goes the way back: an exported graph's weights, put into the modules they came from.
 """

@@ -1,4 +1,4 @@
-"""What a network is exported as: two modules, and the names of what goes in and comes out."""
+"""What a network is exported as: its modules, and the names of what goes in and comes out."""
 
 from __future__ import annotations
 

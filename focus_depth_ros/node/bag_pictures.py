@@ -27,8 +27,8 @@ def pictures_of(recording: Path, count: int = PICTURES) -> list[NDArray[np.uint8
     """Up to `count` colour pictures (H, W, 3) RGB, evenly from a rosbag2 recording.
 
     Topics that are named after depth or truth are left out, and pictures that are depth or damaged.
-    Raises FileNotFoundError when there is
-    no recording, ValueError when it cannot be read or holds no pictures.
+    Raises FileNotFoundError when there is no recording, ValueError when it cannot be read or holds
+    no pictures.
     """
     with closing(open_bag(recording)) as reader:
         try:

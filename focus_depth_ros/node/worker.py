@@ -1,6 +1,6 @@
 """The worker's thread: takes the newest picture, runs the pipeline on it, publishes the answer.
 
-Everything in `Worker` but `start` and `stop` runs in that thread; the executor's thread, which
+Everything in `Worker` but `start`, `stop` and `delay` runs in that thread; the executor's, which
 takes messages and services meanwhile, is in `focus_depth`.
 """
 

@@ -120,7 +120,6 @@ class FocusPipeline:
         return TargetResult(
             target=target,
             confidence=confidence,
-            found=box is not None,
             scale=scale,
             layers=layers,
             box=box,

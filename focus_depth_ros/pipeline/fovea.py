@@ -60,9 +60,10 @@ def look_again(
 
     `rgb` (H, W, 3) is the picture of the first look and `features` what was encoded of it.
     `prompts` is what was asked then: boxes (T, 4) xyxy / picture size, zeros for words, and words
-    (T, L). Words are held against each part of the first look's mask from near; the part that they
-    fit best is the target. That is spared where the first look's confidence is under both
-    `min_confidence` and `NEAR_FROM`. Raises EngineError.
+    (T, L); `says_where` (T,): words that say where the target is. Words are held against each part
+    of the first look's mask from near; the part that they fit best is the target. That is spared
+    where the first look's confidence is under both `min_confidence` and `NEAR_FROM`. Raises
+    EngineError.
     """
     height, width = first.inverse_depth.shape[1:]
     grid = (FINER * height, FINER * width)
@@ -102,15 +103,14 @@ class _Asked:
 
 def _nearer(model: FocusModel, asked: _Asked, first: FocusMaps, box: Box4) -> FocusMaps:
     """One target's first look with what a look at its box (4,) from near adds."""
-    grid = first.mask.shape[1:]
-    window = window_around(box, grid)
+    window = window_around(box, first.mask.shape[1:])
     if window is None:
         return first
     look = NearLook(
-        picture=stretch(window.cut(asked.rgb, grid), model.folder.input_size),
-        window=window.in_picture(grid)[None],
+        picture=stretch(window.cut(asked.rgb), model.folder.input_size),
+        window=window.in_picture()[None],
         first=asked.said,
-        box=window.of(box, grid)[None],
+        box=window.of(box)[None],
         words=asked.words[None],
     )
     return _folded(first, model.look_near(asked.held, look), window, asked.near_say)
@@ -138,7 +138,7 @@ def _folded(first: FocusMaps, near: FocusMaps, window: Window, near_say: float) 
     first look's: how far a thing is, its surroundings say better than itself.
     """
     cells = window.cells
-    weight = NEAR_SHARE * _feather(window, first.mask.shape[1:])
+    weight = NEAR_SHARE * _feather(window)
 
     def resampled(values: Floats) -> Floats:
         smaller = window.width < values.shape[2]
@@ -162,7 +162,7 @@ def _folded(first: FocusMaps, near: FocusMaps, window: Window, near_say: float) 
     )
 
 
-def _feather(window: Window, grid: tuple[int, int]) -> Floats:
+def _feather(window: Window) -> Floats:
     """Weight (h, w) of the second look in its window: 1, and down to 0 at sides inside the picture.
 
     At a side that is also the picture's it stays 1.
@@ -175,6 +175,6 @@ def _feather(window: Window, grid: tuple[int, int]) -> Floats:
         from_end = places[::-1] / reach if start + length < limit else np.ones(length)
         return np.minimum(np.minimum(from_start, from_end), 1.0).astype(np.float32)
 
-    down = ramp(window.top, window.height, grid[0])
-    across = ramp(window.left, window.width, grid[1])
+    down = ramp(window.top, window.height, window.grid[0])
+    across = ramp(window.left, window.width, window.grid[1])
     return np.asarray(down[:, None] * across, np.float32)

@@ -24,7 +24,7 @@ INK, WHITE = (40, 40, 40), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Row:
-    """What one row of the sheet shows, all arrays (H, W).
+    """What one row of the sheet shows: maps (H, W), pictures (H, W, 3).
 
     `drawn` is the picture with its targets, `boundary` a probability x 255; metres and camera are
     None where there are none.

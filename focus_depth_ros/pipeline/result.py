@@ -39,21 +39,26 @@ class Geometry:
 
 @dataclass(frozen=True)
 class TargetResult:
-    """One target's answer. `found` is False when the network is not confident of it.
+    """One target's answer.
 
-    `box` is tight on the mask in px of the picture (None when not found), `size` is
-    the picture's (W, H). `camera` and `max_depth_m` are what `geometry` needs beside the maps.
+    `box` is tight on the mask in px of the picture, None when the network is not confident of the
+    target; `size` is the picture's (W, H). `camera` and `max_depth_m` are what `geometry` needs
+    beside the maps.
     """
 
     target: Target
     confidence: float
-    found: bool
     scale: Scale
     layers: Layers
     box: Box | None
     size: tuple[int, int]
     camera: Camera | None
     max_depth_m: float
+
+    @property
+    def found(self) -> bool:
+        """Whether the target is there."""
+        return self.box is not None
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -102,9 +107,9 @@ class TargetResult:
 class FocusResult:
     """One frame's answer.
 
-    All targets share one scale source and stand in one space. `view` sets the background: the
-    surest target's answer, or that of the empty prompt when there is no target. Farther than
-    `max_depth_m` counts as invalid.
+    `view` sets the background, the picture's scale and how far depth is valid: the surest target's
+    answer, or that of the empty prompt when there is no target. A target may have a scale of its
+    own (`scale.scale_of_target`).
     """
 
     frame: Frame

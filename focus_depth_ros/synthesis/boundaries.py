@@ -9,11 +9,15 @@ play no part.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from focus_depth_ros.synthesis.sample import BOUNDARY_CONTACT, BOUNDARY_OCCLUSION, BOUNDARY_SELF
+
+Ids = NDArray[np.integer[Any]]
+"""(H, W), 0 = no thing."""
 
 _GAP_M, _GAP_SHARE = 0.003, 0.002
 """The least gap that is a boundary: this, and so much of the nearer side's distance."""
@@ -152,7 +156,7 @@ def _mark(out: NDArray[np.uint8], scan: Scan, labels: NDArray[np.int32]) -> None
         target[stronger] = value[stronger]
 
 
-def boundaries_from_scans(across: Scan, down: Scan, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def boundaries_from_scans(across: Scan, down: Scan, ids: Ids) -> NDArray[np.uint8]:
     """Boundary image uint8 (H,W), see sample.BOUNDARY_*: one pixel thin, on the nearer surface.
 
     across: samples along the rows, (H, W, k); down: along the columns, (W, H, k). ids (H,W)
@@ -172,7 +176,7 @@ def boundaries_from_scans(across: Scan, down: Scan, ids: NDArray[np.uint8]) -> N
 
 
 def find_boundaries(
-    depth_m: NDArray[np.float32], parts: NDArray[np.int32], ids: NDArray[np.uint8]
+    depth_m: NDArray[np.float32], parts: NDArray[np.int32], ids: Ids
 ) -> NDArray[np.uint8]:
     """`boundaries_from_scans` where nothing finer than the pixels (H,W) is known.
 
@@ -182,7 +186,7 @@ def find_boundaries(
     return boundaries_from_scans(across, Scan(depth_m.T[..., None], parts.T[..., None]), ids)
 
 
-def _only_structure(ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _only_structure(ids: Ids) -> NDArray[np.bool_]:
     """Pixels whose neighbourhood holds no object.
 
     There a contact edge is only a wall meeting a floor.

@@ -36,6 +36,7 @@ EXTRA_ENDINGS = ('sensor_depth.png', 'normals.png', 'amodal.png')
 
 BOUNDARY_OCCLUSION, BOUNDARY_SELF, BOUNDARY_CONTACT = 1, 2, 3
 """Values of the boundary image, else 0; a boundary pixel lies on the nearer surface (its owner)."""
+OCCLUSIONS = (BOUNDARY_OCCLUSION, BOUNDARY_SELF)
 
 
 @dataclass(frozen=True)

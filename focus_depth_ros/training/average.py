@@ -18,7 +18,12 @@ from torch import Tensor, nn
 
 from focus_depth_ros.heap import keep_large_blocks_in_the_heap
 from focus_depth_ros.networks.mssa import vary
-from focus_depth_ros.training.checkpoint import averaged_weights, restore, write_whole
+from focus_depth_ros.training.checkpoint import (
+    averaged,
+    read_checkpoint,
+    restore,
+    write_whole,
+)
 from focus_depth_ros.training.config import TrainConfig, read_config
 from focus_depth_ros.training.families import family_named
 from focus_depth_ros.training.first_batches import first_batches
@@ -48,12 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
             f'{arguments.config}: its run freezes parts, whose statistics would be taken anew too'
         )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    parts = [averaged_weights(path) for path in arguments.checkpoints]
-    weights = with_statistics(mean_weights(parts), config)
-    state = torch.load(arguments.checkpoints[-1], weights_only=True, map_location='cpu')
+    states = [read_checkpoint(path) for path in arguments.checkpoints]
+    weights = with_statistics(mean_weights([averaged(one) for one in states]), config)
+    state = states[-1]
     state['average'] |= {f'module.{name}': value for name, value in weights.items()}
     write_whole(arguments.output, state)
-    print(f'{arguments.output}: the mean of {len(parts)} checkpoints')
+    print(f'{arguments.output}: the mean of {len(states)} checkpoints')
     return 0
 
 

@@ -95,19 +95,28 @@ def saved_state(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def averaged_weights(path: Path) -> dict[str, Tensor]:
-    """The averaged network's weights of a checkpoint. Raises ValueError if it is not one."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """All that a checkpoint holds. Raises ValueError if the file is not one."""
     try:
-        state = torch.load(path, weights_only=True, map_location='cpu')
-        weights = state['average']
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location='cpu')
+        return {**state, 'average': state['average']}
     except OSError:
         raise
     except Exception as error:  # bytes of another kind may be taken for any instruction of pickle's
         raise ValueError(f'{path}: not a checkpoint of `focus-depth train`') from error
+
+
+def averaged_weights(path: Path) -> dict[str, Tensor]:
+    """The averaged network's weights of a checkpoint. Raises ValueError if it is not one."""
+    return averaged(read_checkpoint(path))
+
+
+def averaged(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The averaged network's weights of all that a checkpoint holds."""
     prefix = 'module.'
     return {
         name.removeprefix(prefix): value
-        for name, value in weights.items()
+        for name, value in checkpoint['average'].items()
         if name.startswith(prefix)
     }
 

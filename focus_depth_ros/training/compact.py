@@ -24,7 +24,7 @@ from focus_depth_ros.training.checkpoint import averaged_weights, load_initial
 from focus_depth_ros.training.compact_losses import BAND_CELLS, coarse_terms, compact_terms
 from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.example import VOCABULARY, FocusDataset
-from focus_depth_ros.training.families import Batch, Review
+from focus_depth_ros.training.families import Batch, Review, chosen
 from focus_depth_ros.training.first_batches import first_batches
 from focus_depth_ros.training.losses import focusdepth_terms
 from focus_depth_ros.training.mask_scores import iou_by_prompt
@@ -200,11 +200,7 @@ class CompactObjective(nn.Module):
                 radius_px=BAND_CELLS,
                 terms=wanted,
             )
-        if unknown := set(wanted) - set(found):
-            raise ValueError(
-                f'terms: {sorted(unknown)} are not of the {self.config.objective} loss'
-            )
-        return {name: found[name] for name in wanted}
+        return chosen(found, wanted)
 
 
 def objective(network: nn.Module, config: TrainConfig) -> CompactObjective:

@@ -26,11 +26,11 @@ OUT_OF_VIEW = -1e4
 """Score of what cannot be chosen; finite, so that pictures of nothing have gradients too."""
 
 
-def centred(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """(values - mean) / MAD over the valid pixels, and the MAD (T, 1, 1)."""
+def centred(values: Tensor, valid: Tensor) -> Tensor:
+    """(values - mean) / mean absolute deviation over the valid pixels."""
     mean = masked_mean(values, valid)[:, None, None]
     deviation = masked_mean((values - mean).abs(), valid)[:, None, None].clamp(min=1e-3)
-    return (values - mean) / deviation, deviation
+    return (values - mean) / deviation
 
 
 def aligned_error(prediction: Tensor, truth: Tensor, region: Tensor) -> Tensor:
@@ -68,8 +68,8 @@ def depth_loss(
     area share, empty where there is no target.
     """
     valid = (disparity > 0).float()
-    truth, _ = centred(disparity, valid)
-    guess, _ = centred(prediction, valid)
+    truth = centred(disparity, valid)
+    guess = centred(prediction, valid)
     error = guess - truth
     target = (mask > 0.5).float() * valid
     weight = valid * (1 + (OBJECT_WEIGHT - 1) * objects.float())
@@ -146,7 +146,7 @@ def compact_terms(
     """All terms, weighted, by name; T = B x P prompts, picture-wise truth repeated to match.
 
     `batch` holds disparity, objects, boundary (T, ...); mask, box, kind per prompt; words_at (B,
-    V, 27, 36).
+    V, h / 4, w / 4).
     """
     mask, kind = batch['mask'], batch['kind']
     asked = (kind != NO_PROMPT).float()
@@ -168,7 +168,7 @@ def compact_terms(
     )
     terms['confidence'] = 0.2 * (confidence * asked).sum() / asked.sum().clamp(min=1)
     terms['metric'] = 0.3 * metric_loss(output, batch['disparity'], mask)
-    terms['words'] = 1.0 * word_loss(word_logits, batch['words_at'])
+    terms['words'] = word_loss(word_logits, batch['words_at'])
     return terms
 
 

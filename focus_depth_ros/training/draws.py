@@ -63,6 +63,14 @@ def drawn(draw: Draw) -> tuple[Sample, np.random.Generator]:
     return read_frame(draw.shard, draw.number), np.random.default_rng(draw.seed)
 
 
+def list_shards(folder: Path) -> list[str]:
+    """Names of the finished shards in a folder, sorted."""
+    names = sorted(path.name for path in folder.glob('*.tar'))
+    if not names:
+        raise ValueError(f'{folder} holds no .tar shards; render some with `focus-depth render`')
+    return names
+
+
 @dataclass
 class DrawOrder:
     """An endless, replayable order of batches of draws over a folder of shards.
@@ -77,7 +85,7 @@ class DrawOrder:
     batch: int
     passes: list[list[str]] = field(default_factory=list)
     first_batch: int = 0
-    lister: Callable[[Path], list[str]] = field(default=lambda folder: list_shards(folder))
+    lister: Callable[[Path], list[str]] = list_shards
 
     def __iter__(self) -> Iterator[list[Draw]]:
         waiting: list[Draw] = []
@@ -122,14 +130,6 @@ class RankShare:
         size = self.order.batch // self.ranks
         for batch in self.order:
             yield batch[self.rank * size : (self.rank + 1) * size]
-
-
-def list_shards(folder: Path) -> list[str]:
-    """Names of the finished shards in a folder, sorted."""
-    names = sorted(path.name for path in folder.glob('*.tar'))
-    if not names:
-        raise ValueError(f'{folder} holds no .tar shards; render some with `focus-depth render`')
-    return names
 
 
 def spread_draws(folder: Path, count: int) -> list[Draw]:

@@ -16,8 +16,7 @@ from focus_depth_ros.core import tight_box
 from focus_depth_ros.networks.compact import CompactShape
 from focus_depth_ros.synthesis.sample import (
     BOUNDARY_CONTACT,
-    BOUNDARY_OCCLUSION,
-    BOUNDARY_SELF,
+    OCCLUSIONS,
     Sample,
     SceneObject,
 )
@@ -44,7 +43,6 @@ from focus_depth_ros.training.draws import Draw, drawn
 Size = tuple[int, int]
 """(height, width)."""
 CANONICAL_FOCAL_PX = 200.0
-MAX_WORDS = MOST_WORDS
 VOCABULARY = model_vocabulary(WORDS)
 NO_PROMPT, BOX_PROMPT, TEXT_PROMPT, ABSENT_PROMPT = range(4)
 SMALLEST_SHARE, WHOLE_SHARE = 0.4, 0.8
@@ -143,7 +141,7 @@ def example(
         'kind': np.array([prompt.kind for prompt in asked], np.int64),
         'ids': _nearest(seen.ids, shape.grid(2)).astype(np.uint8),
         'more_box': np.array([box for box, _, _ in more], np.float32).reshape(-1, 4),
-        'more_words': np.array([words for _, words, _ in more], np.int32).reshape(-1, MAX_WORDS),
+        'more_words': np.array([words for _, words, _ in more], np.int32).reshape(-1, MOST_WORDS),
         'more_ids': np.array([about for _, _, about in more], np.int64),
     }
 
@@ -187,7 +185,7 @@ def canonical_disparity(sample: Sample, shape: CompactShape) -> NDArray[np.float
 class Question:
     """A prompt with its true answer.
 
-    box (4,) xyxy / picture size, zeros = none; words, MAX_WORDS indices; mask (h, w) area share;
+    box (4,) xyxy / picture size, zeros = none; words, MOST_WORDS indices; mask (h, w) area share;
     about: id of the object that a box was drawn round, or that words fit; 0 for none.
     """
 
@@ -201,7 +199,7 @@ class Question:
 def question(seen: Sample, grid: Size, rng: np.random.Generator, shares: PromptShares) -> Question:
     """One random question about the picture, with its true answer on the grid (height, width)."""
     nothing = np.zeros(grid, np.float32)
-    no_box, no_words = np.zeros(4, np.float32), [0] * MAX_WORDS
+    no_box, no_words = np.zeros(4, np.float32), [0] * MOST_WORDS
     choice = rng.random()
     if shares.box <= choice < shares.box + shares.text:
         return _said(seen, grid, rng, shares) or Question(NO_PROMPT, no_box, no_words, nothing)
@@ -258,7 +256,7 @@ def more_questions(
     in_view = [item for item in seen.objects if _target_mask(seen, item, grid) is not None]
     captions = _more_captions(seen, in_view, rng, shares)
     boxes = _more_boxes(seen, in_view, rng, shares)
-    nothing: ShortQuestion = (np.zeros(4, np.float32), [0] * MAX_WORDS, 0)
+    nothing: ShortQuestion = (np.zeros(4, np.float32), [0] * MOST_WORDS, 0)
     missing = shares.captions + shares.boxes - len(captions) - len(boxes)
     return [*captions, *boxes, *[nothing] * missing]
 
@@ -287,7 +285,7 @@ def _more_boxes(
     while in_view and len(found) < shares.boxes:
         for item in _boxed_shuffled(seen, in_view, rng, shares.crowded):
             box = jittered(normalised_box(seen.ids == item.id), rng, shares.jitter)
-            found.append((box, [0] * MAX_WORDS, item.id))
+            found.append((box, [0] * MOST_WORDS, item.id))
     return found[: shares.boxes]
 
 
@@ -353,7 +351,7 @@ def _visible_share(seen: Sample, item: SceneObject) -> float:
 
 def caption_words(caption: str) -> list[int]:
     """A caption as the network's word indices."""
-    return word_indices(caption, VOCABULARY, MAX_WORDS)
+    return word_indices(caption, VOCABULARY, MOST_WORDS)
 
 
 def normalised_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -419,7 +417,7 @@ def _boundary_target(boundary: NDArray[np.uint8], grid: Size) -> NDArray[np.uint
         share = cv2.resize(lines, grid[::-1], interpolation=cv2.INTER_AREA)
         return np.asarray(share > 0)
 
-    occlusion = touched(BOUNDARY_OCCLUSION, BOUNDARY_SELF)
+    occlusion = touched(*OCCLUSIONS)
     contact = touched(BOUNDARY_CONTACT)
     return np.where(occlusion, 1, np.where(contact, 255, 0)).astype(np.uint8)
 

@@ -23,14 +23,15 @@ from focus_depth_ros.networks.compact_graphs import graphs
 from focus_depth_ros.networks.fovea import FoveaNetwork
 from focus_depth_ros.networks.graph_pair import GraphPair
 from focus_depth_ros.networks.mssa import FusionVariant, vary
+from focus_depth_ros.synthesis.vocabulary import MOST_WORDS
 from focus_depth_ros.training.calibration import (
     BoundaryCalibration,
     boundary_samples,
     fit_calibration,
 )
-from focus_depth_ros.training.checkpoint import averaged_weights, restore
+from focus_depth_ros.training.checkpoint import averaged, read_checkpoint, restore
 from focus_depth_ros.training.compact import shape_of
-from focus_depth_ros.training.example import CANONICAL_FOCAL_PX, MAX_WORDS, VOCABULARY
+from focus_depth_ros.training.example import CANONICAL_FOCAL_PX, VOCABULARY
 from focus_depth_ros.training.graph_files import Inputs, write_checked
 
 CALIBRATION_FRAMES = 120
@@ -66,15 +67,14 @@ def load_checkpoint(path: Path) -> tuple[CompactNetwork | FoveaNetwork, dict[str
 
     Raises ValueError if unfit.
     """
-    weights = averaged_weights(path)
-    state = torch.load(path, weights_only=True, map_location='cpu')
+    state = read_checkpoint(path)
     if state.get('vocabulary') != VOCABULARY:
         raise ValueError(f'{path}: trained with another vocabulary; export it with that version')
     config = state['config']
     kind = FoveaNetwork if config['family'] == 'fovea' else CompactNetwork
     network = kind(shape_of(config.get('network', {})))
     vary(network, FusionVariant(**config.get('fusion', {})))
-    restore(network, weights, ('',))
+    restore(network, averaged(state), ('',))
     training = {
         'recipe': 'docs/training.md',
         'seed': int(config['seed']),
@@ -114,7 +114,7 @@ def export_model(
         'output': {'width': output_width, 'height': output_height},
         'features': list(FEATURE_NAMES),
         'canonical_focal_px': CANONICAL_FOCAL_PX,
-        'max_words': MAX_WORDS,
+        'max_words': MOST_WORDS,
         'vocabulary': VOCABULARY,
         'boundary_calibration': asdict(calibration),
         'training': training,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -48,6 +49,13 @@ class Family(Protocol):
 
     def leave(self, network: nn.Module, config: TrainConfig) -> None:
         """Write what comes after training needs besides the checkpoint, into its folder."""
+
+
+def chosen(terms: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """Those loss terms that a configuration asks for. Raises ValueError for what is not there."""
+    if unknown := set(wanted) - set(terms):
+        raise ValueError(f'terms: {sorted(unknown)} are not to be had from this network')
+    return {name: terms[name] for name in wanted}
 
 
 def family_named(name: str) -> Family:

@@ -49,7 +49,7 @@ from focus_depth_ros.training.compact import asked, coloured
 from focus_depth_ros.training.config import TrainConfig, checked
 from focus_depth_ros.training.draws import Draw, drawn
 from focus_depth_ros.training.example import PromptShares, jittered, normalised_box, resized
-from focus_depth_ros.training.families import Batch, Review
+from focus_depth_ros.training.families import Batch, Review, chosen
 from focus_depth_ros.training.losses import TERMS, aligned, focusdepth_terms
 from focus_depth_ros.training.mask_scores import hard_iou
 from focus_depth_ros.training.stages import learns
@@ -216,9 +216,7 @@ class FoundationObjective(nn.Module):
         )
         if not set(wanted) <= set(TERMS):
             found |= self._modot_terms(output, answer, depth, batch['boundary'], inverse)
-        if unknown := set(wanted) - set(found):
-            raise ValueError(f'terms: {sorted(unknown)} are not to be had from this network')
-        return {name: found[name] for name in wanted}
+        return chosen(found, wanted)
 
     def _modot_terms(
         self,

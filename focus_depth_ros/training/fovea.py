@@ -19,7 +19,7 @@ from focus_depth_ros.training import compact
 from focus_depth_ros.training.checkpoint import averaged_weights
 from focus_depth_ros.training.compact_losses import compact_terms
 from focus_depth_ros.training.config import TrainConfig
-from focus_depth_ros.training.families import Batch, Review
+from focus_depth_ros.training.families import Batch, Review, chosen
 from focus_depth_ros.training.first_batches import first_batches
 from focus_depth_ros.training.fovea_example import FoveaDataset
 from focus_depth_ros.training.mask_scores import iou_by_prompt
@@ -102,7 +102,7 @@ class FoveaObjective(nn.Module):
         }
         truth['box'] = batch['near_box'].flatten(0, 1)
         found = compact_terms(output, word_logits, truth, self.boxes)
-        return {name: found[name] for name in self.config.terms}
+        return chosen(found, self.config.terms)
 
 
 def objective(network: nn.Module, config: TrainConfig) -> FoveaObjective:

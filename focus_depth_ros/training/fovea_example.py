@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from focus_depth_ros.inference.window import MARGIN, window_around
+from focus_depth_ros.inference.window import MARGIN, Window, window_around
 from focus_depth_ros.networks.compact import CompactShape
 from focus_depth_ros.synthesis.sample import Sample
 from focus_depth_ros.training.augmentation import Crop, apply_crop, degrade, draw_crop, whole_crop
@@ -92,29 +92,25 @@ def _question(
 def _window(
     seen: Sample, shape: CompactShape, asked: Question, rng: np.random.Generator
 ) -> dict[str, Any]:
-    crop = _crop_around(asked.box, seen.ids.shape[1], seen.ids.shape[0], rng)
+    window = _window_around(asked.box, seen.ids.shape[1], seen.ids.shape[0], rng)
+    crop = Crop(window.left, window.top, window.width, window.height, mirrored=False)
     near = apply_crop(seen, crop)
-    height, width = seen.ids.shape
-    window = np.array([crop.left, crop.top, crop.left + crop.width, crop.top + crop.height])
-    window = window / (width, height, width, height)
-    sides = np.tile(window[2:] - window[:2], 2)
     inside = (near.ids == asked.about) if asked.about else np.zeros(near.ids.shape, np.bool_)
     return {
         'near': resized(near.rgb, shape.grid(1)),
-        'window': window.astype(np.float32),
-        'near_box': np.clip((asked.box - np.tile(window[:2], 2)) / sides, 0, 1).astype(np.float32),
+        'window': window.in_picture(),
+        'near_box': window.of(asked.box),
         'mask': resized(inside.astype(np.float32), shape.grid(2)),
         **truth_of(near, shape),
     }
 
 
-def _crop_around(
+def _window_around(
     box: NDArray[np.float32], width: int, height: int, rng: np.random.Generator
-) -> Crop:
+) -> Window:
     """A window about the box, in whole pixels; all of the picture for what nearly fills it."""
     margin = MARGIN * float(np.exp(rng.uniform(-MARGIN_SPREAD, MARGIN_SPREAD)))
     off = rng.uniform(-OFF_CENTRE, OFF_CENTRE, 2) * margin * (box[2:] - box[:2]).max()
-    window = window_around(box + np.tile(off, 2), (height, width), margin)
-    if window is None:
-        return whole_crop(width, height)
-    return Crop(window.left, window.top, window.width, window.height, mirrored=False)
+    grid = (height, width)
+    whole = Window(0, 0, width, height, grid)
+    return window_around(box + np.tile(off, 2), grid, margin) or whole

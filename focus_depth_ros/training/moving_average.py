@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,9 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
 
     The average is shorter at the start, so that early ones mean something.
     """
-    return AveragedModel(network, multi_avg_fn=_update(decay), use_buffers=True)
-
-
-def _update(decay: float) -> Any:
 
     @torch.no_grad()
-    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
         seen = float(count)
         keep = min(decay, (1 + seen) / (10 + seen))
         for kept, new in zip(averaged, current, strict=True):
@@ -29,4 +25,4 @@ def _update(decay: float) -> Any:
             else:
                 kept.copy_(new)
 
-    return average
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)

@@ -22,7 +22,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
-    CalibrationDataReader,
     QuantFormat,
     QuantType,
     quant_pre_process,
@@ -39,7 +38,7 @@ from focus_depth_ros.inference.model_folder import (
     file_entry,
     read_model_folder,
 )
-from focus_depth_ros.inference.quantised_graph import KEPT_FLOAT
+from focus_depth_ros.inference.quantised_graph import KEPT_FLOAT, calibration_reader
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 
@@ -84,9 +83,8 @@ def asked_about(frames: Iterable[LabelledFrame], folder: ModelFolder) -> Iterato
         height, width = frame.ids.shape
         targets = [row.target for row in triplets(frame)]
         known = [target for target in targets if encoder.understands(target)]
-        spoken, nothing = (encoder.encode(asked, width, height) for asked in (known, []))
-        boxes, words = (np.concatenate(pair) for pair in zip(spoken, nothing, strict=True))
-        yield frame.rgb, boxes, words
+        boxes, words = encoder.encode(known, width, height)
+        yield frame.rgb, np.pad(boxes, ((0, 1), (0, 0))), np.pad(words, ((0, 1), (0, 0)))
 
 
 def quantise(model: Path, asked: Iterable[Asked], source: str) -> list[Path]:
@@ -128,17 +126,6 @@ def _focus_inputs(folder: ModelFolder, questions: list[Asked]) -> Iterator[Mappi
     encoder.close()
 
 
-class _Inputs(CalibrationDataReader):
-    """A graph's inputs, one run a time."""
-
-    def __init__(self, inputs: Iterator[Mapping[str, Any]]) -> None:
-        self._rest = inputs
-
-    def get_next(self) -> Mapping[str, Any] | None:
-        """The next inputs, None at the end."""
-        return next(self._rest, None)
-
-
 def _write_quantised(
     graph: Path, file: Path, inputs: Iterator[Mapping[str, Any]], operators: list[str]
 ) -> None:
@@ -148,7 +135,7 @@ def _write_quantised(
         quantize_static(
             str(plain),
             str(file),
-            _Inputs(inputs),
+            calibration_reader(inputs),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=operators,
             nodes_to_exclude=_kept_float(plain),
