@@ -40,6 +40,14 @@ def test_boundary_score_weighs_false_lines_and_ignores_contacts() -> None:
     assert lenient.summary()['precision'] == pytest.approx(1.0)
 
 
+def test_predictions_where_nothing_is_known_are_left_out() -> None:
+    known = np.ones((240, 320), np.bool_)
+    known[:, 180:220] = False
+    score = BoundaryScore()
+    score.add(line(100) + line(200), line(100) > 0, known=known)
+    assert score.summary()['precision'] == pytest.approx(1.0)
+
+
 def test_what_is_ignored_takes_no_true_boundary() -> None:
     truth, contact = np.zeros((240, 320), np.bool_), np.zeros((240, 320), np.bool_)
     truth[:, 100], contact[:, 102] = True, True

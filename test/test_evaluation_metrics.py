@@ -113,9 +113,14 @@ def test_label_steps_lie_on_the_nearer_side() -> None:
     ids = np.zeros((4, 6), np.uint8)
     ids[:, 3:] = 1
     depth_m = np.where(ids == 1, 0.5, 1.0).astype(np.float32)
-    assert np.flatnonzero(label_steps(ids, depth_m).any(0)).tolist() == [3]
+    boundary, unknown = label_steps(ids, depth_m)
+    assert np.flatnonzero(boundary.any(0)).tolist() == [3] and not unknown.any()
     flat = np.ones((4, 6), np.float32)
-    assert not label_steps(ids, flat).any()
+    assert not label_steps(ids, flat)[0].any()
+    depth_m[1, 2] = depth_m[2, 5] = np.nan  # beside the change, and far from it
+    boundary, unknown = label_steps(ids, depth_m)
+    assert np.argwhere(boundary).tolist() == [[0, 3], [2, 3], [3, 3]]
+    assert np.argwhere(unknown).tolist() == [[1, 2], [1, 3]]
 
 
 def row(*values: float) -> 'np.ndarray':

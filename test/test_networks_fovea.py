@@ -52,6 +52,14 @@ def test_a_window_is_what_lies_there() -> None:
     assert torch.allclose(found[0, 1], torch.tensor([2.0, 3, 4, 5]).expand(4, 4))
 
 
+def test_cells_that_hang_over_are_where_they_are() -> None:
+    """A picture of 6.75 rows in maps of 7: the window from its middle begins at row 3.375."""
+    rows = torch.arange(7.0)[:, None].expand(7, 8)[None, None]
+    window = torch.tensor([[0.0, 0.5, 1.0, 1.0]])
+    found = resampled(rows, window, (7, 8), spans=(6.75, 8))[0, 0, :, 0]
+    assert torch.allclose(found[:6], 3.375 + (torch.arange(6) + 0.5) / 2 - 0.5, atol=1e-5)
+
+
 def test_each_window_of_one_picture_is_its_own() -> None:
     maps = torch.randn(1, 3, 8, 8)
     windows = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])

@@ -230,6 +230,14 @@ def test_side_outputs_have_the_published_weights() -> None:
         assert float(loss) == pytest.approx(one * weight, rel=1e-3)
 
 
+def test_a_side_outputs_cells_may_hang_over_the_rim() -> None:
+    """20 rows in strides of 8: cells of 8, 8 and 4, not of 20 / 3."""
+    hits = torch.zeros(1, 1, 20, 16)
+    hits[..., 15, 3] = hits[..., 16, 12] = 1
+    assert losses._in_cells(hits, (3, 2))[0, 0].tolist() == [[0, 0], [1, 0], [0, 1]]
+    assert losses._in_cells(hits, (8, 16)).shape[-2:] == (8, 16)  # of no whole stride
+
+
 def test_published_weights() -> None:
     assert losses.SILOG_WEIGHT == 1.2
 

@@ -64,6 +64,16 @@ def test_a_caption_chooses_among_things_by_their_mean_score() -> None:
     assert [term.item() for term in empty.values()] == [0.0, 0.0]
 
 
+def test_a_thing_too_thin_to_be_seen_is_not_asked_about() -> None:
+    ids = torch.zeros(1, 2, 4, dtype=torch.uint8)
+    ids[0, :, :2] = 1
+    means = torch.tensor([[1, 5]])
+    terms = compact_losses.coarse_terms(torch.zeros(1, 2, 2, 4), ids, means)
+    alone = compact_losses.coarse_terms(torch.zeros(1, 1, 2, 4), ids, means[:, :1])
+    assert terms['choice'].item() == pytest.approx(alone['choice'].item(), abs=1e-6)
+    assert terms['more'].item() == pytest.approx(alone['more'].item(), rel=1e-5)
+
+
 def test_words_are_learned_apart_from_how_often_they_hold() -> None:
     """Hand-computed: a word of one cell weighs as much as one of three; misses weigh ten times."""
     target = torch.zeros(1, 2, 1, 4)

@@ -9,9 +9,15 @@ STEP_M = 0.015
 """A label change with at least this depth step counts: beyond a Kinect's noise at 2 m."""
 
 
-def label_steps(ids: NDArray[np.int32], depth_m: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Pixels, bool (H, W), on the nearer side of a label change with a step over STEP_M."""
-    steps = np.zeros(ids.shape, np.bool_)
+def label_steps(
+    ids: NDArray[np.int32], depth_m: NDArray[np.float32]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Boundaries, and label changes that cannot be asked about, each bool (H, W).
+
+    A boundary lies on the nearer side of a label change with a step over STEP_M. The others lie on
+    both sides of a label change where the depth of one is not known.
+    """
+    steps, unknown = np.zeros(ids.shape, np.bool_), np.zeros(ids.shape, np.bool_)
     for axis in (0, 1):
         first = [slice(None), slice(None)]
         second = [slice(None), slice(None)]
@@ -20,4 +26,7 @@ def label_steps(ids: NDArray[np.int32], depth_m: NDArray[np.float32]) -> NDArray
         differ = ids[a] != ids[b]
         steps[a] |= differ & (depth_m[b] - depth_m[a] > STEP_M)
         steps[b] |= differ & (depth_m[a] - depth_m[b] > STEP_M)
-    return steps
+        blind = differ & ~np.isfinite(depth_m[a] - depth_m[b])
+        unknown[a] |= blind
+        unknown[b] |= blind
+    return steps, unknown

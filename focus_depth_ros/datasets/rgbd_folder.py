@@ -71,6 +71,9 @@ def _frame(folder: Path, row: dict[str, Any], listing: Path) -> LabelledFrame:
     sensor = folder / f'{name}.sensor_depth.png'
     named = {label: name for label, name in names.items() if name != NAMELESS}
     first = name.split('_')[0]
+    boundary = unknown = None
+    if ids.shape == depth_m.shape:
+        boundary, unknown = label_steps(ids, depth_m)
     return LabelledFrame(
         name=name,
         group=str(row.get('group', f'{first}+sensor' if sensor.is_file() else first)),
@@ -79,6 +82,7 @@ def _frame(folder: Path, row: dict[str, Any], listing: Path) -> LabelledFrame:
         ids=ids,
         K=K,
         captions={label: [] for label in names} | unique_names(named, ids),
-        boundary=label_steps(ids, depth_m) if ids.shape == depth_m.shape else None,
+        boundary=boundary,
+        contact=unknown,
         sensor_depth_m=read_depth(sensor, unit_m) if sensor.is_file() else None,
     )

@@ -110,7 +110,7 @@ def score_frame(
     if frame.boundary is not None:
         edges = upsample(maps.boundary[-1], (width, height))
         texture = picture_edges(frame.rgb)
-        scores.boundaries.add(edges, frame.boundary, frame.contact, texture)
+        scores.boundaries.add(edges, frame.boundary, frame.contact, texture, valid)
     if np.count_nonzero(valid) < 2:
         return
     if frame.sensor_depth_m is not None and not np.isfinite(frame.sensor_depth_m).any():

@@ -92,3 +92,11 @@ def enlarge(features: Tensor, size: tuple[int, int], factor: int) -> Tensor:
     # A cut that cuts nothing is an operator all the same, and takes maps out of the layout that
     # ONNX Runtime's convolutions use.
     return enlarged if (rows, columns) == (height, width) else enlarged[..., :rows, :columns]
+
+
+def halved(features: Tensor) -> Tensor:
+    """Means of 2 x 2 cells; at an odd side's end of those that are there.
+
+    Padding is not counted: ONNX Runtime up to 1.28 counts cells beyond the end as padding.
+    """
+    return functional.avg_pool2d(features, 2, ceil_mode=True, count_include_pad=False)

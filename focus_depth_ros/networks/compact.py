@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from focus_depth_ros.caption_words import PLAIN
-from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, enlarge
+from focus_depth_ros.networks.blocks import ConvNormReLU, Residual, enlarge, halved
 from focus_depth_ros.networks.efficientnet_lite import (
     LITE1,
     LITE1_STEM,
@@ -163,8 +163,8 @@ class CompactFocus(nn.Module):
         tokens, tokens4, coarse_mask = self.prompt(
             features['grounding'], features['stride4'], box, words
         )
-        tokens16 = functional.avg_pool2d(tokens, 2, ceil_mode=True)
-        tokens32 = functional.avg_pool2d(tokens16, 2, ceil_mode=True)
+        tokens16 = halved(tokens)
+        tokens32 = halved(tokens16)
         level32 = fuse_maps(self.fusion32, features['stride32'], tokens32)
         level16 = fuse_maps(self.fusion16, features['stride16'], tokens16)
         level8 = fuse_maps(self.fusion8, features['stride8'], tokens)

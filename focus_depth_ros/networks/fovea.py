@@ -32,23 +32,31 @@ WHOLE_NAMES = tuple(f'stride{scale}' for scale in SCALES)
 """The features of the whole picture that a fovea sees."""
 
 
-def resampled(features: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
+def resampled(
+    features: Tensor,
+    window: Tensor,
+    size: tuple[int, int],
+    spans: tuple[float, float] | None = None,
+) -> Tensor:
     """Maps (T or 1, C, H, W) of a picture resampled to the cells of T windows: (T, C, h, w).
 
     `window` (T, 4) xyxy / picture size, `size` = (h, w). Bilinear, pixel-centre convention, as two
-    matrix products, which every runtime has.
+    matrix products, which every runtime has. `spans`: cells that the picture's height and width
+    take, where both maps have one stride and their last cells hang over; None: all of each map's.
     """
-    down = _tents(window[:, 1], window[:, 3], size[0], features.shape[-2])
-    across = _tents(window[:, 0], window[:, 2], size[1], features.shape[-1])
+    rows, columns = features.shape[-2:]
+    high, wide = (None, None) if spans is None else spans
+    down = _tents(window[:, 1], window[:, 3], size[0], rows, high)
+    across = _tents(window[:, 0], window[:, 2], size[1], columns, wide)
     result: Tensor = down.unsqueeze(1) @ features @ across.unsqueeze(1).transpose(-1, -2)
     return result
 
 
-def _tents(start: Tensor, end: Tensor, cells: int, source_cells: int) -> Tensor:
+def _tents(start: Tensor, end: Tensor, cells: int, source_cells: int, span: float | None) -> Tensor:
     """Linear interpolation from start to end (T,), in [0, 1]: weights (T, cells, source_cells)."""
-    steps = (torch.arange(cells, device=start.device, dtype=start.dtype) + 0.5) / cells
+    steps = (torch.arange(cells, device=start.device, dtype=start.dtype) + 0.5) / (span or cells)
     places = start[:, None] + (end - start)[:, None] * steps
-    places = (places * source_cells - 0.5).clamp(0, source_cells - 1)
+    places = (places * (span or source_cells) - 0.5).clamp(0, source_cells - 1)
     sources = torch.arange(source_cells, device=start.device, dtype=start.dtype)
     return torch.relu(1 - (places.unsqueeze(-1) - sources).abs())
 
@@ -60,6 +68,8 @@ class FoveaFusion(nn.Module):
         super().__init__()
         width, fine = shape.decoder, shape.fine
         self.fine_size = shape.grid(2)
+        height, width_px = shape.grid(1)
+        self.spans = [(height / scale, width_px / scale) for scale in SCALES]
         self.fusions = nn.ModuleList(
             MSSA(width, width, shape.experts_hidden, dropout=shape.dropout, gate_bias=0.0)
             for _ in SCALES
@@ -82,9 +92,10 @@ class FoveaFusion(nn.Module):
         said4 = self.first4(said2)
         said8 = self.first8(said4)
         joined = dict(near)
-        for name, fusion in zip(WHOLE_NAMES, self.fusions, strict=True):
+        for name, fusion, spans in zip(WHOLE_NAMES, self.fusions, self.spans, strict=True):
             size = (near[name].shape[-2], near[name].shape[-1])
-            joined[name] = fuse_maps(fusion, near[name], resampled(whole[name], window, size))
+            aligned = resampled(whole[name], window, size, spans)
+            joined[name] = fuse_maps(fusion, near[name], aligned)
         joined['detail'] = joined['detail'] + self.to_detail(said2)
         joined['stride4'] = joined['stride4'] + self.to_stride4(said4)
         joined['grounding'] = joined['grounding'] + self.to_grounding(said8)

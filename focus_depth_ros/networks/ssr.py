@@ -58,7 +58,9 @@ class SSRRefiner(nn.Module):
         size, full = _size(shallow), _size(depth)
         deep = self.shallow_entry(shallow)
         # Smoothed, then sampled: a quarter is not a whole number of px at every size.
-        smooth = functional.avg_pool2d(boundary_features, 3, stride=1, padding=1)
+        smooth = functional.avg_pool2d(
+            boundary_features, 3, stride=1, padding=1, count_include_pad=False
+        )
         edges = self.boundary_entry(resize(smooth, size))
         edges, deep = self.exchange(edges, deep)
         deep, edges = self.depth_bottleneck(deep), self.boundary_bottleneck(edges)

@@ -42,13 +42,23 @@ def boundary_loss(final: Tensor, sides: Sequence[Tensor], target: Tensor) -> Ten
     """CCE of the final logits (T, h, w) and of side outputs, coarse to fine, (T, h_i, w_i).
 
     A side output's target is the maximum over each of its cells; nothing is left unasked there.
+    Cells of whole strides may hang over the lower and the right rim, as the networks' do.
     """
     loss = FINAL_WEIGHT * balanced_cross_entropy(final, target)
     hits = (target == 1).to(final.dtype).unsqueeze(1)
     for weight, side in zip(SIDE_WEIGHTS[-len(sides) :], sides, strict=True):
-        coarse = functional.adaptive_max_pool2d(hits, side.shape[-2:]).squeeze(1)
+        coarse = _in_cells(hits, (side.shape[-2], side.shape[-1])).squeeze(1)
         loss = loss + weight * balanced_cross_entropy(side, coarse)
     return loss
+
+
+def _in_cells(hits: Tensor, size: tuple[int, int]) -> Tensor:
+    """The maximum in each cell of a coarser map."""
+    sides = hits.shape[-2:]
+    stride = max(-(-side // cells) for side, cells in zip(sides, size, strict=True))
+    if tuple(-(-side // stride) for side in sides) == size:
+        return functional.max_pool2d(hits, stride, ceil_mode=True)
+    return functional.adaptive_max_pool2d(hits, size)
 
 
 def scale_invariant_log(depth: Tensor, truth: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def aligned_error(prediction: Tensor, truth: Tensor, region: Tensor) -> Tensor:
 
 
 def band(mask: Tensor) -> Tensor:
-    """dilate(M) & ~erode(M) of (T, h, w) masks, 0/1."""
+    """dilate(M) & ~erode(M) of (T, h, w) masks, 0/1, with a square: an ellipse is a fifth less."""
     solid = (mask > 0.5).float().unsqueeze(1)
     window = 2 * BAND_CELLS + 1
     grown = functional.max_pool2d(solid, window, 1, BAND_CELLS)
@@ -179,13 +179,14 @@ def coarse_terms(logits: Tensor, ids: Tensor, means: Tensor) -> dict[str, Tensor
     means, 0 = no prompt. A thing's score is the mean logit over what is seen of it: of two likely
     ones a mask likes to take both halves, and a choice has none.
     """
-    labels = torch.arange(1, max(int(ids.amax()), 1) + 1, device=ids.device)
+    last = max(int(ids.amax()), int(means.amax()), 1)  # what is meant may be too thin for `ids`
+    labels = torch.arange(1, last + 1, device=ids.device)
     cells = (ids.unsqueeze(1) == labels.reshape(1, -1, 1, 1)).to(logits.dtype)
     shares = functional.adaptive_avg_pool2d(cells, (int(logits.shape[-2]), int(logits.shape[-1])))
-    asked = (means > 0).to(logits.dtype)
     row = (means - 1).clamp(min=0)
     truth = shares.gather(1, row[..., None, None].expand(-1, -1, *shares.shape[-2:]))
     seen = shares.sum((-2, -1))
+    asked = ((means > 0) & (seen.gather(1, row) > 0)).to(logits.dtype)
     scores = torch.einsum('bchw,bkhw->bck', logits, shares) / seen.clamp(min=1e-3).unsqueeze(1)
     scores = scores.masked_fill((seen == 0).unsqueeze(1), OUT_OF_VIEW)
     picked = functional.cross_entropy(scores.flatten(0, 1), row.flatten(), reduction='none')

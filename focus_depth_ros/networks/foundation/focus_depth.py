@@ -106,7 +106,8 @@ class FocusDepth(nn.Module):
         """
         small = picture
         if self.shape.side_px != self.sam3.side:
-            small = self.shrink @ picture @ self.shrink.T
+            with torch.autocast(picture.device.type, enabled=False):  # bfloat16 would round it
+                small = self.shrink @ picture @ self.shrink.T
         maps = self.depth.encode(small)
         features = dict(zip(GEOMETRY_NAMES, maps, strict=True)) | self.sam3.encode(picture)
         return features if self.boundary is None else {**features, 'picture': small}
