@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'focus-depth: no command {words[0]!r}\n\n{_usage()}', file=sys.stderr)
         return 2
     module_name, summary = COMMANDS[words[0]]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # into a file or a pipe too, as work goes on
     try:
         module = importlib.import_module(module_name)
         parser = argparse.ArgumentParser(prog=f'focus-depth {words[0]}', description=summary)

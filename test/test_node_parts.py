@@ -7,7 +7,7 @@ import math
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partialmethod
@@ -68,9 +68,9 @@ from focus_depth_ros.evaluation.demo import faults
 from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
 from focus_depth_ros.evaluation.recording_score import score
 from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.node import bag_player, transport
 from focus_depth_ros.node import camera as camera_module
 from focus_depth_ros.node import recorder as recorder_module
-from focus_depth_ros.node import transport
 from focus_depth_ros.node.bag_pictures import pictures_of
 from focus_depth_ros.node.bag_player import (
     BagPlayer,
@@ -79,7 +79,7 @@ from focus_depth_ros.node.bag_player import (
     moved_stamp,
     quality_of,
 )
-from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING, open_bag
+from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING, messages_of, open_bag
 from focus_depth_ros.node.bag_types import message_class, typestore_for
 from focus_depth_ros.node.camera import (
     SILENCE_S,
@@ -455,12 +455,66 @@ def test_rates_of_the_player(
     player.destroy_node()
 
 
+@pytest.mark.parametrize(('node', 'name'), [(BagPlayer, 'bga'), (Recorder, 'outptu')])
+def test_a_misspelt_parameter_is_refused(
+    ros: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, node: Any, name: str
+) -> None:
+    """A player whose `bag` is misspelt would play the bundled recording."""
+    given = [Parameter(name, value='x'), Parameter('output', value=str(tmp_path / 'out'))]
+    given = given[: 1 + (node is Recorder)]
+    monkeypatch.setattr(Node, '__init__', partialmethod(Node.__init__, parameter_overrides=given))
+    with pytest.raises(ValueError, match=f'no such parameter: {name}'):
+        node()
+
+
+def test_a_topic_that_cannot_be_published_costs_only_itself(
+    ros: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bag, store = tmp_path / 'bag', get_typestore(Stores.ROS2_HUMBLE)
+    text = store.types['std_msgs/msg/String']
+    number = store.types['std_msgs/msg/Int32']
+    with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, message in (('/0/x', text('a')), ('/y', text('b')), ('/y', number(3))):
+            kind = message.__msgtype__
+            connection = writer.add_connection(topic, kind, typestore=store)
+            writer.write(connection, 1, store.serialize_cdr(message, kind))
+    given = partialmethod(Node.__init__, parameter_overrides=[Parameter('bag', value=str(bag))])
+    monkeypatch.setattr(Node, '__init__', given)
+    player = BagPlayer()
+    player._play_once()
+    assert list(player._channels) == [('/y', 'std_msgs/msg/String')]
+    assert player._sent == {'/y': 1}
+    player._sent.clear()
+    monkeypatch.setattr(bag_player, 'messages_of', lambda *_: iter(()))
+    with pytest.raises(ValueError, match=r'metadata\.yaml does not fit'):
+        player._play_once()
+    player.close()
+    player.destroy_node()
+
+
+def test_where_a_recording_is_damaged_is_said() -> None:
+    class Damaged:
+        paths = ('some.bag',)
+
+        def messages(self, wanted: list[Any]) -> Iterator[Any]:
+            yield 'first'
+            raise OverflowError('Python int too large')
+
+    messages = messages_of(Damaged(), [])  # type: ignore[arg-type]
+    assert next(messages) == 'first'
+    with pytest.raises(ValueError, match=r'some\.bag is damaged after 1 messages: OverflowError'):
+        next(messages)
+
+
 def test_bags_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match='no recording'):
         open_bag(tmp_path / 'nothing')
     (tmp_path / 'bag').mkdir()
     (tmp_path / 'bag' / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}')
     with pytest.raises(ValueError, match='not a readable'):
+        open_bag(tmp_path / 'bag')
+    (tmp_path / 'bag' / 'metadata.yaml').unlink()
+    with pytest.raises(ValueError, match=r'give the \.mcap or \.db3 file itself'):
         open_bag(tmp_path / 'bag')
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Play, record, score, show. Returns 0, or 1 when frames are lost or outputs are wrong."""
     console = Console()
     use_large_message_profile()
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: node and recorder end too
+        signal.signal(ending, signal.default_int_handler)
     os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
     recording = read_recording(arguments.bag)
     if arguments.model is not None:

@@ -21,14 +21,16 @@ from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rich.progress import track
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 
-from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING, open_bag
+from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING, messages_of, open_bag
 from focus_depth_ros.node.bag_types import message_class
+from focus_depth_ros.node.parameters import refuse_unknown_parameters
 from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
 from focus_depth_ros.node.stamps import NANOSECONDS_PER_SECOND
 
@@ -117,17 +119,18 @@ class BagPlayer(Node):
         self._loop = bool(self.declare_parameter('loop', False).value)
         self._report = str(self.declare_parameter('report', '').value)
         bag = Path(str(self.declare_parameter('bag', '').value) or BUNDLED_RECORDING).expanduser()
+        refuse_unknown_parameters(self)  # a misspelt `bag` would play the bundled one
         if not (isinstance(rate, (int, float)) and 0 < rate < math.inf):
             raise ValueError(f'parameter rate is {rate}; it must be a number above 0')
         self._rate = float(rate)
         self._reader = open_bag(bag)
-        self._channels: dict[str, Channel] = {}
+        self._channels: dict[tuple[str, str], Channel] = {}
         for connection in self._reader.connections:
             if is_played(connection.topic):
                 self._advertise(connection)
         if not self._channels:
             raise ValueError(f'{bag} holds no topic that can be played')
-        self.get_logger().info(f'plays {bag}: {", ".join(self._channels)}')
+        self.get_logger().info(f'plays {bag}: {", ".join(topic for topic, _ in self._channels)}')
         self._sent: Counter[str] = Counter()
         self._offset_ns = 0
 
@@ -135,11 +138,13 @@ class BagPlayer(Node):
         topic, type_name = connection.topic, connection.msgtype
         try:
             kind = message_class(type_name)
-        except ValueError as error:
+            publisher = self.create_publisher(kind, topic, quality_of(connection))
+        # RuntimeError: rclpy's, for a topic that has another type already
+        except (ValueError, NameValidationException, RuntimeError) as error:
             self.get_logger().warning(f'{topic} is not played: {error}')
             return
-        self._channels[topic] = Channel(
-            publisher=self.create_publisher(kind, topic, quality_of(connection)),
+        self._channels[topic, type_name] = Channel(
+            publisher=publisher,
             is_picture=type_name in IMAGE_TYPES,
             is_stamped=begins_with_header(kind),
         )
@@ -170,12 +175,12 @@ class BagPlayer(Node):
             time.sleep(0.05)
 
     def _play_once(self) -> None:
-        wanted = [c for c in self._reader.connections if c.topic in self._channels]
+        wanted = [c for c in self._reader.connections if (c.topic, c.msgtype) in self._channels]
         total = sum(connection.msgcount for connection in wanted)
         first_ns = self._reader.start_time
         self._offset_ns = time.time_ns() - first_ns  # this node's clock stands: nothing spins
         start, origin_ns = time.monotonic(), None
-        messages = self._reader.messages(wanted)
+        messages = messages_of(self._reader, wanted)
         for connection, time_ns, data in track(
             messages,
             total=total,
@@ -184,21 +189,32 @@ class BagPlayer(Node):
             disable=not sys.stdout.isatty(),  # a launcher's log would get an empty line
         ):
             elapsed_ns = int((time_ns - first_ns) / self._rate)
-            time.sleep(max(0.0, start + elapsed_ns * 1e-9 - time.monotonic()))
+            _wait_until(start + elapsed_ns * 1e-9)
             if not rclpy.ok():
                 return
-            channel = self._channels[connection.topic]
+            channel = self._channels[connection.topic, connection.msgtype]
             message = bytes(data)
             if channel.is_stamped:
                 origin_ns = stamp_ns(message) if origin_ns is None else origin_ns
                 message = moved_stamp(message, self._offset_ns, origin_ns, self._rate)
             channel.publisher.publish(message)
             self._sent[connection.topic] += 1
+        if total and not self._sent:
+            raise ValueError(
+                'the recording holds messages that its metadata.yaml does not fit: mend it by '
+                '`ros2 bag reindex`, or give the .mcap or .db3 file itself'
+            )
 
     def _write_report(self) -> None:
         if self._report:
             report = {'sent': dict(self._sent), 'offset_ns': self._offset_ns, 'rate': self._rate}
             Path(self._report).write_text(json.dumps(report, indent=1), encoding='utf-8')
+
+
+def _wait_until(moment: float) -> None:
+    """Sleep until a time of `time.monotonic`, in parts, so that signals are heard in between."""
+    while rclpy.ok() and (left := moment - time.monotonic()) > 0:
+        time.sleep(min(left, 0.2))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

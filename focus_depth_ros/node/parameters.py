@@ -187,14 +187,23 @@ def warn_of_unknown_parameters(node: Node, of_topics: bool) -> None:
     else all the others. rclpy has no public way to ask for what was given; where it keeps that
     otherwise, nothing is said.
     """
+    if unknown := _unknown_parameters(node, of_topics):
+        node.get_logger().warning(f'no such parameter, left out: {", ".join(unknown)}')
+
+
+def refuse_unknown_parameters(node: Node) -> None:
+    """Raise ValueError for what was given at the start and the node does not have."""
+    if unknown := _unknown_parameters(node, of_topics=False):
+        raise ValueError(f'no such parameter: {", ".join(unknown)}')
+
+
+def _unknown_parameters(node: Node, of_topics: bool) -> list[str]:
     given: dict[str, object] = getattr(node, '_parameter_overrides', {})
-    unknown = [
+    return [
         name
         for name in given
         if name.startswith('qos_overrides.') is of_topics and not node.has_parameter(name)
     ]
-    if unknown:
-        node.get_logger().warning(f'no such parameter, left out: {", ".join(unknown)}')
 
 
 def read_parameters(node: Node, changed: list[Parameter] | None = None) -> Parameters:

@@ -25,6 +25,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from focus_depth_ros.node.bag_types import message_class, typestore_for
+from focus_depth_ros.node.parameters import refuse_unknown_parameters
 from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
 from focus_depth_ros.node.serialised_image import arrives_serialised
 
@@ -58,6 +59,7 @@ class Recorder(Node):
         super().__init__('recorder')
         named = str(self.declare_parameter('output', '').value)
         topics = list(self.declare_parameter('topics', DEFAULT_TOPICS).value)
+        refuse_unknown_parameters(self)
         output = Path(named).expanduser()
         if not named or output.exists():
             raise ValueError(
