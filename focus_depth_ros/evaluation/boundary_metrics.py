@@ -118,9 +118,9 @@ class BoundaryScore:
     ) -> None:
         """Count one picture: boundary probability and true boundary pixels.
 
-        Predictions near `ignored` pixels are left out, unless they are near true ones. `texture`:
-        the picture's own edges; predictions near them and near no true boundary are mistakes of
-        the kind that is reported apart. Predictions on pixels that are not `known` are left out.
+        Predictions near `ignored` pixels, and those on pixels that are not `known`, are left out,
+        unless they are near true ones. `texture`: the picture's own edges; predictions near them
+        and near no true boundary are mistakes of the kind that is reported apart.
         """
         radius_px = BOUNDARY_TOLERANCE * float(np.hypot(*truth.shape))
         near_truth = distance_to(truth) <= radius_px
@@ -128,7 +128,7 @@ class BoundaryScore:
         if ignored is not None:
             ridge = np.where((distance_to(ignored) <= radius_px) & ~near_truth, 0.0, ridge)
         if known is not None:
-            ridge = np.where(known, ridge, 0.0)
+            ridge = np.where(known | near_truth, ridge, 0.0)
         tempted = np.zeros_like(truth)
         if texture is not None:
             tempted = (distance_to(texture) <= radius_px) & ~near_truth
