@@ -356,7 +356,7 @@ def test_an_engine_that_tensorrt_refuses_is_discarded(rig: Rig, tiny_model: Path
 def test_an_engine_that_has_no_room_now_is_kept(rig: Rig, tiny_model: Path) -> None:
     engine = rig.build(tiny_model / 'encoder.onnx')
     for fault in (
-        'Error Code 2: OutOfMemory (Requested size was 9000 bytes.)',
+        'IRuntime::deserializeCudaEngine: Error Code 2: OutOfMemory (Requested size was 9000.)',
         'Error Code 1: Cuda Runtime (unspecified launch failure)',
     ):
         rig.trt.fake.load_error = fault

@@ -99,7 +99,7 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
         try:
             return OnnxRuntimeEngine(graph, options, TENSORRT, provider_options)
         except EngineError as error:
-            if 'deserialize' in str(error):
+            if 'could not deserialize' in str(error):
                 (folder / COMPLETE).unlink(missing_ok=True)
             raise
 
@@ -115,9 +115,8 @@ def checksums(folder: Path) -> bytes:
 def _is_whole(folder: Path) -> bool:
     """Whether a build came to its end there, and left what is there now."""
     try:
-        return any(folder.glob('*.engine')) and (folder / COMPLETE).read_bytes() == checksums(
-            folder
-        )
+        built = (folder / COMPLETE).read_bytes()
+        return any(folder.glob('*.engine')) and built == checksums(folder)
     except OSError:
         return False
 

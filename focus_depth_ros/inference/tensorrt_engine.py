@@ -26,7 +26,7 @@ from focus_depth_ros.inference.tensorrt_library import created, load_tensorrt, l
 
 LOG = logging.getLogger(__name__)
 
-OF_THE_ENGINE = ('serializ', 'version tag', 'magic tag', 'plan file')
+OF_THE_ENGINE = ('Serialization', 'Version tag', 'Magic tag', 'plan file')
 """What TensorRT says of an engine that it will never load; anything else, as too little memory or a
 GPU that failed before, says nothing of it."""
 
@@ -86,7 +86,7 @@ class TensorRTEngine:
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             faults = '; '.join(logger.errors) or 'no reason given'
-            if not any(word in faults.lower() for word in OF_THE_ENGINE):
+            if not any(words in faults for words in OF_THE_ENGINE):
                 raise EngineError(f'TensorRT cannot load it now ({faults})')
             discard(path)
             raise EngineError(f'TensorRT cannot load it ({faults}); it was discarded')
