@@ -181,7 +181,7 @@ def scale_of_target(
     mask: NDArray[np.bool_],
     reference_depth_m: NDArray[np.float32],
 ) -> Scale:
-    """The picture's scale, moved and tilted to what a depth camera measured on one target.
+    """The picture's scale, moved and stretched to what a depth camera measured on one target.
 
     `inside` (h, w) is the target's inverse depth, `mask` (h, w) where it is; the reference (H, W
     metres, NaN invalid) shows the same view. Cauchy weights as for the picture. The mask's rim has
