@@ -22,10 +22,12 @@ from focus_depth_ros.pipeline.cloud import (
     write_ply,
 )
 from focus_depth_ros.pipeline.layers import (
+    Layers,
     separate,
     upsample,
     upsample_mask,
 )
+from focus_depth_ros.pipeline.measured_shape import as_measured, measured_shape
 from focus_depth_ros.pipeline.phrase import QUALITIES
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder
@@ -337,6 +339,65 @@ class TestScaleOfATarget:
         reference = (1 / nearness).astype(np.float32)
         found = scale_of_target(self.picture, self.inside, thin, reference)
         assert found == Scale('reference_depth_of_picture', 2.0, 0.1)
+
+
+class TestShapeOfATarget:
+    """A ball 1 m away, of which the network says that it is flat and upright."""
+
+    scale = Scale('reference_depth', 2.0, 0.1)
+    down, across = np.mgrid[:84, :112].astype(np.float32)
+    from_middle = np.hypot(down - 42, across - 56) / 25
+    mask = from_middle < 1
+    inside = np.full((84, 112), 0.45, np.float32)
+    true = 1 + 0.05 * np.sqrt(np.maximum(1 - from_middle**2, 0)) + 0.002 * (down - 42)
+
+    def measured(self) -> np.ndarray:
+        """4 mm of noise, a hole over a fifth of it, and something else before a sixteenth."""
+        rng = np.random.default_rng(0)
+        reference = (1 / self.true + rng.normal(0, 0.004, self.true.shape)).astype(np.float32)
+        reference[~self.mask] = 3.0
+        reference[30:50, 40:56] = np.nan
+        reference[50:60, 60:70] = 0.5
+        return reference
+
+    def off_by(self, inside: np.ndarray) -> np.ndarray:
+        nearness = self.scale.scale * inside + self.scale.shift
+        return np.abs(self.true / nearness - 1)[self.mask]
+
+    def test_is_what_was_measured_without_its_noise_and_holes(self) -> None:
+        found = measured_shape(self.scale, self.inside, self.mask, self.measured())
+        assert np.isfinite(found).all()
+        assert self.off_by(self.inside).mean() > 0.03
+        assert self.off_by(found).mean() < 0.005
+        assert self.off_by(found).max() < 0.03
+
+    def test_where_nothing_was_measured_the_network_is_followed(self) -> None:
+        """Its bump goes on under a hole, on the tilt that was measured around it."""
+        bump = 0.02 * np.exp(-(((self.down - 42) ** 2 + (self.across - 48) ** 2) / 18))
+        true = 1.0 + 0.003 * (self.down - 42) + 2 * bump
+        reference = (1 / true).astype(np.float32)
+        reference[34:50, 40:56] = np.nan
+        inside = (0.45 + bump).astype(np.float32)
+        found = measured_shape(self.scale, inside, self.mask, reference)
+        nearness = self.scale.scale * found + self.scale.shift
+        assert np.abs(nearness / true - 1)[self.mask].max() < 0.01
+
+    def test_nothing_measured_changes_nothing(self) -> None:
+        nothing = np.full(self.mask.shape, np.nan, np.float32)
+        found = measured_shape(self.scale, self.inside, self.mask, nothing)
+        np.testing.assert_array_equal(found, self.inside)
+        layers = Layers(self.inside, self.inside, np.uint8(255) * self.mask)
+        same, scale = as_measured(layers, self.scale, nothing)
+        assert same is layers
+        assert scale.source == 'reference_depth_of_picture'
+
+    def test_a_thin_target_is_not_tilted_by_noise_across_it(self) -> None:
+        thin = np.zeros_like(self.mask)
+        thin[40:43, 20:90] = True  # one row within its rim
+        reference = np.full(self.mask.shape, 1.0, np.float32)
+        found = measured_shape(self.scale, self.inside, thin, reference)
+        nearness = self.scale.scale * found + self.scale.shift
+        assert np.abs(nearness - 1)[thin].max() < 1e-3
 
 
 class TestLayers:

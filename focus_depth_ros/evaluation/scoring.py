@@ -35,6 +35,7 @@ from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
 from focus_depth_ros.pipeline.layers import separate, upsample
 from focus_depth_ros.pipeline.looks import look
 from focus_depth_ros.pipeline.mask_parts import cleaned
+from focus_depth_ros.pipeline.measured_shape import as_measured
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import PromptEncoder, prompt_encoder
 from focus_depth_ros.pipeline.result import TargetResult, composite
@@ -43,7 +44,6 @@ from focus_depth_ros.pipeline.scale import (
     Scale,
     scale_from_model,
     scale_from_reference,
-    scale_of_target,
 )
 from focus_depth_ros.pipeline.settings import Settings
 
@@ -237,9 +237,8 @@ def by_sensor(maps: FocusMaps, row: int, triplet: Triplet, sensor_depth_m: Image
     if scale is None:
         return None
     view = replace(_answer(maps, row, triplet), scale=scale)
-    inside, mask = view.layers.inside, view.layers.mask > 127
-    target = replace(view, scale=scale_of_target(scale, inside, mask, sensor_depth_m))
-    return _to_metres(composite(view, (target,)))
+    layers, scale = as_measured(view.layers, scale, sensor_depth_m)
+    return _to_metres(composite(view, (replace(view, layers=layers, scale=scale),)))
 
 
 def _answer(maps: FocusMaps, row: int, triplet: Triplet) -> TargetResult:

@@ -14,6 +14,7 @@ from focus_depth_ros.inference.focus_model import FocusMaps, FocusModel
 from focus_depth_ros.pipeline.layers import separate
 from focus_depth_ros.pipeline.looks import look
 from focus_depth_ros.pipeline.mask_parts import cleaned
+from focus_depth_ros.pipeline.measured_shape import as_measured
 from focus_depth_ros.pipeline.picture import stretch
 from focus_depth_ros.pipeline.prompts import prompt_encoder
 from focus_depth_ros.pipeline.region import box_of
@@ -24,7 +25,6 @@ from focus_depth_ros.pipeline.scale import (
     aligned,
     scale_from_model,
     scale_from_reference,
-    scale_of_target,
     shared_scale,
 )
 from focus_depth_ros.pipeline.settings import Settings
@@ -116,7 +116,7 @@ class FocusPipeline:
         inside = layers.mask > 127
         box = _box_px(inside, frame.size) if found else None
         if box is not None and measured_m is not None:
-            scale = scale_of_target(scale, layers.inside, inside, measured_m)
+            layers, scale = as_measured(layers, scale, measured_m)
         return TargetResult(
             target=target,
             confidence=confidence,

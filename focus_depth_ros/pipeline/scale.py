@@ -169,7 +169,7 @@ def scale_from_reference(
     x, y = inverse_depth[valid][::every].astype(np.float64), nearness[valid][::every]
     scale, shift = _least_median_line(x, y)
     for _ in range(8):
-        scale, shift = rising_line(x, y, _trust(scale * x + shift - y))
+        scale, shift = rising_line(x, y, cauchy_weights(scale * x + shift - y))
     if scale <= 0 or np.median(np.abs(scale * x + shift - y) / y) > WORST_FIT:
         return None
     return Scale('reference_depth', scale, shift)
@@ -188,21 +188,31 @@ def scale_of_target(
     no say, since two cameras agree on where things are within a cell at best. Where that leaves
     under 12 cells, or under three fifths of it were measured, it is `scale`, `OF_PICTURE`.
     """
-    nearness, valid = _measured(reference_depth_m, inside.shape)
-    core = cv2.erode(mask.view(np.uint8), RIM).view(np.bool_)
-    on_target = core & valid
+    nearness, on_target, asked = measured_inside(mask, reference_depth_m)
     count = np.count_nonzero(on_target)
-    if count < max(FEWEST_MEASURED, MEASURED_SHARE * np.count_nonzero(core)):
+    if count < max(FEWEST_MEASURED, MEASURED_SHARE * asked):
         return Scale(OF_PICTURE, scale.scale, scale.shift)
     every = count // MOST_CELLS + 1
     x = scale.scale * inside[on_target][::every].astype(np.float64) + scale.shift
     y = nearness[on_target][::every]
     slope, shift = 1.0, float(np.median(y - x))
     for _ in range(8):
-        weights = _trust(slope * x + shift - y)
+        weights = cauchy_weights(slope * x + shift - y)
         slope = min(max(rising_line(x, y, weights)[0], 1 / STEEPEST), STEEPEST)
         shift = float(np.average(y - slope * x, weights=weights))
     return Scale(scale.source, slope * scale.scale, slope * scale.shift + shift)
+
+
+def measured_inside(
+    mask: NDArray[np.bool_], reference_depth_m: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
+    """What a depth camera measured within a mask's (h, w) rim.
+
+    1/reference (h, w), the cells within the rim that have one, and how many are within the rim.
+    """
+    nearness, valid = _measured(reference_depth_m, mask.shape)
+    core = cv2.erode(mask.view(np.uint8), RIM).view(np.bool_)
+    return nearness, core & valid, int(np.count_nonzero(core))
 
 
 def _measured(
@@ -215,7 +225,7 @@ def _measured(
     return 1.0 / np.where(valid, sampled, 1.0).astype(np.float64), valid
 
 
-def _trust(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+def cauchy_weights(residual: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cauchy weights at 2.385 sigma, which is taken from the median."""
     sigma = max(1.4826 * float(np.median(np.abs(residual))), 1e-9)
     return np.asarray(1.0 / (1.0 + (residual / (2.385 * sigma)) ** 2))
