@@ -1,7 +1,7 @@
 #!/bin/sh
 # The built-in model from nothing, as docs/training.md describes it: `sh tools/train_model.sh`.
 # Everything lands in the folder it is started in, data/ and runs/ among it. Stopped and started again it goes on;
-# training/configs says what each run is for. About eighteen hours on the two cores that it was first done on.
+# training/configs says what each run is for. About twenty-one hours on the two cores that it was first done on.
 set -eu
 
 tools=$(cd "$(dirname "$0")" && pwd)
@@ -62,6 +62,11 @@ python "$tools/mean_of_models.py" model_captions model_rooms model_mean_rooms
 
 focus-depth train "$configs/compact_trunk_rooms_last.yaml"
 focus-depth export runs/compact_trunk_rooms_last/checkpoint.pt --validation data/validation --output model_rooms_last
-python "$tools/mean_of_models.py" model_captions model_rooms_last model --version "${VERSION:-mine}"
+python "$tools/mean_of_models.py" model_captions model_rooms_last model_mean_last
+
+focus-depth train "$configs/compact_trunk_crowded.yaml"
+focus-depth train "$configs/compact_trunk_crowded_longer.yaml"
+focus-depth export runs/compact_trunk_crowded_longer/checkpoint.pt --validation data/validation --output model \
+    --version "${VERSION:-mine}"
 focus-depth quantise model --dataset shards data/validation
 focus-depth evaluate --model model --dataset shards data/test
