@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -333,6 +334,35 @@ def test_faults_are_found_before_anything_is_scored(
     arguments.threads, arguments.output = 1, Path('/proc/figures.json')
     with pytest.raises(ValueError, match='--output names a JSON file to write'):
         evaluate.run(arguments)
+
+
+def test_a_bad_frame_costs_what_follows_it_alone(
+    arguments: argparse.Namespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = tmp_path / 'test-000000.tar'
+    whole = good.read_bytes()
+    broken = tmp_path / 'broken'
+    broken.mkdir()
+    (broken / good.name).write_bytes(whole[: int(0.75 * len(whole))])
+    arguments.dataset = [['shards', str(broken)], *arguments.dataset]
+    assert evaluate.run(arguments) == 1
+    fault = 'broken was scored up to a frame that cannot be used: '
+    assert fault in capsys.readouterr().err
+    result = json.loads(arguments.output.read_text())
+    assert fault in result['incomplete'][0]
+    assert [group['frames'] for group in result['groups'].values()] == [1, 2]
+
+
+def test_frames_of_which_nothing_is_known_are_no_success(
+    arguments: argparse.Namespace, tmp_path: Path
+) -> None:
+    unknown = scene()
+    unknown.depth_m[:] = np.nan
+    with tarfile.open(tmp_path / 'test-000000.tar', 'w') as shard:
+        write_sample(shard, '000000', replace(unknown, boundary=0 * unknown.boundary))
+    with pytest.raises(ValueError, match='nothing was scored: no frame has known depth'):
+        evaluate.run(arguments)
+    assert not arguments.output.exists()
 
 
 def test_data_sets_of_one_kind_are_told_apart(arguments: argparse.Namespace) -> None:

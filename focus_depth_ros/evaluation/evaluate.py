@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
 from focus_depth_ros.datasets.frame import SMALLEST_TARGET_PX, LabelledFrame
@@ -98,12 +101,18 @@ def run(arguments: argparse.Namespace) -> int:
     model = FocusModel(arguments.model, 'auto', arguments.threads)
     groups: dict[str, Scores] = {}
     settings = Settings(fovea=arguments.fovea, mirror=arguments.mirror)
+    faults = []
     for path, frames in chosen:
         found: dict[str, Scores] = {}
-        score(model, islice(frames, arguments.frames), found, extra, settings)
+        try:
+            score(model, _shown(path, frames, arguments.frames), found, extra, settings)
+        except (ValueError, OSError) as error:  # what was scored before it may have taken hours
+            faults.append(f'{path} was scored up to a frame that cannot be used: {error}')
         for group, scores in found.items():
             groups[f'{group} of {path}' if group in groups else group] = scores
     summaries = {name: summary(scores) for name, scores in groups.items()}
+    if all(set(figures) == set(summary(Scores())) for figures in summaries.values()):
+        raise ValueError('; '.join(faults) or 'nothing was scored: no frame has known depth')
     result = {
         **measured_on,
         'command': _command(arguments),
@@ -116,6 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
         'smallest_target_px': SMALLEST_TARGET_PX,
         'groups': summaries,
     }
+    if faults:
+        result['incomplete'] = faults
     if arguments.thorough:
         result['depth_edges'] = {'within_px_of_outline': EDGE_RADIUS_PX, **THRESHOLDS}
     model.close()
@@ -123,7 +134,21 @@ def run(arguments: argparse.Namespace) -> int:
     milliseconds = ', '.join(f'{name} {value:g}' for name, value in result['timing_ms'].items())
     print(f'median ms: {milliseconds}\nWhat each row is: docs/datasets.md, "Scores"')
     write_report(arguments.output, _rounded(result))
-    return 0
+    for fault in faults:
+        print(f'evaluate: {fault}', file=sys.stderr)
+    return 1 if faults else 0
+
+
+def _shown(path: str, frames: Iterable[LabelledFrame], most: int | None) -> Iterator[LabelledFrame]:
+    """The frames, at most so many, with a bar on stderr that counts them."""
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        TextColumn('{task.completed:.0f} frames'),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(islice(frames, most), total=most, description=path)
 
 
 def _begun(path: str, frames: Iterable[LabelledFrame]) -> Iterator[LabelledFrame]:
