@@ -330,6 +330,19 @@ class TestScaleOfATarget:
         nothing = np.full_like(reference, np.nan)
         assert scale_of_target(self.picture, self.inside, self.mask, nothing) == kept
 
+    @pytest.mark.parametrize(('shift', 'source'), [(0.3, ''), (0.08, ''), (0.0, '_of_picture')])
+    def test_what_was_partly_measured_is_moved_if_nothing_farther_was(
+        self, shift: float, source: str
+    ) -> None:
+        """A fifth of it, nearer than the picture's scale has it, as far, or a twentieth farther."""
+        reference = self.measured(Scale('', 2.0, shift))
+        reference[28:, :] = np.nan
+        found = scale_of_target(self.picture, self.inside, self.mask, reference)
+        assert found.source == 'reference_depth' + source
+        assert found.shift == pytest.approx(0.1 if source else shift, abs=0.02)
+        shaped = measured_shape(found, self.inside, self.mask, reference)
+        np.testing.assert_array_equal(shaped, self.inside)
+
     @pytest.mark.parametrize('cells', [np.s_[40:42, 30:60], np.s_[40:44, 30:34]])
     def test_a_thin_or_small_target_is_all_rim(self, cells: tuple[slice, slice]) -> None:
         """Measured a cell beside where it is seen, half of it or more is the table."""

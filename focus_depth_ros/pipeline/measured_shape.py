@@ -20,6 +20,7 @@ from focus_depth_ros.pipeline.layers import REACH_CELLS, Layers
 from focus_depth_ros.pipeline.region import bounding_region
 from focus_depth_ros.pipeline.scale import (
     FLAT,
+    MEASURED_SHARE,
     MOST_CELLS,
     OF_PICTURE,
     STEEPEST,
@@ -67,12 +68,15 @@ def measured_shape(
 ) -> NDArray[np.float32]:
     """The target's inverse depth `inside` (h, w), reshaped to what was measured on it.
 
+    It stays where under three fifths of it were: a tilt seen on a corner says nothing of the rest.
+
     `scale` is the target's own, `mask` (h, w) where it is; the reference (H, W metres, NaN
     invalid) shows the same view. 1/Z is `scale` of what comes out, as it was of `inside`.
     """
-    nearness, seen, _ = measured_inside(mask, reference_depth_m)
+    nearness, seen, asked = measured_inside(mask, reference_depth_m)
     region = bounding_region(mask, REACH_CELLS)
-    if region is None or not seen.any() or scale.scale < FLAT:
+    is_measured = asked > 0 and np.count_nonzero(seen) >= MEASURED_SHARE * asked
+    if region is None or not is_measured or scale.scale < FLAT:
         return inside
     nearness, seen = nearness[region], seen[region]
     shape = scale.scale * inside[region].astype(np.float64) + scale.shift
@@ -109,7 +113,9 @@ def _tilt(shape: Map, nearness: Map, seen: NDArray[np.bool_]) -> Map:
     steeper = min(max(found[3] / spread, 1 / STEEPEST - 1), STEEPEST - 1)
     down, across = np.indices(shape.shape)
     plane = found[1] * (across - columns.mean()) + found[2] * (down - rows.mean())
-    return np.asarray(found[0] + plane / extent + steeper * (shape - own.mean()))
+    tilt = found[0] + plane / extent + steeper * (shape - own.mean())
+    low, high = float(tilt[seen].min()), float(tilt[seen].max())
+    return np.asarray(np.clip(tilt, 2 * low - high, 2 * high - low))  # no plane goes on for long
 
 
 def _remainder(difference: Map, nearness: Map, seen: NDArray[np.bool_], sigma: float) -> Map:

@@ -32,6 +32,9 @@ MEASURED_SHARE = 0.6
 that it looks through it measures less, mostly (docs/decisions/0013-scale-of-each-target.md)."""
 FEWEST_MEASURED = 12
 """Cells, of a target."""
+PARTLY_MEASURED, FARTHER = 0.15, 0.02
+"""So much is enough where what was measured is not farther than the picture's scale has it by more
+than that share: nothing was looked through then."""
 STEEPEST = 2.0
 """How much steeper or flatter a target's shape may be than the picture's scale makes it: of flat
 ones measurements say little."""
@@ -186,15 +189,18 @@ def scale_of_target(
     `inside` (h, w) is the target's inverse depth, `mask` (h, w) where it is; the reference (H, W
     metres, NaN invalid) shows the same view. Cauchy weights as for the picture. The mask's rim has
     no say, since two cameras agree on where things are within a cell at best. Where that leaves
-    under 12 cells, or under three fifths of it were measured, it is `scale`, `OF_PICTURE`.
+    under 12 cells, or under three fifths of it were measured (under 15 %, where nothing farther
+    was), it is `scale`, `OF_PICTURE`.
     """
     nearness, on_target, asked = measured_inside(mask, reference_depth_m)
     count = np.count_nonzero(on_target)
-    if count < max(FEWEST_MEASURED, MEASURED_SHARE * asked):
+    if count < max(FEWEST_MEASURED, PARTLY_MEASURED * asked):
         return Scale(OF_PICTURE, scale.scale, scale.shift)
     every = count // MOST_CELLS + 1
     x = scale.scale * inside[on_target][::every].astype(np.float64) + scale.shift
     y = nearness[on_target][::every]
+    if count < MEASURED_SHARE * asked and np.median(y - (1 - FARTHER) * x) < 0:
+        return Scale(OF_PICTURE, scale.scale, scale.shift)
     slope, shift = 1.0, float(np.median(y - x))
     for _ in range(8):
         weights = cauchy_weights(slope * x + shift - y)
