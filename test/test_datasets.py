@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from focus_depth_ros.core import tight_box
-from focus_depth_ros.datasets import image_files
+from focus_depth_ros.datasets import image_files, tum_rgbd
 from focus_depth_ros.datasets.catalogue import ADAPTERS, open_dataset
 from focus_depth_ros.datasets.frame import DatasetError, LabelledFrame, triplets, unique_names
 
@@ -346,7 +346,8 @@ def test_wrong_ycb_files_are_said(ycb_folder: Path) -> None:
 
 
 @pytest.fixture
-def tum_folder(tmp_path: Path) -> Path:
+def tum_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tum_rgbd, 'CALIBRATED_PX', RGB.shape[1::-1])
     folder = tmp_path / 'rgbd_dataset_freiburg2_desk'
     for stamp in ('10.000', '10.033', '10.066'):
         write_image(folder / 'rgb' / f'{stamp}.png', RGB)
@@ -376,6 +377,20 @@ def test_wrong_tum_listings_are_said(tum_folder: Path) -> None:
     (tum_folder / 'rgb.txt').write_text('99.0 rgb/10.000.png\n')
     with pytest.raises(DatasetError, match='no picture and depth within'):
         read('tum_rgbd', tum_folder)
+
+
+def test_tum_pictures_of_another_size_than_their_calibration_are_refused(
+    tum_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tum_rgbd, 'CALIBRATED_PX', (640, 480))
+    with pytest.raises(DatasetError, match=r'10\.000\.png is .* calibrations are 640x480'):
+        read('tum_rgbd', tum_folder)
+
+
+def test_stamps_are_paired_nearest_first_and_once() -> None:
+    pictures, depths = np.array([0.0, 0.03, 0.06, 1.0]), np.array([0.2, 0.045, 0.019, 0.0])
+    assert tum_rgbd.pair_by_stamp(pictures, depths) == [(0.0, 0.0), (0.03, 0.019), (0.06, 0.045)]
+    assert tum_rgbd.pair_by_stamp(pictures, np.array([])) == []
 
 
 # --- RLBench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from pictures import noise
 from focus_depth_ros.core import Frame
 from focus_depth_ros.encoded_picture import read_picture
 from focus_depth_ros.inference.focus_model import FocusModel
+from focus_depth_ros.pipeline import result_files
 from focus_depth_ros.pipeline.focus_pipeline import FocusPipeline
 from focus_depth_ros.pipeline.overview import overview, row_of
 
@@ -150,6 +152,23 @@ class TestPredict:
             'a.b.target0.inverse_depth.npy', 'a.b.target0.mask.png', 'a.b.boundary.png',
             'a.b.overview.png', 'a.b.targets.json', *(path.name for path in kept),
         }  # fmt: skip
+
+    def test_a_result_that_cannot_be_written_leaves_the_earlier_one(
+        self, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cv2.imwrite(str(tmp_path / 'a.png'), cv2.merge([noise(48, 64)] * 3))
+        out = tmp_path / 'o'
+        common = [str(tmp_path / 'a.png'), '--text', 'mug', '--model', str(tiny_model)]
+        common += ['--out', str(out)]
+        assert self.predict(*common) == 0
+        before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(result_files, 'overview', full)
+        assert self.predict(*common, '--text', 'red') == 2
+        assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
     def test_one_bad_file_does_not_cost_the_others(
         self, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]

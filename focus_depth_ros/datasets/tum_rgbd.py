@@ -27,6 +27,8 @@ CAMERAS = {
     'freiburg3': (535.4, 539.2, 320.1, 247.6),
 }
 """fx, fy, cx, cy in px of the published calibrations, found by the sequence's name."""
+CALIBRATED_PX = (640, 480)
+"""Width and height of the pictures that they are of."""
 DEFAULT_CAMERA = (525.0, 525.0, 319.5, 239.5)
 
 
@@ -40,6 +42,12 @@ def frames(folder: Path) -> Iterator[LabelledFrame]:
         raise DatasetError(f'{folder}: no picture and depth within {SLOP_S} s of each other')
     for stamp, depth_stamp in pairs:
         rgb = read_rgb(folder / pictures[stamp])
+        if rgb.shape[1::-1] != CALIBRATED_PX:
+            raise DatasetError(
+                f'{folder / pictures[stamp]} is {rgb.shape[1]}x{rgb.shape[0]}; data set and '
+                'calibrations are 640x480: give pictures of that size, or an rgbd_folder with a K '
+                'of its own'
+            )
         mask = folder / 'masks' / f'{Path(pictures[stamp]).stem}.png'
         empty = np.zeros(rgb.shape[:2], np.int32)
         ids = read_plane(mask).astype(np.int32) if mask.is_file() else empty
@@ -75,11 +83,16 @@ def pair_by_stamp(
     second_s: np.ndarray[tuple[int], np.dtype[np.float64]],
 ) -> list[tuple[float, float]]:
     """Stamps within SLOP_S of each other, nearest pairs first taken, each used once; in order."""
-    apart = np.abs(first_s[:, None] - second_s[None, :]) if second_s.size else np.empty((0, 0))
-    rows, columns = np.nonzero(apart <= SLOP_S)
+    second_s = np.sort(second_s)
+    near = [
+        (abs(one - other), one, other)
+        for one in first_s.tolist()
+        for other in second_s[slice(*np.searchsorted(second_s, (one - SLOP_S, one + SLOP_S)))]
+    ]
     pairs: dict[float, float] = {}
-    for index in np.argsort(apart[rows, columns], kind='stable'):
-        one, other = float(first_s[rows[index]]), float(second_s[columns[index]])
-        if one not in pairs and other not in pairs.values():
-            pairs[one] = other
+    taken: set[float] = set()
+    for _, one, other in sorted(near):
+        if one not in pairs and other not in taken:
+            pairs[one] = float(other)
+            taken.add(other)
     return sorted(pairs.items())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from focus_depth_ros.core import Camera
 from focus_depth_ros.encoded_picture import decode_jpeg_or_png, decoded
 from focus_depth_ros.node.bag_reader import open_bag
+from focus_depth_ros.node.replay_clock import DAY_NS
 from focus_depth_ros.node.stamps import nanoseconds
 
 DEPTH_UNIT_M = 1e-4
@@ -46,7 +47,8 @@ class Truth:
 class Recording:
     """What was played. Pictures are JPEG bytes by stamp (ns); truth is there for some stamps.
 
-    `camera_delay_ms` is how long after its stamp the camera handed a picture over (median).
+    `camera_delay_ms` is how long after its stamp the camera handed a picture over (median); 0 where
+    its stamps are not of the log's clock.
     """
 
     camera: Camera
@@ -82,8 +84,10 @@ def read_recording(path: Path) -> Recording:
         for connection, time_ns, data in reader.messages():
             message: Any = reader.deserialize(data, connection.msgtype)
             if connection.topic.endswith('/compressed'):
-                pictures[nanoseconds(message.header.stamp)] = bytes(message.data)
-                delays_ms.append((time_ns - nanoseconds(message.header.stamp)) / 1e6)
+                stamp_ns = nanoseconds(message.header.stamp)
+                pictures[stamp_ns] = bytes(message.data)
+                if abs(time_ns - stamp_ns) < DAY_NS:
+                    delays_ms.append((time_ns - stamp_ns) / 1e6)
             elif connection.topic.endswith('/camera_info'):
                 k = message.k
                 camera = Camera(message.width, message.height, k[0], k[4], k[2], k[5])

@@ -1,7 +1,7 @@
 """The node `bag_player`: publishes a recording, on time, without ros2 bag.
 
-Stamps are moved to now (all by the same amount), so that latency can be read off them. Messages go
-out as the bytes that are in the bag; only the eight bytes of the header's stamp are rewritten.
+Stamps are moved to now (`replay_clock.py`), so that latency can be read off them. Messages go out
+as the bytes that are in the bag; only the eight bytes of the header's stamp are rewritten.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from focus_depth_ros.node.bag_reader import BUNDLED_RECORDING, messages_of, open
 from focus_depth_ros.node.bag_types import message_class
 from focus_depth_ros.node.parameters import refuse_unknown_parameters
 from focus_depth_ros.node.process import add_ros_arguments, run_command, run_in_ros
+from focus_depth_ros.node.replay_clock import ReplayClock
 from focus_depth_ros.node.stamps import NANOSECONDS_PER_SECOND
 
 TRUTH = '/truth/'
@@ -44,9 +45,6 @@ PAST_STATES = ('/clock', '/diagnostics', '/parameter_events', '/rosout')
 
 IMAGE_TYPES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
 SUBSCRIBER_WAIT_S = 15.0
-DAY_NS = 86_400 * NANOSECONDS_PER_SECOND
-LAST_NS = (1 << 31) * NANOSECONDS_PER_SECOND - 1
-"""The last time that a header's stamp can hold."""
 LATCHED_DEPTH = 100
 """Messages kept for late subscribers of a latched topic, on which many may have spoken."""
 STAMP = struct.Struct('<iI')
@@ -70,19 +68,9 @@ def stamp_ns(data: bytes) -> int:
     return int(seconds) * NANOSECONDS_PER_SECOND + int(nanoseconds)
 
 
-def moved_stamp(data: bytes, offset_ns: int, origin_ns: int, rate: float) -> bytes:
-    """The same CDR message with its header's stamp later by `offset_ns`, in a replay at `rate`.
-
-    Stamps grow apart from `origin_ns`, the first one, as the replay is slower. The header's own
-    time alone counts, not when the message was logged: a picture, its depth and its detections
-    keep a stamp in common. One that is not of that clock (0, say) is only shifted.
-    """
-    recorded_ns = stamp_ns(data)
-    since_ns = recorded_ns - origin_ns
-    if rate != 1 and abs(since_ns) < DAY_NS:
-        recorded_ns = origin_ns + int(since_ns / rate)
-    moved_ns = min(max(recorded_ns + offset_ns, 0), LAST_NS)
-    stamp = STAMP.pack(*divmod(moved_ns, NANOSECONDS_PER_SECOND))
+def stamped(data: bytes, time_ns: int) -> bytes:
+    """The same CDR message with another stamp in its header."""
+    stamp = STAMP.pack(*divmod(time_ns, NANOSECONDS_PER_SECOND))
     return data[:STAMP_OFFSET] + stamp + data[STAMP_OFFSET + STAMP.size :]
 
 
@@ -178,8 +166,8 @@ class BagPlayer(Node):
         wanted = [c for c in self._reader.connections if (c.topic, c.msgtype) in self._channels]
         total = sum(connection.msgcount for connection in wanted)
         first_ns = self._reader.start_time
-        self._offset_ns = time.time_ns() - first_ns  # this node's clock stands: nothing spins
-        start, origin_ns = time.monotonic(), None
+        # this node's clock stands: nothing spins
+        clock, start = ReplayClock(first_ns, time.time_ns(), self._rate), time.monotonic()
         messages = messages_of(self._reader, wanted)
         for connection, time_ns, data in track(
             messages,
@@ -195,8 +183,11 @@ class BagPlayer(Node):
             channel = self._channels[connection.topic, connection.msgtype]
             message = bytes(data)
             if channel.is_stamped:
-                origin_ns = stamp_ns(message) if origin_ns is None else origin_ns
-                message = moved_stamp(message, self._offset_ns, origin_ns, self._rate)
+                recorded_ns = stamp_ns(message)
+                replayed_ns = clock.replayed_ns(recorded_ns, time_ns)
+                message = stamped(message, replayed_ns)
+                if channel.is_picture:
+                    self._offset_ns = replayed_ns - recorded_ns
             channel.publisher.publish(message)
             self._sent[connection.topic] += 1
         if total and not self._sent:

@@ -75,6 +75,7 @@ class Recorder(Node):
         self._writer.open()
         self._store = store
         self._awaited = types
+        self._of_another_type: set[str] = set()
         self._waiting = self.create_timer(0.1, self._hear_what_is_offered)
 
     def _write_to(self, topic: str, offered: list[QoSProfile]) -> Callable[[bytes], None]:
@@ -93,11 +94,13 @@ class Recorder(Node):
         return write
 
     def _hear_what_is_offered(self) -> None:
-        for topic in list(self._awaited):
-            offered = [end.qos_profile for end in self.get_publishers_info_by_topic(topic)]
+        for topic, wanted in list(self._awaited.items()):
+            ends = self.get_publishers_info_by_topic(topic)
+            offered = [end.qos_profile for end in ends if end.topic_type == wanted]
             if not offered:
+                self._say_of_what_type(topic, {end.topic_type for end in ends})
                 continue
-            kind, write = message_class(self._awaited[topic]), self._write_to(topic, offered)
+            kind, write = message_class(wanted), self._write_to(topic, offered)
             del self._awaited[topic]
             raw = arrives_serialised()
             heard = write if raw else _serialised(write)
@@ -105,6 +108,12 @@ class Recorder(Node):
         if not self._awaited:
             print('recording', flush=True)
             self._waiting.cancel()
+
+    def _say_of_what_type(self, topic: str, types: set[str]) -> None:
+        if types and topic not in self._of_another_type:
+            self._of_another_type.add(topic)
+            others, wanted = ' and '.join(sorted(types)), self._awaited[topic]
+            self.get_logger().warning(f'{topic} is {others}, not {wanted}: nothing is recorded')
 
     def close(self) -> None:
         """Finish the recording, so that it can be read; a topic that nobody offered is empty."""

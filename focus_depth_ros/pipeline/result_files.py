@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +30,17 @@ OWN_FILES = (
 def write_result(folder: Path, name: str, result: FocusResult, problems: Mapping[str, str]) -> None:
     """Write every file of one picture's result, listed in docs/predict.md, in place of older ones.
 
-    `problems` says, by id, why a target could not be looked at.
+    `problems` says, by id, why a target could not be looked at. The older ones stay until all of
+    the new ones are on the disk, so that two results are never mixed.
     """
-    _remove_result(folder, name)
+    with tempfile.TemporaryDirectory(dir=folder, prefix='.unfinished_') as scratch:
+        _write_files(Path(scratch), name, result, problems)
+        _remove_result(folder, name)
+        for path in Path(scratch).iterdir():
+            path.replace(folder / path.name)
+
+
+def _write_files(folder: Path, name: str, result: FocusResult, problems: Mapping[str, str]) -> None:
     for index, answer in enumerate(result.targets):
         _write_target(folder, f'{name}.target{index}', answer)
     _write_picture(folder / f'{name}.boundary.png', result.boundary)
