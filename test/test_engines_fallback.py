@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from fake_engines import FakeBackend, Fault, rounded, scaled
 
@@ -27,7 +29,7 @@ from focus_depth_ros.inference.model_folder import (
     file_entry,
     read_model_folder,
 )
-from focus_depth_ros.inference.onnxruntime_tensorrt import OnnxRuntimeTensorRTBackend
+from focus_depth_ros.inference.onnxruntime_tensorrt import COMPLETE, OnnxRuntimeTensorRTBackend
 from focus_depth_ros.inference.preparation import CANCEL_WAIT_S
 from focus_depth_ros.inference.self_check import compare, comparison
 from focus_depth_ros.inference.tensorrt_backend import TensorRTBackend
@@ -582,8 +584,8 @@ def test_nothing_stands_behind_onnx_runtime(tiny_model: Path, said: list[str]) -
 def test_the_providers_next_build_waits_for_one_that_was_called_off(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend, loaded = OnnxRuntimeTensorRTBackend(), []
-    monkeypatch.setattr(backend, 'load', lambda graph, _: loaded.append(graph))
+    backend, built = OnnxRuntimeTensorRTBackend(), []
+    monkeypatch.setattr(onnxruntime_tensorrt, 'build_apart', lambda *asked: built.append(asked))
     cancelled = threading.Event()
     graph, said = tiny_model / 'encoder.onnx', []
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
@@ -596,7 +598,7 @@ def test_the_providers_next_build_waits_for_one_that_was_called_off(
         cancelled.set()
         with pytest.raises(Cancelled, match='called off while waiting'):
             waiting.result(10)
-    assert not loaded and 'another build is waited for' in said[0]
+    assert not built and 'another build is waited for' in said[0]
 
 
 @pytest.fixture
@@ -616,11 +618,10 @@ def test_what_a_killed_build_of_the_provider_left_is_not_taken_for_whole(
     make_own_folder(folder)
     (folder / 'half.engine').touch(mode=0o600)
 
-    def load(*_: object) -> SimpleNamespace:
+    def build(*_: object) -> None:
         (folder / 'whole.engine').touch(mode=0o600)
-        return SimpleNamespace(close=lambda: None)
 
-    monkeypatch.setattr(backend, 'load', load)
+    monkeypatch.setattr(onnxruntime_tensorrt, 'build_apart', build)
     backend.prepare(graph, HALF, lambda *_: None, threading.Event())
     assert [path.name for path in folder.glob('*.engine')] == ['whole.engine']
     assert backend.preparation(graph, HALF) is Preparation.READY
@@ -631,16 +632,62 @@ def test_an_engine_of_the_provider_that_was_cut_off_is_built_anew(
 ) -> None:
     backend, (graph, folder) = OnnxRuntimeTensorRTBackend(), provider_folder
 
-    def load(*_: object) -> SimpleNamespace:
+    def build(*_: object) -> None:
         (folder / 'any.engine').write_bytes(b'whole')
-        return SimpleNamespace(close=lambda: None)
 
-    monkeypatch.setattr(backend, 'load', load)
+    make_own_folder(folder)
+    monkeypatch.setattr(onnxruntime_tensorrt, 'build_apart', build)
     for damage in (b'wh', b'whale'):
         backend.prepare(graph, HALF, lambda *_: None, threading.Event())
         assert backend.preparation(graph, HALF) is Preparation.READY
         (folder / 'any.engine').write_bytes(damage)
         assert backend.preparation(graph, HALF) is Preparation.ABSENT
+
+
+@pytest.mark.skipif(
+    'TensorrtExecutionProvider' in onnxruntime.get_available_providers(), reason='it would build'
+)
+def test_a_failed_build_of_the_provider_says_why(provider_folder: tuple[Path, Path]) -> None:
+    backend, (graph, _) = OnnxRuntimeTensorRTBackend(), provider_folder
+    with pytest.raises(EngineError, match=r'^TensorrtExecutionProvider is built in but did not'):
+        backend.prepare(graph, HALF, lambda *_: None, threading.Event())
+    assert backend.preparation(graph, HALF) is Preparation.ABSENT
+
+
+def python_as(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is run by this interpreter runs `script` instead."""
+    program = tmp_path / 'python'
+    program.write_text(f'#!/bin/sh\n{script}\n')
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, 'executable', str(program))
+
+
+def test_a_build_of_the_provider_can_be_called_off(
+    provider_folder: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, (graph, folder) = OnnxRuntimeTensorRTBackend(), provider_folder
+    python_as(f'touch {tmp_path}/begun; sleep 60; touch {tmp_path}/done', tmp_path, monkeypatch)
+    cancelled = threading.Event()
+    asked = (graph, HALF, lambda *_: None, cancelled)
+    building = ThreadPoolExecutor(1).submit(backend.prepare, *asked)
+    while not (tmp_path / 'begun').exists():
+        assert not building.done()
+        time.sleep(0.01)
+    began = time.monotonic()
+    cancelled.set()
+    with pytest.raises(Cancelled, match='called off'):
+        building.result(10)
+    assert time.monotonic() - began < 5
+    assert not any(path.exists() for path in (tmp_path / 'done', folder / COMPLETE))
+
+
+def test_a_build_of_the_provider_that_is_killed_costs_no_more_than_itself(
+    provider_folder: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, (graph, _) = OnnxRuntimeTensorRTBackend(), provider_folder
+    python_as('kill -9 $$', tmp_path, monkeypatch)
+    with pytest.raises(EngineError, match='status -9'):
+        backend.prepare(graph, HALF, lambda *_: None, threading.Event())
 
 
 def test_an_engine_that_the_provider_cannot_read_is_built_anew(

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import onnxruntime
 
 from focus_depth_ros.inference.engine import (
     MAX_TARGETS,
+    Cancelled,
     Engine,
     EngineError,
     LoadOptions,
@@ -40,6 +44,7 @@ from focus_depth_ros.inference.tensorrt_library import this_machine
 COMPLETE = 'complete'
 """The file of the checksums of all engines, written when a build came to its end. A build that was
 killed or met a full disk leaves engines too, and the provider never builds those anew."""
+POLL_S = 0.2
 
 
 class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
@@ -66,11 +71,7 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
     def prepare(
         self, graph: Path, options: LoadOptions, progress: Progress, cancelled: threading.Event
     ) -> None:
-        """Open a session once. The provider tells no progress and cannot be called off.
-
-        A build that was called off goes on to its end; the next one waits for it, as for another
-        process's, and finds it done.
-        """
+        """Open a session once, in a process of its own. The provider tells no progress."""
         what, folder = f'{graph.stem} {options.precision}', _cache_folder(graph, options)
         cache = EngineCache(folder)
         with cache.locked(lambda: progress(f'{what}: another build is waited for', 0.0), cancelled):
@@ -79,7 +80,7 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
             progress(f'{what}: ONNX Runtime builds, no progress known', 0.0)
             for part in (folder / COMPLETE, *folder.glob('*.engine')):
                 part.unlink(missing_ok=True)
-            self.load(graph, options).close()
+            build_apart(graph, options, cancelled)
             write_whole(folder / COMPLETE, checksums(folder))
 
     def load(self, graph: Path, options: LoadOptions) -> Engine:
@@ -102,6 +103,32 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
             if 'could not deserialize' in str(error):
                 (folder / COMPLETE).unlink(missing_ok=True)
             raise
+
+
+def build_apart(graph: Path, options: LoadOptions, cancelled: threading.Event) -> None:
+    """Load a graph once in a child process, which leaves its engine in the cache folder.
+
+    Some versions of ONNX Runtime hold Python's lock for the minutes of a build, and no topic would
+    be answered meanwhile; and a build that runs out of memory may take its process with it. Raises
+    EngineError with what the child said, Cancelled when called off.
+    """
+    command = [sys.executable, '-Wignore', '-m', __name__, str(graph), options.precision]
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+        )
+        try:
+            while child.poll() is None:
+                if cancelled.wait(POLL_S):
+                    raise Cancelled(f'{graph}: the build was called off')
+        finally:
+            child.kill()
+            status = child.wait()
+        said.seek(0)
+        words = said.read().decode(errors='replace').strip()
+    if status:
+        reason = words or f'the build ended with status {status} (-9: is there memory enough?)'
+        raise EngineError(reason)
 
 
 def checksums(folder: Path) -> bytes:
@@ -155,3 +182,17 @@ def _machine() -> str:
         return this_machine().file_name
     except EngineError:  # the provider needs neither TensorRT's Python module nor CUDA's
         return 'unknown'
+
+
+def _build(graph: Path, precision: str) -> int:
+    """What the child of `build_apart` does; returns its exit status."""
+    try:
+        OnnxRuntimeTensorRTBackend().load(graph, LoadOptions(precision=precision)).close()
+    except EngineError as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(_build(Path(sys.argv[1]), sys.argv[2]))
