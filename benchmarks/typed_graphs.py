@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument('--pictures', type=int, default=64)
     arguments = parser.parse_args()
     folder = read_model_folder(arguments.model)
-    recorded = pictures_of(arguments.recording, arguments.pictures)
+    recorded = list(pictures_of(arguments.recording, arguments.pictures))
     pictures = [stretch(rgb, folder.input_size) for rgb in recorded]
     seen, unseen = (calibration_of(folder, pictures[start::2]) for start in (0, 1))
     clean = [clean_graph(graph) for graph in (folder.encoder, folder.focus)]

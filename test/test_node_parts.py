@@ -565,13 +565,17 @@ def test_what_latched_in_a_recording_still_does(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not BUNDLED_RECORDING.is_dir(), reason='no bundled recording in this checkout')
 def test_pictures_come_from_the_whole_of_a_recording(tmp_path: Path) -> None:
-    pictures = pictures_of(BUNDLED_RECORDING, 3)
+    pictures = list(pictures_of(BUNDLED_RECORDING, 3))
     assert [(picture.shape, picture.dtype) for picture in pictures] == [
         ((480, 640, 3), 'uint8')
     ] * 3
     assert not np.array_equal(pictures[0], pictures[2])
     with pytest.raises(ValueError, match='not a readable recording'):
-        pictures_of(tmp_path)
+        list(pictures_of(tmp_path))
+
+
+def png_of(picture: np.ndarray[Any, Any]) -> bytes:
+    return cv2.imencode('.png', picture)[1].tobytes()
 
 
 def test_what_is_no_colour_picture_is_passed_over(tmp_path: Path) -> None:
@@ -580,6 +584,7 @@ def test_what_is_no_colour_picture_is_passed_over(tmp_path: Path) -> None:
         image_from_array(np.full((24, 32), 7, '<f4'), '32FC1'),
         image_from_array(np.full((24, 32), 7, '<u2'), '16UC1'),
         CompressedImage(format='jpeg'),
+        CompressedImage(format='16UC1; png compressed', data=png_of(np.full((24, 32), 7, '<u2'))),
         image_from_array(np.full((24, 32, 3), 7, np.uint8), 'rgb8'),
     ]
     with Writer(tmp_path / 'bag', version=8) as writer:

@@ -23,21 +23,23 @@ TO_RGB = {
 }
 
 
-def pictures_of(recording: Path, count: int = PICTURES) -> list[NDArray[np.uint8]]:
+def pictures_of(recording: Path, count: int = PICTURES) -> Iterator[NDArray[np.uint8]]:
     """Up to `count` colour pictures (H, W, 3) RGB, evenly from a rosbag2 recording.
 
     Topics that are named after depth or truth are left out, and pictures that are depth or damaged.
     Raises FileNotFoundError when there is no recording, ValueError when it cannot be read or holds
     no pictures.
     """
+    is_empty = True
     with closing(open_bag(recording)) as reader:
         try:
-            pictures = list(_evenly(reader, count))
+            for picture in _evenly(reader, count):
+                is_empty = False
+                yield picture
         except Exception as error:
             raise ValueError(f'{recording} is not a readable recording: {error}') from error
-    if not pictures:
+    if is_empty:
         raise ValueError(f'{recording} holds no colour pictures')
-    return pictures
 
 
 def _evenly(reader: AnyReader, count: int) -> Iterator[NDArray[np.uint8]]:
@@ -52,6 +54,12 @@ def _evenly(reader: AnyReader, count: int) -> Iterator[NDArray[np.uint8]]:
     for index, (connection, _, data) in enumerate(reader.messages(cameras)):
         if index in chosen:
             message: Any = reader.deserialize(data, connection.msgtype)
-            with suppress(InvalidInput):
-                if getattr(message, 'encoding', '') not in DEPTH_ENCODINGS:
+            if not _is_depth(message):
+                with suppress(InvalidInput):
                     yield TO_RGB[connection.msgtype](message)
+
+
+def _is_depth(message: Any) -> bool:
+    """By the encoding, which a CompressedImage has before the `;` of its format."""
+    said = message.encoding if hasattr(message, 'encoding') else message.format
+    return said.partition(';')[0] in DEPTH_ENCODINGS
