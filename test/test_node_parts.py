@@ -63,6 +63,7 @@ from vision_msgs.msg import (
 )
 from visualization_msgs.msg import Marker
 
+from focus_depth_ros.cli import main as command_line
 from focus_depth_ros.core import Frame, InvalidInput, Target
 from focus_depth_ros.evaluation.demo import faults
 from focus_depth_ros.evaluation.recording import Answers, Recording, TrueObject, Truth
@@ -740,6 +741,19 @@ def test_a_users_choice_of_transports_is_left_alone(
 
 
 @pytest.mark.skipif(not BUNDLED_RECORDING.is_dir(), reason='no bundled recording in this checkout')
+def test_the_demo_refuses_a_recording_without_truth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    info = CameraInfo(width=32, height=24, k=[30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0])
+    with Writer(tmp_path / 'bag', version=8) as writer:
+        kind = 'sensor_msgs/msg/CameraInfo'
+        connection = writer.add_connection('/camera/camera_info', kind, typestore=store)
+        writer.write(connection, 1, serialize_message(info))
+    assert command_line(['demo', '--bag', str(tmp_path / 'bag'), '--out', str(tmp_path)]) == 2
+    assert 'bag holds no /truth/ to score by' in capsys.readouterr().err
+
+
 def test_the_bundled_recording_holds_what_the_demo_needs() -> None:
     reader = open_bag(BUNDLED_RECORDING)
     counts = {connection.topic: connection.msgcount for connection in reader.connections}

@@ -76,7 +76,7 @@ def _frame(folder: Path, row: dict[str, Any], listing: Path) -> LabelledFrame:
         boundary, unknown = label_steps(ids, depth_m)
     return LabelledFrame(
         name=name,
-        group=str(row.get('group', f'{first}+sensor' if sensor.is_file() else first)),
+        group=str(row.get('group') or (f'{first}+sensor' if sensor.is_file() else first)),
         rgb=read_rgb(folder / f'{name}.rgb.jpg'),
         depth_m=depth_m,
         ids=ids,

@@ -25,6 +25,8 @@ def frames(folder: Path) -> Iterator[LabelledFrame]:
 
 def samples(folder: Path) -> Iterator[tuple[str, Sample]]:
     """Name and sample of each frame; the name begins with the shard's, SPLIT-NNNNNN."""
+    if not folder.is_dir():
+        raise DatasetError(f'{folder} is no folder; give the one that its shards lie in')
     shards = sorted(folder.glob('*.tar'))
     if not shards:
         raise DatasetError(f'{folder} holds no .tar shards; render some with `focus-depth render`')

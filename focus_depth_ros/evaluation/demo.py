@@ -51,12 +51,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Play, record, score, show. Returns 0, or 1 when frames are lost or outputs are wrong."""
+    recording = read_recording(arguments.bag)
+    if not (recording.truths and recording.objects):
+        raise ValueError(
+            f'{arguments.bag} holds no /truth/ to score by, as `focus-depth render-recording` '
+            'writes it; a recording without is shown by replay.launch.py or `focus-depth play`'
+        )
     console = Console()
     use_large_message_profile()
     for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: node and recorder end too
         signal.signal(ending, signal.default_int_handler)
     os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
-    recording = read_recording(arguments.bag)
     if arguments.model is not None:
         read_model_folder(arguments.model)  # before the node waits for one that works
     console.print(
