@@ -45,6 +45,8 @@ COMPLETE = 'complete'
 """The file of the checksums of all engines, written when a build came to its end. A build that was
 killed or met a full disk leaves engines too, and the provider never builds those anew."""
 POLL_S = 0.2
+LAST_WORDS = 1000
+"""Characters that are told of what a failed build said."""
 
 
 class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
@@ -125,7 +127,7 @@ def build_apart(graph: Path, options: LoadOptions, cancelled: threading.Event) -
             child.kill()
             status = child.wait()
         said.seek(0)
-        words = said.read().decode(errors='replace').strip()
+        words = said.read().decode(errors='replace').strip()[-LAST_WORDS:]
     if status:
         reason = words or f'the build ended with status {status} (-9: is there memory enough?)'
         raise EngineError(reason)
