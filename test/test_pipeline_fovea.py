@@ -255,7 +255,8 @@ def test_words_without_a_mask_stay_with_their_first_look(model: FocusModel) -> N
 
 
 @pytest.mark.parametrize(
-    ('confidence', 'min_confidence', 'looks'), [(0.25, 0.3, 1), (0.15, 0.1, 1), (0.15, 0.3, 0)]
+    ('confidence', 'min_confidence', 'looks'),
+    [(0.25, 0.3, 1), (0.06, 0.3, 1), (0.04, 0.3, 0), (0.04, 0.03, 1)],
 )
 def test_words_that_may_be_there_are_looked_at_again(
     model: FocusModel, confidence: float, min_confidence: float, looks: int

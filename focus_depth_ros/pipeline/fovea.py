@@ -40,9 +40,9 @@ NEAR_SAY_OF_PLACES = 0.25
 """The same for words that say where the target is, most of which the window does not show. On 260
 validation frames 93 of a hundred false ones stay under one half, and 77 under 0.3; with `NEAR_SAY`
 88 and 64. Of the right answers 74 stay over one half, and 91 over 0.3; with it 83 and 96."""
-NEAR_FROM = 0.2
-"""Confidence of a first look at words from which there is a second. Below lies one right answer in
-fifteen, and four in five of those to words that fit nothing."""
+NEAR_FROM = 0.05
+"""Confidence of a first look at words from which there is a second. Below lie seven in ten of those
+to words that fit nothing, and one right answer in a hundred."""
 FEATHER_SHARE = 0.15
 """Part of the window over which the second look fades in, so that no seam is seen."""
 
